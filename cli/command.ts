@@ -1,0 +1,57 @@
+import { readFile } from 'node:fs/promises';
+import { InvalidArgumentError } from 'commander';
+
+/** The answer is no: denied, or not found. Exit code 1. */
+export const EXIT_NO = 1;
+/** The command was not used rightly, or its input is bad. Exit code 2. */
+export const EXIT_USAGE = 2;
+
+/** Something in the input or the surroundings that the user can mend. */
+export class InputError extends Error {
+  readonly code = 'ERR_INPUT';
+}
+
+/** The JSON in a file. Throws `InputError`. */
+export async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readText(path));
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`${path} is not JSON`);
+  }
+}
+
+/** The text in a file. Throws `InputError`. */
+export async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new InputError(`cannot read ${path}: ${(error as NodeJS.ErrnoException).code}`);
+  }
+}
+
+/** Parses an option that is a whole number between `min` and `max`. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max))
+      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+    return value;
+  };
+}
+
+/** Seconds since the epoch: the option `--now`, or the system clock. */
+export function nowOr(seconds: number | undefined): number {
+  return seconds ?? Math.floor(Date.now() / 1000);
+}
+
+/** Prints the answer: JSON on one line, or the lines for people. */
+export function print(json: boolean | undefined, answer: unknown, lines: string[]): void {
+  process.stdout.write(`${json ? JSON.stringify(answer) : lines.join('\n')}\n`);
+}
+
+/** A time for people, UTC. */
+export function formatTime(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString().replace('.000Z', 'Z');
+}

@@ -1,0 +1,92 @@
+import { writeFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { readConfiguration } from '../config/configuration.ts';
+import { BYTE_BUDGET, buildEdgeFunction } from '../edge-functions/build/bundle.ts';
+import { runInNjs } from '../edge-functions/runtime/njs.ts';
+import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
+import { runInVm } from '../edge-functions/runtime/vm.ts';
+import { readStoreFile } from '../edge-functions/store/file.ts';
+import { packagePath } from '../local/package-root.ts';
+import { readKeyRing } from '../token-api/key-ring/file.ts';
+import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
+import { EXIT_NO, InputError, integer, nowOr, print, readText } from './command.ts';
+
+const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
+
+const BUILD_HELP = `
+The function holds derived keys: it is written with mode 0600. The key ring is its last line, const KEYS=…;
+The variant that reads keys from the edge store needs none and lies ready in dist/edge/viewer-request.js.
+
+Example:
+  portcullis edge build --keys .portcullis/key-ring.json --out viewer-request.js`;
+
+const INVOKE_HELP = `
+Events are CloudFront viewer-request events, one JSON object a line. The store is a file in CloudFront's import format,
+{"data":[{"key":"k/<kid>","value":"{\\"sign\\":\\"…\\",\\"bind\\":\\"…\\",\\"before\\":0}"},{"key":"r/<session id>","value":"1"}]};
+that of a running stack is <data>/edge-store.json.
+
+Examples:
+  portcullis edge invoke viewer-request.js --events events.jsonl --engine njs --now 1760000000
+  portcullis edge invoke dist/edge/viewer-request.js --events events.jsonl --engine vm --store .portcullis/edge-store.json`;
+
+export function registerEdge(program: Command): void {
+  const edge = program.command('edge').description('build and try the viewer-request function');
+
+  edge
+    .command('build')
+    .description('build the function with its keys embedded')
+    .requiredOption('--keys <file>', 'key ring (mode 0600)')
+    .option('--config <file>', 'configuration')
+    .requiredOption('--out <file>', 'where to write the function')
+    .option('--json', 'print JSON')
+    .addHelpText('after', BUILD_HELP)
+    .action(async (options: { keys: string; config?: string; out: string; json?: boolean }) => {
+      const { edge: settings } = await readConfiguration(options.config);
+      const keys = verificationKeys(await readKeyRing(options.keys));
+      const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
+      const { code, bytes, sha256 } = await buildEdgeFunction(sources, 'embedded', settings, keys);
+      await writeFile(options.out, code, { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+        throw new InputError(`cannot write ${options.out}: ${error.code}`);
+      });
+      const kids = Object.keys(keys);
+      print(options.json, { out: options.out, bytes, budget: BYTE_BUDGET, sha256, kids }, [
+        `${options.out}: ${bytes} of ${BYTE_BUDGET} bytes, keys ${kids.join(', ')}`,
+        `sha256 ${sha256}`,
+      ]);
+    });
+
+  edge
+    .command('invoke')
+    .description('run a built function on events and print what its handler returns, one JSON line an event')
+    .argument('<bundle>', 'built function')
+    .requiredOption('--events <file>', 'events, one JSON object a line')
+    .addOption(new Option('--engine <engine>', 'engine to run it in').choices(Object.keys(ENGINES)).default('vm'))
+    .option('--now <seconds>', 'the clock, seconds since the epoch', integer(0, 253_402_300_799))
+    .option('--store <file>', 'content of the edge store')
+    .option('--json', 'accepted for uniformity; the output is JSON anyway')
+    .addHelpText('after', INVOKE_HELP)
+    .action(async (bundle: string, options: { events: string; engine: string; now?: number; store?: string }) => {
+      const code = await readText(bundle);
+      const events = parseEvents(await readText(options.events), options.events);
+      const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
+      const run = ENGINES[options.engine] ?? runInVm;
+      const results = await run(code, events, { now: nowOr(options.now), store });
+      for (const [index, result] of results.entries()) {
+        process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
+        if ('value' in result) continue;
+        process.stderr.write(`portcullis: event ${index + 1} did not run: ${result.error}\n`);
+        process.exitCode = EXIT_NO;
+      }
+    });
+}
+
+function parseEvents(text: string, path: string): unknown[] {
+  return text.split('\n').flatMap((line, index) => {
+    if (line.trim() === '') return [];
+    try {
+      return [JSON.parse(line)];
+    } catch {
+      throw new InputError(`${path}: line ${index + 1} is not JSON`);
+    }
+  });
+}

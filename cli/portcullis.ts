@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { packagePath } from '../local/package-root.ts';
+import { EXIT_USAGE } from './command.ts';
+import { registerEdge } from './edge.ts';
+import { registerSession } from './session.ts';
+import { registerToken } from './token.ts';
+import { registerUp } from './up.ts';
+
+const EXIT_INTERNAL = 70;
+
+function createProgram(): Command {
+  const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
+  const program = new Command('portcullis')
+    .description('Edge delivery and token security for media: tokens, edge function, sessions, local stack.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(add --help for usage and examples)')
+    .addHelpText('after', '\nExit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input.');
+  registerUp(program);
+  registerToken(program);
+  registerSession(program);
+  registerEdge(program);
+  return program;
+}
+
+try {
+  await createProgram().parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Help and version end this way too; asking for them is no mistake, leaving out the command is.
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+  } else {
+    const { code, message } = error as { code?: unknown; message?: unknown };
+    const ours = typeof code === 'string' && code.startsWith('ERR_') && typeof message === 'string';
+    process.exitCode = ours ? EXIT_USAGE : EXIT_INTERNAL;
+    process.stderr.write(`portcullis: ${ours ? message : `internal error: ${String(message)}`}\n`);
+  }
+}

@@ -1,0 +1,149 @@
+import type { Command } from 'commander';
+import { readConfiguration } from '../config/configuration.ts';
+import { parse, REASON_DOCS, REASON_STATUS, readClaims, verify } from '../token/index.ts';
+import { readKeyRing } from '../token-api/key-ring/file.ts';
+import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
+import { nodeCrypto } from '../token-api/minting/crypto.ts';
+import { createMinter, edgeView } from '../token-api/minting/minter.ts';
+import { parsePolicy, parseViewer } from '../token-api/minting/policy.ts';
+import { EXIT_NO, formatTime, InputError, integer, nowOr, print, readJson } from './command.ts';
+
+const SECONDS = integer(0, 253_402_300_799);
+
+const MINT_HELP = `
+Policy file, for example:
+  {"lifetime": "PT1H", "asset": "aurora", "paths": ["/aurora/"], "bindings": ["country", "header:x-device"]}
+  lifetime  ISO 8601 (PT1H30M) or +3h; required
+  asset     asset id; by default the first segment of the URL's path
+  paths     what the token opens; by default the directory of the URL
+  bindings  ip, country, user-agent, header:<name>, query:<name>; none by default
+Viewer file, for example:
+  {"ip": "203.0.113.7", "country": "DE", "userAgent": "…", "headers": {"x-device": "…"}, "query": {}, "subject": "…"}
+
+Examples:
+  portcullis token mint --policy policy.json --viewer viewer.json --keys .portcullis/key-ring.json \\
+    --url https://media.example.com/aurora/master.m3u8
+  portcullis token mint … --json | jq -r .url`;
+
+const VERIFY_HELP = `
+Examples:
+  portcullis token verify "$URL" --keys .portcullis/key-ring.json
+  portcullis token verify "$URL" --keys ring.json --viewer viewer.json --now 1760000000 --json`;
+
+export function registerToken(program: Command): void {
+  const token = program.command('token').description('mint, verify and read playback tokens');
+
+  token
+    .command('mint')
+    .description('mint a tokenised playback URL')
+    .requiredOption('--policy <file>', 'what the token says (JSON)')
+    .requiredOption('--viewer <file>', 'what is known of the viewer (JSON)')
+    .requiredOption('--keys <file>', 'key ring (mode 0600)')
+    .requiredOption('--url <url>', 'playback URL without a token')
+    .option('--config <file>', 'configuration, for the maximum lifetime')
+    .option('--now <seconds>', 'time of minting, seconds since the epoch', SECONDS)
+    .option('--json', 'print JSON')
+    .addHelpText('after', MINT_HELP)
+    .action(async (options: MintOptions) => {
+      const { edge } = await readConfiguration(options.config);
+      const policy = parsePolicy(await readJson(options.policy), edge.maxTokenLifetimeSeconds);
+      const viewer = parseViewer(await readJson(options.viewer));
+      const key = mintingKey(await readKeyRing(options.keys));
+      const now = nowOr(options.now);
+      const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
+      const minter = createMinter({ key: () => key, maxLifetimeSeconds, now: () => now });
+      const minted = minter.mint({ policy, viewer, url: options.url });
+      print(options.json, minted, [minted.url]);
+    });
+
+  token
+    .command('verify')
+    .description('say whether the edge would let a request through; exit 1 and the reason when not')
+    .argument('<url>', 'tokenised URL')
+    .requiredOption('--keys <file>', 'key ring (mode 0600)')
+    .option('--viewer <file>', 'what the request shows of the viewer (JSON), for tokens with bindings')
+    .option('--config <file>', 'configuration of the edge')
+    .option('--now <seconds>', 'time of the request, seconds since the epoch', SECONDS)
+    .option('--json', 'print JSON')
+    .addHelpText('after', VERIFY_HELP)
+    .action(async (url: string, options: VerifyOptions) => {
+      const { edge } = await readConfiguration(options.config);
+      const keys = verificationKeys(await readKeyRing(options.keys));
+      const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
+      const { path, query } = pathOf(url);
+      const parsed = parse(path, nodeCrypto);
+      const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
+      // Revocation is the edge store's business; a key ring knows nothing of it.
+      const { reason, claims } = verify(parsed, key, { session: false, before: 0 }, edgeView(viewer, query), {
+        crypto: nodeCrypto,
+        now: nowOr(options.now),
+        maxLifetimeSeconds: edge.maxTokenLifetimeSeconds,
+        leewaySeconds: edge.leewaySeconds,
+      });
+      if (reason === '') {
+        const expiry = claims ? formatTime(claims.exp) : '';
+        print(options.json, { allowed: true, status: 200, reason: '', claims }, [
+          `allowed: ${parsed.path}, until ${expiry}`,
+        ]);
+      } else {
+        const status = REASON_STATUS[reason];
+        const lines = [`denied: ${reason} (${status})`, REASON_DOCS[reason].meaning];
+        print(options.json, { allowed: false, status, reason, claims }, lines);
+        process.exitCode = EXIT_NO;
+      }
+    });
+
+  token
+    .command('inspect')
+    .description('decode a token without verifying it')
+    .argument('<url-or-token>', 'tokenised URL, or the token alone')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  portcullis token inspect "$URL"')
+    .action((text: string, options: { json?: boolean }) => {
+      const path = text.includes('/') ? pathOf(text).path : `/${text}/`;
+      const parsed = parse(path, nodeCrypto);
+      const claims = parsed.reason === '' ? readClaims(nodeCrypto.decode(parsed.payload)) : null;
+      if (!claims) {
+        const reason = parsed.reason || 'claims-invalid';
+        print(options.json, { reason }, [`not a token: ${reason}`, REASON_DOCS[reason].meaning]);
+        process.exitCode = EXIT_NO;
+        return;
+      }
+      const { kid, sid } = parsed;
+      print(options.json, { kid, sessionId: sid, path: parsed.path, claims }, [
+        `session  ${sid}`,
+        `asset    ${claims.aid}`,
+        `key      ${kid}`,
+        `opens    ${claims.paths.join(', ')}`,
+        `bound to ${claims.bnd?.join(', ') ?? 'nothing'}`,
+        `issued   ${formatTime(claims.iat)}`,
+        `expires  ${formatTime(claims.exp)}`,
+        'The signature was not checked; portcullis token verify does that.',
+      ]);
+    });
+}
+
+interface MintOptions {
+  policy: string;
+  viewer: string;
+  keys: string;
+  url: string;
+  config?: string;
+  now?: number;
+  json?: boolean;
+}
+
+interface VerifyOptions {
+  keys: string;
+  viewer?: string;
+  config?: string;
+  now?: number;
+  json?: boolean;
+}
+
+/** Path and query of a URL or an absolute path, exactly as written. */
+function pathOf(url: string): { path: string; query: string } {
+  const [, path, query = ''] = /^(?:https?:\/\/[^/?#]+)?(\/[^?#]*)(?:\?([^#]*))?/i.exec(url) ?? [];
+  if (path === undefined) throw new InputError('the URL must be http(s)://host/path, or an absolute path');
+  return { path, query };
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { startStack } from '../local/stack.ts';
+import { integer } from './command.ts';
+
+const DEFAULT_PORT = 8080;
+/** Where the state of a stack is kept unless told otherwise. */
+export const DEFAULT_DATA = '.portcullis';
+
+const EXAMPLES = `
+Examples:
+  portcullis up                              on ports 8080 (edge), 8081 (API), 8082 (console)
+  portcullis up --port 0 --ephemeral         on any free ports, leaving nothing behind
+  portcullis up --port 0 --json 2>up.log     for scripts: one line of JSON when it is ready`;
+
+export function registerUp(program: Command): void {
+  program
+    .command('up')
+    .description('run the delivery edge, the API, an origin and the console on this machine')
+    .option(
+      '--port <n>',
+      'port of the edge; API and console take the next two; 0 for any',
+      integer(0, 65533),
+      DEFAULT_PORT,
+    )
+    .option('--data <dir>', 'where state is kept', DEFAULT_DATA)
+    .option('--ephemeral', 'keep state in a temporary folder that is removed at the end')
+    .option('--json', 'print one line of JSON when ready; everything else goes to stderr')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: { port: number; data: string; ephemeral?: boolean; json?: boolean }) => {
+      // Before anything is started, so that a signal in between is not lost.
+      const ended = new Promise<NodeJS.Signals>((resolve) => {
+        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
+      });
+      const report = (line: string) => process.stderr.write(`${line}\n`);
+      const { close, ...ready } = await startStack({
+        data: options.ephemeral ? undefined : options.data,
+        port: options.port,
+        report,
+      });
+      if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, ...ready })}\n`);
+      else process.stdout.write(welcome(ready));
+      await ended;
+      report('stopping');
+      await close();
+    });
+}
+
+function welcome(ready: { edge: string; api: string; console: string; tokenFile: string }): string {
+  return `
+  Portcullis is up.
+
+    console  ${ready.console}
+    edge     ${ready.edge}
+    API      ${ready.api}
+    tokens   ${ready.tokenFile}  (bearer tokens for the roles player, backend, security)
+
+  Open the console, press Play, then revoke the session. Ctrl-C stops everything.
+
+`;
+}

@@ -1,0 +1,35 @@
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
+
+/** Everything that can be configured, composed of each capability's settings. */
+export const ConfigurationSchema = v.strictObject({
+  edge: v.optional(EdgeSettingsSchema, {}),
+});
+
+export type Configuration = v.InferOutput<typeof ConfigurationSchema>;
+
+/** Why a configuration cannot be used. */
+export class ConfigurationError extends Error {
+  readonly code = 'ERR_CONFIGURATION';
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigurationError';
+  }
+}
+
+/** The defaults, or the configuration in a JSON file. Throws `ConfigurationError` with the path of the offending field. */
+export async function readConfiguration(path?: string): Promise<Configuration> {
+  if (path === undefined) return v.parse(ConfigurationSchema, {});
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'it is not JSON' : (error as NodeJS.ErrnoException).code;
+    throw new ConfigurationError(`cannot read configuration ${path}: ${why}`);
+  }
+  const result = v.safeParse(ConfigurationSchema, content);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new ConfigurationError(`${path}: ${v.getDotPath(issue) ?? 'configuration'}: ${issue.message}`);
+}

@@ -1,0 +1,25 @@
+/** What an invocation came to: what the handler returned, or the text of what it threw. */
+export type InvocationResult = { value: unknown } | { error: string };
+
+/** The surroundings of a run. */
+export interface RunOptions {
+  /** The clock, in seconds since the epoch; it stands still. */
+  now: number;
+  /** Entries of the edge store. */
+  store: ReadonlyMap<string, string>;
+}
+
+/** Runs a built function, byte for byte as it would be uploaded, on one event after the other. */
+export type EdgeRuntime = (code: string, events: unknown[], options: RunOptions) => Promise<InvocationResult[]>;
+
+export type EdgeRuntimeErrorCode = 'ERR_RUNTIME_FUNCTION' | 'ERR_RUNTIME_ENGINE';
+
+/** Why a function could not be run at all. */
+export class EdgeRuntimeError extends Error {
+  readonly code: EdgeRuntimeErrorCode;
+  constructor(code: EdgeRuntimeErrorCode, message: string) {
+    super(message);
+    this.name = 'EdgeRuntimeError';
+    this.code = code;
+  }
+}

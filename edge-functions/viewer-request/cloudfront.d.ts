@@ -1,0 +1,10 @@
+/** The module that CloudFront Functions runtime 2.0 provides, as far as it is used here. */
+declare module 'cloudfront' {
+  interface KeyValueStoreHandle {
+    /** Rejects when the key does not exist. */
+    get(key: string, options?: { format: 'string' | 'json' | 'bytes' }): Promise<unknown>;
+    exists(key: string): Promise<boolean>;
+  }
+  const cf: { kvs(): KeyValueStoreHandle };
+  export default cf;
+}

@@ -1,0 +1,41 @@
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { cors } from 'hono/cors';
+import { HTTPException } from 'hono/http-exception';
+import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
+import { problemDetails } from '../token-api/http/problem.ts';
+import { type VendingOptions, vendingRoutes } from '../token-api/http/routes.ts';
+
+/** What the API is made of. */
+export interface ApiOptions {
+  vending: VendingOptions;
+  revocation: RevocationOptions;
+  /** Origins whose pages may call the API. */
+  allowedOrigins: string[];
+  /** Told of errors that are ours. */
+  report: (error: Error) => void;
+}
+
+const BODY_LIMIT_BYTES = 64 * 1024;
+
+/** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
+export function createApi({ vending, revocation, allowedOrigins, report }: ApiOptions): Hono {
+  const app = new Hono();
+  app.onError(problemDetails(report));
+  app.notFound(() => {
+    throw new HTTPException(404, { message: 'There is nothing at this path.' });
+  });
+  app.use(cors({ origin: allowedOrigins, allowHeaders: ['authorization', 'content-type'], maxAge: 600 }));
+  app.use(
+    bodyLimit({
+      maxSize: BODY_LIMIT_BYTES,
+      onError: () => {
+        throw new HTTPException(413, { message: `The body is larger than ${BODY_LIMIT_BYTES} bytes.` });
+      },
+    }),
+  );
+  app.get('/healthz', (c) => c.json({ ok: true }));
+  app.route('/', vendingRoutes(vending));
+  app.route('/', revocationRoutes(revocation));
+  return app;
+}

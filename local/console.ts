@@ -1,0 +1,46 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { RequestListener } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import { Hono } from 'hono';
+import sirv from 'sirv';
+import type { RoleTokens } from './issuer.ts';
+
+/** What the console page gets in exchange for its key. */
+export interface ConsoleSession {
+  edge: string;
+  api: string;
+  tokens: RoleTokens;
+}
+
+const digest = (text: string) => createHash('sha256').update(text).digest();
+
+/**
+ * Serves the console page. `POST /session` hands the bearer tokens to whoever presents `key`, which stands in the
+ * fragment of the console's URL: others on this machine can reach the port, but not read the terminal.
+ */
+export function createConsole(directory: string, key: string, session: () => Promise<ConsoleSession>): RequestListener {
+  const files = sirv(directory, { etag: true, dev: false });
+  const app = new Hono();
+  app.post('/session', async (c) => {
+    const body: unknown = await c.req.json().catch(() => null);
+    const presented = String((body as { key?: unknown } | null)?.key ?? '');
+    c.header('cache-control', 'no-store');
+    if (!timingSafeEqual(digest(presented), digest(key))) {
+      return c.json({ type: 'about:blank', title: 'Unauthorized', status: 401, code: 'ERR_CONSOLE_KEY' }, 401);
+    }
+    return c.json(await session());
+  });
+  const answer = getRequestListener(app.fetch);
+  return (request, response) => {
+    // A page of another name that resolves to this address must not reach us (DNS rebinding).
+    if (!/^(?:127\.0\.0\.1|localhost)(?::\d+)?$/.test(request.headers.host ?? '')) {
+      response.writeHead(421).end();
+      return;
+    }
+    response.setHeader('x-content-type-options', 'nosniff');
+    response.setHeader('x-frame-options', 'DENY');
+    response.setHeader('referrer-policy', 'no-referrer');
+    if (request.method === 'POST') void answer(request, response);
+    else files(request, response, () => void response.writeHead(404).end());
+  };
+}

@@ -1,0 +1,169 @@
+import type { EventSourceMessage } from 'eventsource-parser/stream';
+import { EventSourceParserStream } from 'eventsource-parser/stream';
+
+type Role = 'player' | 'backend' | 'security';
+
+interface Access {
+  edge: string;
+  tokens: Record<Role, string>;
+}
+
+export interface Asset {
+  id: string;
+  title: string;
+  path: string;
+}
+
+export interface Playback {
+  playbackUrl: string;
+  sessionId: string;
+  expiresAt: number;
+}
+
+export interface Session {
+  sessionId: string;
+  asset: string;
+  subject?: string;
+  startedAt: number;
+  expiresAt: number;
+  lastSeenAt: number;
+  revoked: boolean;
+}
+
+/** A failed call, as its problem details (RFC 9457) tell it; `status` is 0 when there was no answer at all. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+
+  constructor(status: number, code: string, title: string, detail: string) {
+    super(title);
+    this.name = 'ApiError';
+    this.status = status;
+    this.code = code;
+    this.detail = detail;
+  }
+}
+
+/** The console server does not know the key, or no longer. */
+export class KeyRejectedError extends ApiError {
+  constructor() {
+    super(401, 'key-rejected', 'The console key is not accepted', '');
+  }
+}
+
+/** What to tell the user about any error. */
+export function describe(error: unknown): string {
+  if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error);
+  return error.detail === '' ? error.message : `${error.message}: ${error.detail}`;
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  const body: unknown = await response.json().catch(() => undefined);
+  const problem: Record<string, unknown> = typeof body === 'object' && body !== null ? { ...body } : {};
+  const text = (name: string) => (typeof problem[name] === 'string' ? problem[name] : '');
+  const code = text('code') || (response.headers.get('x-portcullis-reason') ?? '');
+  return new ApiError(response.status, code, text('title') || `HTTP ${response.status}`, text('detail'));
+}
+
+async function call(url: string, init: RequestInit, what: string): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, { ...init, cache: 'no-store', referrerPolicy: 'no-referrer' });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError(0, 'unreachable', `${what} does not answer`, 'Is portcullis up still running?');
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+async function signIn(key: string): Promise<Access> {
+  const headers = { 'content-type': 'application/json' };
+  try {
+    const init = { method: 'POST', headers, body: JSON.stringify({ key }) };
+    const response = await call('./session', init, 'The console server');
+    return await response.json();
+  } catch (error) {
+    throw error instanceof ApiError && error.status === 401 ? new KeyRejectedError() : error;
+  }
+}
+
+/** The token API, called through the edge as its real clients do. */
+export class Api {
+  readonly #key: string;
+  #access: Access;
+
+  private constructor(key: string, access: Access) {
+    this.#key = key;
+    this.#access = access;
+  }
+
+  /** Exchanges the console key for access. Throws `KeyRejectedError` when it is not accepted. */
+  static async open(key: string): Promise<Api> {
+    return new Api(key, await signIn(key));
+  }
+
+  get edgeHost(): string {
+    return new URL(this.#access.edge).host;
+  }
+
+  async assets(): Promise<Asset[]> {
+    const { assets }: { assets: Asset[] } = await this.#json('player', '/v1/assets');
+    return assets;
+  }
+
+  playback(asset: string): Promise<Playback> {
+    return this.#json('player', '/v1/playback', { method: 'POST', body: JSON.stringify({ asset }) });
+  }
+
+  async sessions(signal: AbortSignal): Promise<Session[]> {
+    const { sessions }: { sessions: Session[] } = await this.#json('security', '/v1/sessions', { signal });
+    return sessions;
+  }
+
+  async revoke(sessionId: string): Promise<void> {
+    await this.#request('security', revocationOf(sessionId), {
+      method: 'POST',
+      body: JSON.stringify({ reason: 'Revoked in the console' }),
+    });
+  }
+
+  async restore(sessionId: string): Promise<void> {
+    await this.#request('security', revocationOf(sessionId), { method: 'DELETE' });
+  }
+
+  /** The running server-sent events. Plain fetch, as `EventSource` cannot send the authorization header. */
+  async decisions(signal: AbortSignal): Promise<ReadableStream<EventSourceMessage>> {
+    const { body } = await this.#request('security', '/v1/decisions', { signal });
+    if (body === null) throw new ApiError(0, 'unreachable', 'The decision stream is empty', '');
+    // The cast bridges two views of a byte stream: TypeScript's decoder wants BufferSource, fetch gives Uint8Array.
+    const text = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array<ArrayBuffer>>);
+    return text.pipeThrough(new EventSourceParserStream());
+  }
+
+  async #json<T>(role: Role, path: string, init?: RequestInit): Promise<T> {
+    const response = await this.#request(role, path, init);
+    return response.json();
+  }
+
+  async #request(role: Role, path: string, init: RequestInit = {}): Promise<Response> {
+    const send = () => {
+      const headers = new Headers({ authorization: `Bearer ${this.#access.tokens[role]}` });
+      if (init.body !== undefined) headers.set('content-type', 'application/json');
+      return call(`${this.#access.edge}${path}`, { ...init, headers }, 'The edge');
+    };
+    try {
+      return await send();
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+      // The role tokens are short-lived; the key gets new ones.
+      this.#access = await signIn(this.#key);
+      return send();
+    }
+  }
+}
+
+function revocationOf(sessionId: string): string {
+  return `/v1/sessions/${encodeURIComponent(sessionId)}/revocation`;
+}

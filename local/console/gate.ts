@@ -1,0 +1,54 @@
+import { byId } from './dom.ts';
+
+const STORED_AS = 'portcullis.key';
+
+/** The key in a console URL (`…#key=…`), or the text itself when it is a bare key. */
+function keyIn(text: string): string {
+  const [, fragment] = /#(.*)$/.exec(text) ?? [];
+  if (fragment !== undefined) return new URLSearchParams(fragment).get('key') ?? '';
+  return text.includes('/') ? '' : text.replace(/^key=/, '');
+}
+
+/** The key from the address bar, which is then cleared of it, or from earlier in this tab; '' when there is none. */
+export function takeKey(): string {
+  const key = keyIn(location.hash);
+  if (key === '') return sessionStorage.getItem(STORED_AS) ?? '';
+  sessionStorage.setItem(STORED_AS, key);
+  history.replaceState(null, '', location.pathname + location.search);
+  return key;
+}
+
+export function forgetKey(): void {
+  sessionStorage.removeItem(STORED_AS);
+}
+
+/** The panel that asks for the key. */
+export class Gate {
+  readonly #panel = byId('gate', HTMLElement);
+  readonly #message = byId('gate-message', HTMLParagraphElement);
+  readonly #input = byId('gate-key', HTMLInputElement);
+
+  constructor(onKey: (key: string) => void) {
+    byId('gate-form', HTMLFormElement).addEventListener('submit', (event) => {
+      event.preventDefault();
+      const key = keyIn(this.#input.value.trim());
+      if (key === '') {
+        this.open('There is no key in that text. The URL ends in #key= and the key.');
+        return;
+      }
+      sessionStorage.setItem(STORED_AS, key);
+      onKey(key);
+    });
+  }
+
+  open(message: string): void {
+    this.#message.textContent = message;
+    this.#panel.hidden = false;
+    this.#input.focus();
+  }
+
+  close(): void {
+    this.#panel.hidden = true;
+    this.#input.value = '';
+  }
+}

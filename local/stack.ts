@@ -1,0 +1,222 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { getRequestListener } from '@hono/node-server';
+import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
+import { loadFunction } from '../edge-functions/runtime/vm.ts';
+import { EdgeStore } from '../edge-functions/store/edge-store.ts';
+import { FileKeyValueStore } from '../edge-functions/store/file.ts';
+import { LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from '../edge-functions/viewer-request/settings.ts';
+import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
+import { edgePublisher } from '../revocation/publish/edge-store.ts';
+import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
+import { bearerAuthorization } from '../token-api/http/authorize.ts';
+import { readKeyRing, writeKeyRing } from '../token-api/key-ring/file.ts';
+import { createKeyRing, type KeyRing, mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
+import { createMinter } from '../token-api/minting/minter.ts';
+import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
+import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
+import { createApi } from './api.ts';
+import { createConsole } from './console.ts';
+import { type DataDirectory, openDataDirectory } from './data-directory.ts';
+import { Decisions } from './decisions.ts';
+import { startDynamoDb } from './dynamodb.ts';
+import { AccessLog } from './edge/access-log.ts';
+import { compileRuleGroup } from './edge/rule-group.ts';
+import { createEdge } from './edge/server.ts';
+import { DEFAULT_VIEWERS, parseViewers } from './edge/viewers.ts';
+import { StackError } from './errors.ts';
+import { BEARER_SECONDS, ISSUER, openIssuer } from './issuer.ts';
+import { type OpenPort, openPort } from './listen.ts';
+import { createOrigin } from './origin.ts';
+import { packagePath } from './package-root.ts';
+import { TITLES } from './titles.ts';
+
+/** How to run a stack. */
+export interface StackOptions {
+  /** Where its state is kept; a temporary folder that goes with the stack when undefined. */
+  data: string | undefined;
+  /** Port of the edge; API and console take the next two. 0: any free ports. */
+  port: number;
+  /** Told what is going on, a line at a time. */
+  report: (line: string) => void;
+}
+
+/** A stack that is up. */
+export interface Stack {
+  edge: string;
+  api: string;
+  /** URL of the console page, with its key in the fragment. */
+  console: string;
+  /** File (mode 0600) with a bearer token for each role. */
+  tokenFile: string;
+  close(): Promise<void>;
+}
+
+/** File in which a running stack says where it is, for the commands that talk to it. */
+export const STACK_FILE = 'stack.json';
+
+/** How often expired revocations are cleared from the edge store, in milliseconds. */
+const RECONCILE_MS = 60_000;
+/** How often the sighting of one session is written down at most, in seconds. */
+const SEEN_EVERY_SECONDS = 5;
+
+const now = () => Math.floor(Date.now() / 1000);
+
+/**
+ * Brings up the delivery edge, the API, an origin with two titles and the console on loopback. Throws `StackError`,
+ * `KeyRingError` or `StoreError` when it cannot, and leaves nothing running.
+ */
+export async function startStack({ data: path, port, report }: StackOptions): Promise<Stack> {
+  const closers: (() => Promise<unknown>)[] = [];
+  const openPorts: OpenPort[] = [];
+  // Ports first, so that nobody asks a half-closed stack; then in reverse, because what was started last may still use
+  // what was started first.
+  const close = async () => {
+    for (const opened of openPorts.splice(0)) await opened.close();
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const built = await readBuilt();
+    const data = await openDataDirectory(path);
+    closers.push(() => data.close());
+
+    const take = async (wanted: number) => {
+      const opened = await openPort(wanted);
+      openPorts.push(opened);
+      return opened;
+    };
+    const edgePort = await take(port);
+    const apiPort = await take(port && port + 1);
+    const consolePort = await take(port && port + 2);
+    const originPort = await take(0);
+
+    const ring = await openKeyRing(data, report);
+    const currentKey = mintingKey(ring);
+    const keyValueStore = await FileKeyValueStore.open(data.path('edge-store.json'));
+    const edgeStore = new EdgeStore(keyValueStore);
+    await publishKeys(edgeStore, ring);
+
+    const dynamoDb = await startDynamoDb(data.path('dynamodb'), [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
+    closers.push(() => dynamoDb.close());
+    const sessions = dynamoDbSessions(dynamoDb.client);
+    const assets = dynamoDbAssets(dynamoDb.client);
+    for (const title of TITLES) await assets.put(title);
+    const list = dynamoDbRevocationList(dynamoDb.client);
+    const publisher = edgePublisher(list, edgeStore, now);
+    await publisher.reconcile();
+    const reconciling = setInterval(() => {
+      publisher.reconcile().catch((error: Error) => report(`revocations were not reconciled: ${error.message}`));
+    }, RECONCILE_MS);
+    closers.push(async () => clearInterval(reconciling));
+
+    const originSecret = randomBytes(32).toString('base64url');
+    originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
+
+    const issuer = await openIssuer(data);
+    const authorize = bearerAuthorization(issuer.keys, ISSUER);
+    const decisions = new Decisions();
+    const api = createApi({
+      vending: {
+        authorize,
+        assets,
+        sessions,
+        minter: createMinter({ key: () => currentKey, maxLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS }),
+        edgeUrl: edgePort.url,
+        originSecret,
+        revokedSessions: (ids) => list.revoked(ids, now()),
+        now,
+      },
+      revocation: {
+        authorize,
+        list,
+        publisher,
+        decisions,
+        revocationSeconds: MAX_TOKEN_LIFETIME_SECONDS + LEEWAY_SECONDS,
+        now,
+      },
+      allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
+      report: (error) => report(`error in the API: ${error.stack}`),
+    });
+    apiPort.serve(getRequestListener(api.fetch));
+
+    await mkdir(data.path('logs'), { recursive: true });
+    const log = new AccessLog(data.path('logs/access.log'));
+    closers.push(() => log.close());
+    const edge = createEdge({
+      viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
+      ruleGroup: compileRuleGroup(await readOrCreate(data, 'rule-group.json', [])),
+      viewers: parseViewers(await readOrCreate(data, 'viewers.json', DEFAULT_VIEWERS)),
+      generatedHeaders: built.manifest.generatedHeaders,
+      apiUrl: apiPort.url,
+      originUrl: originPort.url,
+      originSecret,
+      log,
+      onDecision: (decision) => decisions.record(decision),
+      onSeen: sightings(sessions, report),
+    });
+    closers.push(() => edge.close());
+    edgePort.serve(edge.listener);
+
+    const consoleKey = randomBytes(16).toString('base64url');
+    const consoleSession = async () => ({ edge: edgePort.url, api: apiPort.url, tokens: await issuer.tokens() });
+    consolePort.serve(createConsole(packagePath('dist', 'console'), consoleKey, consoleSession));
+
+    const tokenFile = data.path('tokens.json');
+    const writeTokens = async () => data.write('tokens.json', await issuer.tokens());
+    await writeTokens();
+    const renewing = setInterval(() => void writeTokens(), (BEARER_SECONDS * 1000) / 2);
+    closers.push(async () => clearInterval(renewing));
+    await data.write(STACK_FILE, { edge: edgePort.url, api: apiPort.url, tokenFile });
+
+    const consoleUrl = `${consolePort.url}/#key=${consoleKey}`;
+    return { edge: edgePort.url, api: apiPort.url, console: consoleUrl, tokenFile, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The built function and its manifest. Throws `ERR_STACK_NOT_BUILT`. */
+async function readBuilt(): Promise<{ code: string; manifest: EdgeManifest }> {
+  const file = packagePath('dist', 'edge', 'viewer-request.js');
+  if (!existsSync(file)) throw new StackError('ERR_STACK_NOT_BUILT', 'nothing is built yet; run: npm run build');
+  const manifest = JSON.parse(await readFile(packagePath('dist', 'edge', 'manifest.json'), 'utf8')) as EdgeManifest;
+  return { code: await readFile(file, 'utf8'), manifest };
+}
+
+/** The key ring of a data directory, made at first start. A damaged ring is an error, never replaced. */
+async function openKeyRing(data: DataDirectory, report: (line: string) => void): Promise<KeyRing> {
+  const path = data.path('key-ring.json');
+  if (!existsSync(path)) {
+    report(`a new key ring in ${path}`);
+    await writeKeyRing(path, createKeyRing(now()));
+  }
+  return readKeyRing(path);
+}
+
+/** Makes the keys at the edge those of the ring. */
+async function publishKeys(edgeStore: EdgeStore, ring: KeyRing): Promise<void> {
+  const keys = verificationKeys(ring);
+  for (const [kid, key] of Object.entries(keys)) await edgeStore.putKey(kid, key);
+  for (const kid of await edgeStore.keyIds()) if (!Object.hasOwn(keys, kid)) await edgeStore.retireKey(kid);
+}
+
+/** Content of a settings file of the stack, written with its default at first start. */
+async function readOrCreate(data: DataDirectory, name: string, initial: unknown): Promise<unknown> {
+  const content = await data.read(name);
+  if (content !== undefined) return content;
+  await data.write(name, initial);
+  return initial;
+}
+
+/** Writes down when the edge sees a session, for each session every few seconds: a player asks many times a second. */
+function sightings(sessions: Sessions, report: (line: string) => void): (session: Session, seenAt: number) => void {
+  const lastWritten = new Map<string, number>();
+  return (session, seenAt) => {
+    if (seenAt - (lastWritten.get(session.sessionId) ?? 0) < SEEN_EVERY_SECONDS) return;
+    lastWritten.set(session.sessionId, seenAt);
+    for (const [id, at] of lastWritten) if (seenAt - at > SEEN_EVERY_SECONDS) lastWritten.delete(id);
+    sessions.seen(session, seenAt).catch((error: Error) => report(`a sighting was not recorded: ${error.message}`));
+  };
+}

@@ -1,0 +1,97 @@
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import { streamSSE } from 'hono/streaming';
+import * as v from 'valibot';
+import type { RevocationList } from '../list/revocation-list.ts';
+import type { EdgePublisher } from '../publish/edge-store.ts';
+import type { Decision, DecisionFeed } from './decisions.ts';
+
+type CallerEnv = { Variables: { caller: { subject: string; roles: string[] } } };
+
+/** What the revocation routes are made of. */
+export interface RevocationOptions {
+  /** Middleware that lets only callers with the role through. */
+  authorize: (role: 'security') => MiddlewareHandler<CallerEnv>;
+  list: RevocationList;
+  publisher: EdgePublisher;
+  decisions: DecisionFeed;
+  /** How long a revocation must live, in seconds: maximum token lifetime plus leeway. */
+  revocationSeconds: number;
+  /** Seconds since the epoch. */
+  now: () => number;
+}
+
+const SessionId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9]{12,64}$/));
+const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
+
+/** How often an idle decision stream says that it is alive, in milliseconds: proxies close silent connections. */
+const HEARTBEAT_MS = 15_000;
+
+/** `POST` and `DELETE /v1/sessions/{id}/revocation`, `GET /v1/decisions`. */
+export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
+  const { authorize, list, publisher, decisions, revocationSeconds, now } = options;
+  const app = new Hono<CallerEnv>();
+
+  app.post('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
+    const sessionId = sessionIdOf(c);
+    const { reason } = await optionalBody(c);
+    const revokedAt = now();
+    const { entry, added } = await list.add({
+      sessionId,
+      reason,
+      by: c.get('caller').subject,
+      revokedAt,
+      // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
+      expiresAt: revokedAt + revocationSeconds,
+    });
+    await publisher.publish(sessionId);
+    return c.json(entry, added ? 201 : 200);
+  });
+
+  app.delete('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
+    const sessionId = sessionIdOf(c);
+    const removed = await list.remove(sessionId);
+    await publisher.publish(sessionId);
+    if (!removed) {
+      throw new HTTPException(404, { message: 'The session is not revoked.', cause: { code: 'ERR_NOT_REVOKED' } });
+    }
+    return c.body(null, 204);
+  });
+
+  app.get('/v1/decisions', authorize('security'), (c) => {
+    c.header('cache-control', 'no-store');
+    return streamSSE(c, async (stream) => {
+      const send = (decision: Decision) => stream.writeSSE({ event: 'decision', data: JSON.stringify(decision) });
+      for (const decision of decisions.recent()) await send(decision);
+      const unsubscribe = decisions.subscribe((decision) => void send(decision));
+      const heartbeat = setInterval(() => void stream.write(': alive\n\n'), HEARTBEAT_MS);
+      await new Promise<void>((resolve) => stream.onAbort(resolve));
+      clearInterval(heartbeat);
+      unsubscribe();
+    });
+  });
+
+  return app;
+}
+
+function sessionIdOf(c: Context): string {
+  const result = v.safeParse(SessionId, c.req.param('id'));
+  if (result.success) return result.output;
+  const message = 'A session id is 12–64 letters and digits.';
+  throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID' } });
+}
+
+/** The body of a revocation; none at all means no reason. */
+async function optionalBody(c: Context): Promise<v.InferOutput<typeof RevocationRequest>> {
+  const text = await c.req.text();
+  let body: unknown;
+  try {
+    body = text === '' ? {} : JSON.parse(text);
+  } catch {
+    throw new HTTPException(400, { message: 'The body is not JSON.', cause: { code: 'ERR_BODY_INVALID' } });
+  }
+  const result = v.safeParse(RevocationRequest, body);
+  if (result.success) return result.output;
+  const message = `The body is not as expected: ${result.issues[0].message}.`;
+  throw new HTTPException(400, { message, cause: { code: 'ERR_BODY_INVALID' } });
+}

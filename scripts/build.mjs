@@ -1,0 +1,29 @@
+// Builds everything that ships: dist/lib (tsc), dist/edge (functions and manifest), dist/console, dist/title.
+import { spawnSync } from 'node:child_process';
+import { cpSync, rmSync } from 'node:fs';
+
+const root = new URL('..', import.meta.url);
+
+function run(title, command, ...args) {
+  process.stderr.write(`build: ${title}\n`);
+  // Everything to stderr: what this prints must not mix with the answer of the command that needed the build.
+  const { status } = spawnSync(process.execPath, [command, ...args], { cwd: root, stdio: ['ignore', 2, 2] });
+  if (status !== 0) {
+    process.stderr.write(`build: ${title} failed\n`);
+    process.exit(1);
+  }
+}
+
+rmSync(new URL('dist/', root), { recursive: true, force: true });
+run('library', 'node_modules/typescript/bin/tsc', '-p', 'tsconfig.lib.json');
+run('edge functions', 'scripts/build-edge.mjs');
+run(
+  'console',
+  'node_modules/vite/bin/vite.js',
+  'build',
+  '--config',
+  'local/console/vite.config.ts',
+  '--logLevel',
+  'warn',
+);
+cpSync(new URL('local/titles/', root), new URL('dist/title/', root), { recursive: true });

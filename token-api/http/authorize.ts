@@ -1,0 +1,56 @@
+import type { MiddlewareHandler } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import { HTTPException } from 'hono/http-exception';
+import { type JWTVerifyGetKey, jwtVerify } from 'jose';
+
+/** Who may call what: a player asks for playback, a backend mints for others, security watches and revokes. */
+export const ROLES = ['player', 'backend', 'security'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Audience of the bearer tokens that callers present. */
+export const AUDIENCE = 'portcullis';
+
+/** The caller that a bearer token proved. */
+export interface Caller {
+  subject: string;
+  roles: string[];
+}
+
+/** What a route sees of the request's caller. */
+export type CallerEnv = { Variables: { caller: Caller } };
+
+/** Makes the middleware that lets only callers with one of `roles` through. */
+export type Authorize = (...roles: Role[]) => MiddlewareHandler<CallerEnv>;
+
+/**
+ * Checks the bearer JWT (RFC 6750) of a request against `keys` (a JWKS, local or remote): signature, `iss`, `aud`, `exp`,
+ * and claim `roles`. 401 when it is absent or not valid, 403 when it has none of the roles asked for.
+ */
+export function bearerAuthorization(keys: JWTVerifyGetKey, issuer: string): Authorize {
+  return (...roles) =>
+    createMiddleware<CallerEnv>(async (c, next) => {
+      const [, bearer] = /^Bearer ([\w.~+/-]+=*)$/i.exec(c.req.header('authorization') ?? '') ?? [];
+      if (!bearer) {
+        throw new HTTPException(401, {
+          message: 'A bearer token is required.',
+          cause: { code: 'ERR_UNAUTHENTICATED' },
+        });
+      }
+      const { payload } = await jwtVerify(bearer, keys, {
+        issuer,
+        audience: AUDIENCE,
+        algorithms: ['ES256', 'RS256', 'PS256', 'EdDSA'],
+        requiredClaims: ['exp', 'sub'],
+      }).catch(() => {
+        const message = 'The bearer token is not valid or has expired.';
+        throw new HTTPException(401, { message, cause: { code: 'ERR_UNAUTHENTICATED' } });
+      });
+      const held = Array.isArray(payload.roles) ? payload.roles.filter((role) => typeof role === 'string') : [];
+      if (!roles.some((role) => held.includes(role))) {
+        const message = `This needs the role ${roles.join(' or ')}.`;
+        throw new HTTPException(403, { message, cause: { code: 'ERR_ROLE' } });
+      }
+      c.set('caller', { subject: payload.sub ?? '', roles: held });
+      await next();
+    });
+}

@@ -1,0 +1,42 @@
+import { open, readFile, rename, stat } from 'node:fs/promises';
+import { type KeyRing, KeyRingError, parseKeyRing } from './key-ring.ts';
+
+/**
+ * Reads a key ring file. Throws `ERR_RING_PERMISSIONS` when anyone but its owner may read it, `ERR_RING_FILE` when it
+ * cannot be read, `ERR_RING_INVALID` when it holds no key ring.
+ */
+export async function readKeyRing(path: string): Promise<KeyRing> {
+  let text: string;
+  try {
+    const { mode } = await stat(path);
+    if (mode & 0o077) {
+      const message = `${path} can be read by others (mode ${(mode & 0o777).toString(8)}); run: chmod 600 ${path}`;
+      throw new KeyRingError('ERR_RING_PERMISSIONS', message);
+    }
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof KeyRingError) throw error;
+    throw new KeyRingError('ERR_RING_FILE', `cannot read key ring ${path}: ${(error as NodeJS.ErrnoException).code}`);
+  }
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch {
+    // The parser's message quotes the text around the error, which may be a secret.
+    throw new KeyRingError('ERR_RING_INVALID', `key ring ${path} is not JSON`);
+  }
+  return parseKeyRing(content);
+}
+
+/** Writes a key ring file (mode 0600), replaced atomically. */
+export async function writeKeyRing(path: string, ring: KeyRing): Promise<void> {
+  const partial = `${path}.partial`;
+  const file = await open(partial, 'w', 0o600);
+  try {
+    await file.writeFile(`${JSON.stringify(parseKeyRing(ring), null, 2)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(partial, path);
+}

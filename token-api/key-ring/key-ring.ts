@@ -1,0 +1,79 @@
+import { hkdfSync, randomBytes } from 'node:crypto';
+import * as v from 'valibot';
+import { KEY_LABELS, type MintingKey, type VerificationKey } from '../../token/index.ts';
+
+export type KeyRingErrorCode = 'ERR_RING_FILE' | 'ERR_RING_PERMISSIONS' | 'ERR_RING_INVALID';
+
+/** Why a key ring cannot be used. Never carries a secret. */
+export class KeyRingError extends Error {
+  readonly code: KeyRingErrorCode;
+  constructor(code: KeyRingErrorCode, message: string) {
+    super(message);
+    this.name = 'KeyRingError';
+    this.code = code;
+  }
+}
+
+function isSecret(text: string): boolean {
+  const bytes = Buffer.from(text, 'base64url');
+  return bytes.length === 32 && bytes.toString('base64url') === text;
+}
+
+const KeyRingSchema = v.pipe(
+  v.object({
+    version: v.literal(1),
+    keys: v.array(
+      v.looseObject({
+        kid: v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/, 'must be 1–64 letters, digits, _ or -')),
+        secret: v.pipe(v.string(), v.check(isSecret, 'must be 32 bytes as base64url without padding')),
+        state: v.picklist(['next', 'current', 'previous', 'retired']),
+        createdAt: v.union([v.pipe(v.string(), v.isoTimestamp()), v.pipe(v.number(), v.integer(), v.minValue(0))]),
+      }),
+    ),
+  }),
+  v.check(({ keys }) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'two keys have the same kid'),
+  v.check(
+    ({ keys }) => keys.filter(({ state }) => state === 'current').length === 1,
+    'exactly one key must be current',
+  ),
+);
+
+/** The keys in use and their states. `createdAt`: ISO 8601, or seconds since the epoch. */
+export type KeyRing = v.InferOutput<typeof KeyRingSchema>;
+
+/** Checks a ring. Throws `ERR_RING_INVALID` with the path of what is wrong, never its value. */
+export function parseKeyRing(input: unknown): KeyRing {
+  const result = v.safeParse(KeyRingSchema, input);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  const message = issue.kind === 'schema' ? `expected ${issue.expected}` : issue.message;
+  throw new KeyRingError('ERR_RING_INVALID', `key ring: ${path ? `${path}: ` : ''}${message}`);
+}
+
+/** The 32-byte signing and binding keys of a ring secret (HKDF-SHA-256, RFC 5869, empty salt), base64url. */
+export function deriveKeys(secret: string): VerificationKey {
+  const derive = (label: string) =>
+    Buffer.from(hkdfSync('sha256', Buffer.from(secret, 'base64url'), '', label, 32)).toString('base64url');
+  return { sign: derive(KEY_LABELS.sign), bind: derive(KEY_LABELS.bind) };
+}
+
+/** The key that tokens are minted with: the current one. */
+export function mintingKey(ring: KeyRing): MintingKey {
+  const current = ring.keys.find(({ state }) => state === 'current');
+  if (!current) throw new KeyRingError('ERR_RING_INVALID', 'key ring: exactly one key must be current');
+  return { kid: current.kid, ...deriveKeys(current.secret) };
+}
+
+/** The keys that the edge accepts, by key id: all but the retired ones. */
+export function verificationKeys(ring: KeyRing): Record<string, VerificationKey> {
+  const accepted = ring.keys.filter(({ state }) => state !== 'retired');
+  return Object.fromEntries(accepted.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
+}
+
+/** A new ring with one current key. `now`: seconds since the epoch. */
+export function createKeyRing(now: number): KeyRing {
+  const createdAt = new Date(now * 1000).toISOString();
+  const kid = `k${createdAt.slice(0, 10).replaceAll('-', '')}-${randomBytes(3).toString('hex')}`;
+  return { version: 1, keys: [{ kid, secret: randomBytes(32).toString('base64url'), state: 'current', createdAt }] };
+}

@@ -1,0 +1,137 @@
+import { randomInt } from 'node:crypto';
+import {
+  addField,
+  type ClaimsSet,
+  type Fields,
+  isInScope,
+  isUnsafePath,
+  type MintingKey,
+  mint,
+  parseBinding,
+  parseQuerystring,
+  type Viewer,
+} from '../../token/index.ts';
+import { nodeCrypto } from './crypto.ts';
+import { MintingError, type Policy, parseDuration, parsePolicy, parseViewer, type ViewerAttributes } from './policy.ts';
+
+/** What a minter is made of. */
+export interface MinterOptions {
+  /** The key to mint with, asked for at every call so that rotation takes effect. */
+  key: () => MintingKey;
+  /** Largest lifetime that the edge accepts, in seconds. */
+  maxLifetimeSeconds: number;
+  /** Seconds since the epoch; the system clock by default. */
+  now?: () => number;
+}
+
+/** What a token is minted for. */
+export interface MintRequest {
+  policy: Policy;
+  viewer: ViewerAttributes;
+  /** Playback URL without a token, `https://host/path/master.m3u8`. */
+  url: string;
+}
+
+/** A minted token. `url` carries it; `expiresAt` is in seconds since the epoch. */
+export interface MintedToken {
+  token: string;
+  url: string;
+  sessionId: string;
+  asset: string;
+  issuedAt: number;
+  expiresAt: number;
+}
+
+export interface Minter {
+  /**
+   * Starts a playback session. Throws `MintingError` for a policy, viewer or URL that is not right and `TokenError` when
+   * the viewer lacks a value that the policy binds.
+   */
+  mint(request: MintRequest): MintedToken;
+}
+
+const BASE62 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+const SESSION_ID_LENGTH = 12;
+
+function createSessionId(): string {
+  return Array.from({ length: SESSION_ID_LENGTH }, () => BASE62[randomInt(BASE62.length)]).join('');
+}
+
+/** Origin, path and query of a URL exactly as written: `new URL` would repair the path instead of refusing it. */
+function splitUrl(url: string): { origin: string; path: string; query: string } {
+  const match = /^(https?:\/\/[^/?#\s]+)(\/[^?#\s]*)(?:\?([^#\s]*))?$/i.exec(url);
+  const [, origin = '', path = '', query = ''] = match ?? [];
+  if (!match || isUnsafePath(path)) {
+    throw new MintingError('ERR_URL_INVALID', 'url: must be an http(s) URL with a safe path and no fragment');
+  }
+  return { origin, path, query };
+}
+
+/** The viewer as the edge will see it; `query` is the query string of the URL, without `?`. */
+export function edgeView(attributes: ViewerAttributes, query: string): Viewer {
+  const headers: Fields = {};
+  for (const [name, value] of Object.entries(attributes.headers ?? {})) addField(headers, name.toLowerCase(), value);
+  if (attributes.userAgent) headers['user-agent'] = { value: attributes.userAgent };
+  if (attributes.country) headers['cloudfront-viewer-country'] = { value: attributes.country };
+  return { ip: attributes.ip ?? '', headers, querystring: parseQuerystring(query) };
+}
+
+/** The query string with every bound parameter in it that only the viewer's attributes had. */
+function withBoundParameters(query: string, bindings: string[], attributes: ViewerAttributes): string {
+  const present = parseQuerystring(query);
+  const missing = bindings
+    .map((binding) => parseBinding(binding))
+    .filter(([name, parameter]) => name === 'query' && !Object.hasOwn(present, parameter))
+    .flatMap(([, parameter]) => {
+      const value = attributes.query?.[parameter];
+      return value === undefined ? [] : `${parameter}=${value}`;
+    });
+  return [query, ...missing].filter(Boolean).join('&');
+}
+
+function directoryOf(path: string): string {
+  const directory = path.slice(0, path.lastIndexOf('/') + 1);
+  if (directory === '/') {
+    const message = 'policy: paths: must be given for a URL at the root, its directory would open everything';
+    throw new MintingError('ERR_POLICY_INVALID', message);
+  }
+  return directory;
+}
+
+/** Makes a minter. It keeps no state between calls. */
+export function createMinter(options: MinterOptions): Minter {
+  const now = options.now ?? (() => Math.floor(Date.now() / 1000));
+  return {
+    mint(request) {
+      const policy = parsePolicy(request.policy, options.maxLifetimeSeconds);
+      const attributes = parseViewer(request.viewer);
+      const { origin, path, query: givenQuery } = splitUrl(request.url);
+      const paths = policy.paths ?? [directoryOf(path)];
+      if (!isInScope(path, paths)) {
+        throw new MintingError('ERR_URL_OUT_OF_SCOPE', 'url: the policy does not open the path of the playback URL');
+      }
+      const bindings = policy.bindings ?? [];
+      const query = withBoundParameters(givenQuery, bindings, attributes);
+      const issuedAt = now();
+      const claims: Omit<ClaimsSet, 'bmac'> = {
+        sid: createSessionId(),
+        aid: policy.asset ?? path.split('/')[1] ?? '',
+        iat: issuedAt,
+        exp: issuedAt + parseDuration(policy.lifetime),
+        sst: issuedAt,
+        paths,
+      };
+      if (attributes.subject) claims.sub = attributes.subject;
+      if (bindings.length > 0) claims.bnd = bindings;
+      const token = mint(claims, options.key(), edgeView(attributes, query), nodeCrypto);
+      return {
+        token,
+        url: `${origin}/${token}${path}${query ? `?${query}` : ''}`,
+        sessionId: claims.sid,
+        asset: claims.aid,
+        issuedAt,
+        expiresAt: claims.exp,
+      };
+    },
+  };
+}

@@ -1,0 +1,128 @@
+import * as v from 'valibot';
+import { isUnsafePath, parseBinding } from '../../token/index.ts';
+
+export type MintingErrorCode =
+  | 'ERR_POLICY_INVALID'
+  | 'ERR_POLICY_LIFETIME'
+  | 'ERR_VIEWER_INVALID'
+  | 'ERR_URL_INVALID'
+  | 'ERR_URL_OUT_OF_SCOPE';
+
+/** Why a policy, viewer or URL cannot be minted for. Names fields, never values of a viewer. */
+export class MintingError extends Error {
+  readonly code: MintingErrorCode;
+  constructor(code: MintingErrorCode, message: string) {
+    super(message);
+    this.name = 'MintingError';
+    this.code = code;
+  }
+}
+
+const DAY = 86400;
+const ISO_DURATION = /^P(?=\d|T\d)(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$/;
+const PLUS_DURATION = /^\+(\d+)([dhms])$/;
+const UNIT_SECONDS: Record<string, number> = { d: DAY, h: 3600, m: 60, s: 1 };
+
+/** Seconds of an ISO 8601 duration in days, hours, minutes and seconds (`PT1H30M`), or of `+3h`; NaN for anything else. */
+export function parseDuration(text: string): number {
+  const plus = PLUS_DURATION.exec(text);
+  if (plus) return Number(plus[1]) * (UNIT_SECONDS[plus[2] ?? ''] ?? Number.NaN);
+  const iso = ISO_DURATION.exec(text);
+  if (!iso) return Number.NaN;
+  const [days = 0, hours = 0, minutes = 0, seconds = 0] = iso.slice(1).map((part) => Number(part ?? 0));
+  return days * DAY + hours * 3600 + minutes * 60 + seconds;
+}
+
+const pathScope = v.pipe(
+  v.string(),
+  v.check((path) => !isUnsafePath(path), 'must be an absolute path without dot segments, // or escaped separators'),
+);
+
+const binding = v.pipe(
+  v.string(),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    try {
+      parseBinding(dataset.value);
+    } catch (error) {
+      addIssue({ message: (error as Error).message });
+    }
+  }),
+);
+
+/** What a policy file may say; the interface documents the fields. */
+export const PolicySchema = v.strictObject({
+  lifetime: v.pipe(
+    v.string("must be a duration like 'PT1H' or '+3h'"),
+    v.check((text) => parseDuration(text) > 0, "must be a duration like 'PT1H' or '+3h'"),
+  ),
+  asset: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
+  paths: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
+  bindings: v.optional(v.array(binding), []),
+});
+
+/** What tokens of one kind say: how long they live, what they open, what they are bound to. */
+export interface Policy {
+  /** Lifetime of a token, ISO 8601 (`PT1H`) or `+3h`. */
+  lifetime: string;
+  /** Asset id (claim `aid`); by default the first segment of the playback URL's path. */
+  asset?: string | undefined;
+  /** Path scope (claim `paths`); by default the directory of the playback URL. */
+  paths?: string[] | undefined;
+  /** Bindings such as `country` or `header:x-device`, in the order they are signed; none by default. */
+  bindings?: string[] | undefined;
+}
+
+/** The first issue as `field.path: message`. */
+function describe(issues: [v.BaseIssue<unknown>, ...v.BaseIssue<unknown>[]]): string {
+  const [issue] = issues;
+  const path = v.getDotPath(issue);
+  return path ? `${path}: ${issue.message}` : issue.message;
+}
+
+/**
+ * Checks a policy. Throws `ERR_POLICY_INVALID` with the path of the offending field, `ERR_POLICY_LIFETIME` when it lives
+ * longer than `maxLifetimeSeconds`.
+ */
+export function parsePolicy(input: unknown, maxLifetimeSeconds: number): Policy {
+  const result = v.safeParse(PolicySchema, input);
+  if (!result.success) throw new MintingError('ERR_POLICY_INVALID', `policy: ${describe(result.issues)}`);
+  const lifetime = parseDuration(result.output.lifetime);
+  if (lifetime > maxLifetimeSeconds) {
+    const message = `policy: lifetime: ${lifetime} s is above the maximum of ${maxLifetimeSeconds} s that the edge accepts`;
+    throw new MintingError('ERR_POLICY_LIFETIME', message);
+  }
+  return result.output;
+}
+
+const text = v.pipe(v.string(), v.minLength(1));
+
+const ViewerSchema = v.strictObject({
+  ip: v.optional(text),
+  country: v.optional(text),
+  userAgent: v.optional(text),
+  headers: v.optional(v.record(v.string(), v.string()), {}),
+  query: v.optional(v.record(v.string(), v.string()), {}),
+  subject: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
+});
+
+/** What is known of a viewer at minting. */
+export interface ViewerAttributes {
+  ip?: string | undefined;
+  /** ISO 3166-1 alpha-2. */
+  country?: string | undefined;
+  userAgent?: string | undefined;
+  /** Further request headers by name, in any case. */
+  headers?: Record<string, string> | undefined;
+  /** Query parameters as they will stand in the URL, percent-encoded. */
+  query?: Record<string, string> | undefined;
+  /** Opaque viewer id (claim `sub`). */
+  subject?: string | undefined;
+}
+
+/** Checks the attributes of a viewer. Throws `ERR_VIEWER_INVALID` with the path of the offending field. */
+export function parseViewer(input: unknown): ViewerAttributes {
+  const result = v.safeParse(ViewerSchema, input);
+  if (!result.success) throw new MintingError('ERR_VIEWER_INVALID', `viewer: ${describe(result.issues)}`);
+  return result.output;
+}

@@ -1,0 +1,21 @@
+/**
+ * What may not be in a path, in one expression: a character outside RFC 3986 `pchar` and `/`; an empty segment; a
+ * dot segment, also with a path parameter (`/..;x`); and escapes that decode to a control character, `%`, `.`, `/`
+ * or `\`, or that are not escapes at all. Refused, never repaired: an origin or cache may repair differently.
+ */
+const UNSAFE = /[^!-~]|["#<>?\\^`{|}]|\/\/|\/\.\.?(?:[/;]|$)|%(?:[01]|2[5ef]|5c|7f|.?$|[^\da-f]|.[^\da-f])/i;
+
+/** Whether `path` must be refused whatever the token says; every path that is not absolute is unsafe. */
+export function isUnsafePath(path: string): boolean {
+  return path.charAt(0) !== '/' || UNSAFE.test(path);
+}
+
+/** Whether `path` is one of `scopes` or lies below one, on a segment boundary: `/ch1` opens `/ch1/a`, not `/ch10`. */
+export function isInScope(path: string, scopes: string[]): boolean {
+  for (let i = 0; i < scopes.length; i++) {
+    const scope = scopes[i] as string;
+    if (path === scope) return true;
+    if (path.startsWith(scope.endsWith('/') ? scope : scope + '/')) return true;
+  }
+  return false;
+}

@@ -1,0 +1,47 @@
+/** A header or query parameter as CloudFront Functions deliver it; `multiValue` only when it occurs more than once. */
+export interface Field {
+  value: string;
+  multiValue?: { value: string }[];
+}
+
+/** Fields by name: header names in lower case, query parameter names as sent. */
+export type Fields = { [name: string]: Field };
+
+/** What bindings can see of the viewer: the shape of a CloudFront viewer-request event. */
+export interface Viewer {
+  ip: string;
+  headers: Fields;
+  querystring: Fields;
+}
+
+/** The value of the field `name`; '' when it is absent, not text, or ambiguous because it occurs more than once. */
+export function fieldValue(fields: Fields, name: string): string {
+  if (!fields || !Object.prototype.hasOwnProperty.call(fields, name)) return '';
+  const field = fields[name];
+  if (!field || typeof field.value !== 'string' || (field.multiValue && field.multiValue.length > 1)) return '';
+  return field.value;
+}
+
+/**
+ * A query string (without `?`) as CloudFront Functions deliver it: names and values as sent, escapes untouched, a
+ * repeated parameter as `multiValue` with its last value as `value`.
+ */
+export function parseQuerystring(text: string): Fields {
+  const fields: Fields = {};
+  for (const pair of text.split('&')) {
+    if (pair === '') continue;
+    const equals = pair.indexOf('=');
+    const name = equals < 0 ? pair : pair.slice(0, equals);
+    addField(fields, name, equals < 0 ? '' : pair.slice(equals + 1));
+  }
+  return fields;
+}
+
+/** Adds a value of a header or parameter to `fields`, the way CloudFront represents repetition. */
+export function addField(fields: Fields, name: string, value: string): void {
+  const present = Object.hasOwn(fields, name) ? fields[name] : undefined;
+  const field: Field = present
+    ? { value, multiValue: [...(present.multiValue ?? [{ value: present.value }]), { value }] }
+    : { value };
+  Object.defineProperty(fields, name, { value: field, enumerable: true, configurable: true, writable: true });
+}
