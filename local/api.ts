@@ -30,7 +30,8 @@ export function createApi({ vending, revocation, allowedOrigins, report }: ApiOp
     bodyLimit({
       maxSize: BODY_LIMIT_BYTES,
       onError: () => {
-        throw new HTTPException(413, { message: `The body is larger than ${BODY_LIMIT_BYTES} bytes.` });
+        const message = `The body is larger than ${BODY_LIMIT_BYTES} bytes.`;
+        throw new HTTPException(413, { message, cause: { code: 'ERR_BODY_TOO_LARGE' } });
       },
     }),
   );

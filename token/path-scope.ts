@@ -1,9 +1,10 @@
 /**
  * What may not be in a path, in one expression: a character outside RFC 3986 `pchar` and `/`; an empty segment; a
  * dot segment, also with a path parameter (`/..;x`); and escapes that decode to a control character, `%`, `.`, `/`
- * or `\`, or that are not escapes at all. Refused, never repaired: an origin or cache may repair differently.
+ * or `\`, also in overlong UTF-8 (RFC 3629 §3), or that are not escapes at all. Refused, never repaired: an origin or cache may repair differently.
  */
-const UNSAFE = /[^!-~]|["#<>?\\^`{|}]|\/\/|\/\.\.?(?:[/;]|$)|%(?:[01]|2[5ef]|5c|7f|.?$|[^\da-f]|.[^\da-f])/i;
+const UNSAFE =
+  /[^!-~]|["#<>?\\^`{|}]|\/\/|\/\.\.?(?:[/;]|$)|%(?:[01]|2[5ef]|5c|7f|c[01]|e0%[89]|f0%8|.?$|[^\da-f]|.[^\da-f])/i;
 
 /** Whether `path` must be refused whatever the token says; every path that is not absolute is unsafe. */
 export function isUnsafePath(path: string): boolean {

@@ -133,7 +133,6 @@ export function createEdge(options: EdgeOptions): Edge {
       return decided(exchange, outcome.statusCode, headers['x-portcullis-reason'] ?? '');
     }
     await serveFromCache(exchange, originTarget(outcome.uri, query));
-    decided(exchange, exchange.response.statusCode, '');
   }
 
   async function serveFromCache(exchange: Exchange, target: string): Promise<void> {
@@ -142,6 +141,7 @@ export function createEdge(options: EdgeOptions): Edge {
     if (cached) {
       exchange.resultType = 'Hit';
       const answer = answerFromCache(cached, request.headers);
+      decided(exchange, answer.status, '');
       return send(exchange, answer.status, answer.headers, answer.body);
     }
     const answer = await origin.request({
@@ -149,6 +149,8 @@ export function createEdge(options: EdgeOptions): Edge {
       path: target,
       headers: { ...conditionalHeaders(request), [ORIGIN_SECRET_HEADER]: options.originSecret },
     });
+    // Before the body, which may take as long as the viewer likes.
+    decided(exchange, answer.statusCode, '');
     const headers: Record<string, string> = { ...responseHeaders(answer.headers), ...MEDIA_CORS };
     const length = Number(headers['content-length']);
     const cacheable = request.method === 'GET' && answer.statusCode === 200 && length <= MAX_OBJECT_BYTES;

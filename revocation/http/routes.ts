@@ -62,8 +62,10 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     c.header('cache-control', 'no-store');
     return streamSSE(c, async (stream) => {
       const send = (decision: Decision) => stream.writeSSE({ event: 'decision', data: JSON.stringify(decision) });
-      for (const decision of decisions.recent()) await send(decision);
+      const recent = decisions.recent();
+      // In the same turn, so that none falls between the recent ones and those to come.
       const unsubscribe = decisions.subscribe((decision) => void send(decision));
+      for (const decision of recent) await send(decision);
       const heartbeat = setInterval(() => void stream.write(': alive\n\n'), HEARTBEAT_MS);
       await new Promise<void>((resolve) => stream.onAbort(resolve));
       clearInterval(heartbeat);

@@ -3,6 +3,9 @@ import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 
+/** Codes of what the framework refuses before a route sees it. */
+const CODES: Record<number, string> = { 400: 'ERR_BODY_INVALID', 404: 'ERR_NOT_FOUND', 500: 'ERR_INTERNAL' };
+
 /**
  * Any error as problem details (RFC 9457), with a stable `code` beside the registered members. Routes throw an
  * `HTTPException` whose `cause` is `{ code }`; anything else is our fault: it is reported to `report` and told to nobody.
@@ -14,13 +17,9 @@ export function problemDetails(report: (error: Error) => void): (error: Error, c
     const status = (known ? error.status : 500) as ContentfulStatusCode;
     const title = STATUS_CODES[status] ?? 'Error';
     const detail = known ? error.message : 'The request failed on our side; the log says why.';
-    const { code = codeOf(status) } = (known ? (error.cause ?? {}) : {}) as { code?: string };
+    const { code = CODES[status] ?? 'ERR_REQUEST' } = (known ? (error.cause ?? {}) : {}) as { code?: string };
     const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'cache-control': 'no-store' };
     if (status === 401) headers['www-authenticate'] = 'Bearer realm="portcullis"';
     return c.json({ type: 'about:blank', title, status, detail, code }, status, headers);
   };
-}
-
-function codeOf(status: number): string {
-  return `ERR_${(STATUS_CODES[status] ?? 'ERROR').toUpperCase().replaceAll(/[^A-Z]+/g, '_')}`;
 }

@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
+import { describe, expect, test } from 'vitest';
+import { buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
+import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
+import { runInNjs } from '../../edge-functions/runtime/njs.ts';
+import type { EdgeRuntime, InvocationResult } from '../../edge-functions/runtime/runtime.ts';
+import { runInVm } from '../../edge-functions/runtime/vm.ts';
+import { keyName, revocationName } from '../../edge-functions/store/names.ts';
+import type { EdgeRequest, EdgeResponse } from '../../edge-functions/viewer-request/event.ts';
+import { packagePath } from '../../local/package-root.ts';
+import { parse, REASON_STATUS, type VerificationKey, verify } from '../../token/index.ts';
+import { nodeCrypto } from '../../token-api/minting/crypto.ts';
+import { describeWith } from '../harness/programs.ts';
+import { readVectors, type Vector } from '../harness/vectors.ts';
+
+const groups = readVectors();
+const storeBundle = readFileSync(packagePath('dist', 'edge', 'viewer-request.js'), 'utf8');
+const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
+
+/** Runs vectors in one engine, as few processes as clocks and stores allow; results in the order of the vectors. */
+async function runAll(
+  run: EdgeRuntime,
+  code: string,
+  vectors: Vector[],
+  keys: Record<string, VerificationKey>,
+): Promise<InvocationResult[]> {
+  const results: InvocationResult[] = [];
+  for (const batch of groupBy(vectors, keyOf).values()) {
+    const [{ now, store } = { now: 0, store: { revoked: [], before: 0 } }] = batch;
+    const entries = new Map(store.revoked.map((sid) => [revocationName(sid), '1']));
+    for (const [kid, { sign, bind }] of Object.entries(keys)) {
+      entries.set(keyName(kid), JSON.stringify({ sign, bind, before: store.before }));
+    }
+    const answers = await run(
+      code,
+      batch.map(({ event }) => event),
+      { now, store: entries },
+    );
+    for (const [i, vector] of batch.entries()) results[vectors.indexOf(vector)] = answers[i] as InvocationResult;
+  }
+  return results;
+}
+
+function keyOf({ now, store }: Vector): string {
+  return JSON.stringify([now, store]);
+}
+
+function groupBy<Item>(items: Item[], key: (item: Item) => string): Map<string, Item[]> {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
+  return groups;
+}
+
+function expectAnswer(vector: Vector, result: InvocationResult | undefined): void {
+  expect(result, `${vector.name}: ${vector.rule}`).toHaveProperty('value');
+  const answer = (result as { value: EdgeRequest & EdgeResponse }).value;
+  if ('uri' in vector.expected) {
+    expect(answer, `${vector.name}: ${vector.rule}`).toEqual({ ...vector.event.request, uri: vector.expected.uri });
+    return;
+  }
+  const { reason } = vector.expected;
+  expect(answer.headers?.['x-portcullis-reason'], `${vector.name}: ${vector.rule}`).toEqual({ value: reason });
+  expect(answer.statusCode).toBe(REASON_STATUS[reason]);
+  expect(answer.headers['cache-control']).toEqual({ value: 'no-store' });
+  expect(answer.headers['access-control-allow-origin']).toEqual({ value: '*' });
+}
+
+/** What the embedded variant can know: it has no store, so a revoked session passes. */
+const inEmbedded = (vector: Vector) => vector.store.revoked.length === 0 && vector.store.before === 0;
+
+function suite(run: EdgeRuntime): void {
+  for (const { group, keys, vectors } of groups) {
+    test(`${group}: ${vectors.length} vectors, edge store`, async () => {
+      const results = await runAll(run, storeBundle, vectors, keys);
+      for (const [i, vector] of vectors.entries()) expectAnswer(vector, results[i]);
+    });
+    const applicable = vectors.filter(inEmbedded);
+    test(`${group}: ${applicable.length} vectors, embedded keys`, async () => {
+      const built = await buildEdgeFunction(sources, 'embedded', v.parse(EdgeSettingsSchema, {}), keys);
+      const results = await runAll(run, built.code, applicable, keys);
+      for (const [i, vector] of applicable.entries()) expectAnswer(vector, results[i]);
+    });
+  }
+}
+
+describe('vectors on the built function in node:vm', () => suite(runInVm));
+describeWith('njs', 'vectors on the built function in njs', () => suite(runInNjs));
+
+describe('vectors on the library', () => {
+  for (const { group, keys, vectors } of groups) {
+    test.each(vectors)(`${group}: $name: $rule`, ({ event, now, store, expected }) => {
+      const parsed = parse(event.request.uri, nodeCrypto);
+      const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
+      const { reason } = verify(
+        parsed,
+        key,
+        { session: store.revoked.includes(parsed.sid), before: store.before },
+        { ip: event.viewer.ip, headers: event.request.headers, querystring: event.request.querystring },
+        { crypto: nodeCrypto, now, maxLifetimeSeconds: 86400, leewaySeconds: 0 },
+      );
+      expect(reason === '' ? { uri: parsed.path } : { reason }).toEqual(expected);
+    });
+  }
+});

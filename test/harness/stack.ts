@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packagePath } from '../../local/package-root.ts';
+
+export const CLI = packagePath('dist', 'lib', 'cli', 'portcullis.js');
+
+export interface RunningStack {
+  edge: string;
+  api: string;
+  console: string;
+  tokenFile: string;
+  tokens: Record<'player' | 'backend' | 'security', string>;
+  data: string;
+  /** Everything it printed so far, on both streams. */
+  output(): string;
+  /** Sends a signal and waits for the end; resolves to the exit code, null when it was killed. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+/** A data directory that is removed with `rmSync` by whoever asked for it. */
+export function temporaryDirectory(): string {
+  return mkdtempSync(join(tmpdir(), 'portcullis-test-'));
+}
+
+/** Starts `portcullis up` as a user would, on any free ports, and waits until it is ready. */
+export async function startStack(data: string, ...more: string[]): Promise<RunningStack> {
+  const child: ChildProcess = spawn(process.execPath, [CLI, 'up', '--port', '0', '--data', data, '--json', ...more], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+  child.stderr?.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const ready = await new Promise<Omit<RunningStack, 'tokens' | 'data' | 'output' | 'stop'>>((resolve, reject) => {
+    child.stdout?.on('data', (chunk) => {
+      stdout += chunk;
+      const line = stdout.split('\n').find((text) => text.startsWith('{') && text.endsWith('}'));
+      if (line) resolve(JSON.parse(line));
+    });
+    void ended.then((code) => reject(new Error(`up ended with ${code}: ${stderr}`)));
+  });
+  return {
+    ...ready,
+    tokens: JSON.parse(readFileSync(ready.tokenFile, 'utf8')),
+    data,
+    output: () => stdout + stderr,
+    async stop(signal = 'SIGTERM') {
+      child.kill(signal);
+      return ended;
+    },
+  };
+}
+
+export interface RawAnswer {
+  status: number;
+  headers: http.IncomingHttpHeaders;
+  body: Buffer;
+}
+
+/** A request whose path goes out exactly as written: `fetch` would repair it. */
+export function rawRequest(
+  base: string,
+  path: string,
+  options: http.RequestOptions & { body?: string } = {},
+): Promise<RawAnswer> {
+  const { hostname, port } = new URL(base);
+  const { body, ...rest } = options;
+  return new Promise((resolve, reject) => {
+    const request = http.request({ hostname, port, path, agent: false, ...rest }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) });
+      });
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+export interface Playback {
+  playbackUrl: string;
+  sessionId: string;
+  expiresAt: number;
+}
+
+/** Asks for a playback URL as a player does. */
+export async function requestPlayback(stack: RunningStack, asset = 'aurora'): Promise<Playback> {
+  const response = await fetch(`${stack.edge}/v1/playback`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stack.tokens.player}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ asset }),
+  });
+  if (!response.ok) throw new Error(`playback: ${response.status} ${await response.text()}`);
+  return (await response.json()) as Playback;
+}
+
+/** Calls the revocation route of a session as security does. */
+export function revocation(stack: RunningStack, sessionId: string, method: 'POST' | 'DELETE'): Promise<Response> {
+  return fetch(`${stack.api}/v1/sessions/${sessionId}/revocation`, {
+    method,
+    headers: { authorization: `Bearer ${stack.tokens.security}` },
+  });
+}
+
+export function removeDirectory(path: string): void {
+  rmSync(path, { recursive: true, force: true });
+}

@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { mint, redact } from '../../token/index.ts';
+import { nodeCrypto } from '../../token-api/minting/crypto.ts';
+import { TEST_CLAIMS, TEST_KEY, TEST_VIEWER } from '../harness/minting.ts';
+
+const token = mint(TEST_CLAIMS, TEST_KEY, TEST_VIEWER, nodeCrypto);
+const signature = token.slice(token.lastIndexOf('.') + 1);
+
+test('the signature becomes -, everything else stays', () => {
+  expect(redact(`/${token}/aurora/master.m3u8`)).toBe(`/${token.replace(signature, '-')}/aurora/master.m3u8`);
+});
+
+test.each([
+  ['without session prefix', token.slice(token.indexOf('.') + 1)],
+  ['in a query', `a=b&t=${token}&c`],
+  ['in a referer', `https://page.example/?from=https://edge.example/${token}/x`],
+  ['with escaped dots', token.replaceAll('.', '%2e')],
+  ['with escaped dots, upper case', token.replaceAll('.', '%2E')],
+  ['with a fifth part', `${token}.x`],
+  ['with an escaped first letter', token.replace('ey', '%65y').replace('ey', '%65y')],
+  ['alone', token],
+  ['with a double dot', token.replaceAll('.', '..')],
+])('a token %s is not readable', (_, text) => {
+  expect(redact(text)).not.toContain(signature);
+  expect(redact(text)).not.toContain(signature.slice(0, 20));
+});
+
+test.each(['/aurora/360p/segment-001.m4s', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)'])(
+  '%s stays as it is',
+  (text) => {
+    expect(redact(text)).toBe(text);
+  },
+);
