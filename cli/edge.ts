@@ -1,5 +1,5 @@
-import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
+import writeFileAtomic from 'write-file-atomic';
 import { readConfiguration } from '../config/configuration.ts';
 import { BYTE_BUDGET, buildEdgeFunction } from '../edge-functions/build/bundle.ts';
 import { runInNjs } from '../edge-functions/runtime/njs.ts';
@@ -45,7 +45,7 @@ export function registerEdge(program: Command): void {
       const keys = verificationKeys(await readKeyRing(options.keys));
       const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
       const { code, bytes, sha256 } = await buildEdgeFunction(sources, 'embedded', settings, keys);
-      await writeFile(options.out, code, { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+      await writeFileAtomic(options.out, code, { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
         throw new InputError(`cannot write ${options.out}: ${error.code}`);
       });
       const kids = Object.keys(keys);

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { request } from 'undici';
-import { STACK_FILE } from '../local/stack.ts';
+import { STACK_FILE } from '../local/data-directory.ts';
 import { EXIT_NO, formatTime, InputError, print, readJson } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -88,7 +88,10 @@ async function access(options: StackAccess): Promise<{ api: string; bearer: stri
   return { api, bearer: security };
 }
 
-/** Calls the API. An answer that is neither success nor "not found" is an error in what the API says of it. */
+/**
+ * Calls the API. Only an answer that it gives by its own contract counts: success, or that there is nothing to restore.
+ * Anything else is an error; something that is no API answers 404 to everything.
+ */
 async function call(
   options: StackAccess,
   method: 'GET' | 'POST' | 'DELETE',
@@ -98,7 +101,7 @@ async function call(
   const { api, bearer } = await access(options);
   const headers: Record<string, string> = { authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['content-type'] = 'application/json';
-  const answer = await request(new URL(path, api), {
+  const { statusCode: status, body: stream } = await request(new URL(path, api), {
     method,
     headers,
     body: body === undefined ? null : JSON.stringify(body),
@@ -106,10 +109,14 @@ async function call(
   }).catch((error: NodeJS.ErrnoException) => {
     throw new InputError(`no API answers at ${api} (${error.code}); is the stack up?`);
   });
-  const text = await answer.body.text();
-  const parsed = (text ? JSON.parse(text) : {}) as Record<string, unknown>;
-  if (answer.statusCode >= 400 && answer.statusCode !== 404) {
-    throw new InputError(`the API refused: ${String(parsed.detail ?? answer.statusCode)}`);
+  const text = await stream.text();
+  let answer: Record<string, unknown>;
+  try {
+    answer = text === '' ? {} : JSON.parse(text);
+  } catch {
+    throw new InputError(`what answers at ${api} is not the API of Portcullis (${status})`);
   }
-  return { status: answer.statusCode, body: parsed };
+  if (status === 200 || status === 201 || status === 204 || answer.code === 'ERR_NOT_REVOKED')
+    return { status, body: answer };
+  throw new InputError(`the API at ${api} refused: ${String(answer.detail ?? status)}`);
 }

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { startStack } from '../local/stack.ts';
 import { integer } from './command.ts';
 
 const DEFAULT_PORT = 8080;
@@ -31,6 +30,8 @@ export function registerUp(program: Command): void {
       const ended = new Promise<NodeJS.Signals>((resolve) => {
         for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
       });
+      // Only here: everything else of the command works without the packages that the stack needs.
+      const { startStack } = await import('../local/stack.ts');
       const report = (line: string) => process.stderr.write(`${line}\n`);
       const { close, ...ready } = await startStack({
         data: options.ephemeral ? undefined : options.data,

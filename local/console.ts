@@ -1,8 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
-import sirv from 'sirv';
+import send from 'send';
+import { isSameSecret } from '../token-api/http/secret.ts';
 import type { RoleTokens } from './issuer.ts';
 
 /** What the console page gets in exchange for its key. */
@@ -12,20 +12,17 @@ export interface ConsoleSession {
   tokens: RoleTokens;
 }
 
-const digest = (text: string) => createHash('sha256').update(text).digest();
-
 /**
  * Serves the console page. `POST /session` hands the bearer tokens to whoever presents `key`, which stands in the
  * fragment of the console's URL: others on this machine can reach the port, but not read the terminal.
  */
 export function createConsole(directory: string, key: string, session: () => Promise<ConsoleSession>): RequestListener {
-  const files = sirv(directory, { etag: true, dev: false });
   const app = new Hono();
   app.post('/session', async (c) => {
     const body: unknown = await c.req.json().catch(() => null);
     const presented = String((body as { key?: unknown } | null)?.key ?? '');
     c.header('cache-control', 'no-store');
-    if (!timingSafeEqual(digest(presented), digest(key))) {
+    if (!isSameSecret(presented, key)) {
       return c.json({ type: 'about:blank', title: 'Unauthorized', status: 401, code: 'ERR_CONSOLE_KEY' }, 401);
     }
     return c.json(await session());
@@ -41,6 +38,9 @@ export function createConsole(directory: string, key: string, session: () => Pro
     response.setHeader('x-frame-options', 'DENY');
     response.setHeader('referrer-policy', 'no-referrer');
     if (request.method === 'POST') void answer(request, response);
-    else files(request, response, () => void response.writeHead(404).end());
+    else
+      send(request, (request.url ?? '/').split('?', 1)[0] ?? '/', { root: directory, dotfiles: 'ignore' }).pipe(
+        response,
+      );
   };
 }

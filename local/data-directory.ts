@@ -1,8 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
 import { StackError } from './errors.ts';
+
+/** File in which a running stack says where it is, for the commands that talk to it. */
+export const STACK_FILE = 'stack.json';
+
+/** Files that hold keys or bearer tokens. */
+const SECRET_FILES = ['key-ring.json', 'edge-store.json', 'issuer.json', 'tokens.json'];
 
 /** The folder that holds the state of one stack, locked for as long as it runs. */
 export interface DataDirectory {
@@ -28,35 +35,50 @@ function startedAt(pid: number): string | undefined {
   }
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // A zombie has ended; only its parent has not looked yet.
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return 'running';
   }
 }
 
-/** Whether the process that a lock file names still runs; an unreadable lock belongs to nobody. */
+/** Whether the process that a lock file names still runs. */
 async function isHeld(lockFile: string): Promise<boolean> {
   const [pid, start] = (await readFile(lockFile, 'utf8').catch(() => '')).trim().split(' ');
   return start !== undefined && startedAt(Number(pid)) === start;
 }
 
+/** Takes the lock. It is linked into place complete, so that nobody ever reads half of one. */
 async function lock(lockFile: string): Promise<void> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const file = await open(lockFile, 'wx', 0o600);
-      await file.writeFile(`${process.pid} ${startedAt(process.pid)}\n`);
-      await file.close();
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  const mine = `${lockFile}.${process.pid}`;
+  await writeFile(mine, `${process.pid} ${startedAt(process.pid)}\n`, { mode: 0o600 });
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await link(mine, lockFile);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      }
       if (attempt > 0 || (await isHeld(lockFile))) {
-        throw new StackError(
-          'ERR_STACK_LOCKED',
-          `another stack runs on this data (${lockFile}); stop it or use --data DIR`,
-        );
+        const message = `another stack runs on this data (${lockFile}); stop it or use --data DIR`;
+        throw new StackError('ERR_STACK_LOCKED', message);
       }
       // Left behind by a process that was killed.
       await rm(lockFile, { force: true });
+    }
+  } finally {
+    await rm(mine, { force: true });
+  }
+}
+
+async function refuseReadableSecrets(directory: string): Promise<void> {
+  for (const name of SECRET_FILES) {
+    const path = join(directory, name);
+    const mode = existsSync(path) ? (await stat(path)).mode & 0o777 : 0o600;
+    if (mode & 0o077) {
+      const message = `${path} can be read by others (mode ${mode.toString(8)}); run: chmod 600 ${path}`;
+      throw new StackError('ERR_STACK_DATA', message);
     }
   }
 }
@@ -68,7 +90,7 @@ export async function openDataDirectory(path: string | undefined): Promise<DataD
   try {
     directory = ephemeral ? await mkdtemp(join(tmpdir(), 'portcullis-')) : resolve(path);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (!ephemeral && !existsSync(join(directory, 'key-ring.json'))) await chmod(directory, 0o700);
+    await refuseReadableSecrets(directory);
     await lock(join(directory, 'lock'));
   } catch (error) {
     if (error instanceof StackError) throw error;
@@ -80,14 +102,8 @@ export async function openDataDirectory(path: string | undefined): Promise<DataD
   const inDirectory = (name: string) => join(directory, name);
   return {
     path: inDirectory,
-    async write(name, content) {
-      const partial = inDirectory(`${name}.partial`);
-      const file = await open(partial, 'w', 0o600);
-      await file.writeFile(`${JSON.stringify(content, null, 2)}\n`);
-      await file.sync();
-      await file.close();
-      await rename(partial, inDirectory(name));
-    },
+    write: (name, content) =>
+      writeFileAtomic(inDirectory(name), `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 }),
     async read(name) {
       if (!existsSync(inDirectory(name))) return undefined;
       try {

@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import http from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { relative } from 'node:path';
 import {
   CreateTableCommand,
   type CreateTableCommandInput,
@@ -10,6 +9,9 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import dynalite from 'dynalite';
+import { Level } from 'level';
+import type { DataDirectory } from './data-directory.ts';
+import { StackError } from './errors.ts';
 
 /** DynamoDB on this machine, and how to end it. */
 export interface LocalDynamoDb {
@@ -17,18 +19,35 @@ export interface LocalDynamoDb {
   close(): Promise<void>;
 }
 
+/** Longest path of a Unix domain socket (unix(7)), in bytes. */
+const SOCKET_PATH_BYTES = 107;
+
+/** Opens the database once by itself: dynalite throws where nobody can catch it when it is damaged. */
+async function checkDatabase(path: string): Promise<void> {
+  const database = new Level(path, { valueEncoding: 'json' });
+  try {
+    await database.open();
+  } catch (error) {
+    const { cause } = error as { cause?: { message?: string } };
+    const message = `cannot open the database in ${path}: ${cause?.message ?? error}; repair it or move it away`;
+    throw new StackError('ERR_STACK_DATA', message);
+  } finally {
+    await database.close();
+  }
+}
+
 /**
- * Starts dynalite on the files in `path` and creates the tables that are missing. It listens on a socket in a folder
- * that only this user may enter: it checks no credentials, and whoever reaches it could lift a revocation.
+ * Starts dynalite in a data directory and creates the tables that are missing. It listens on a socket in a folder that
+ * only its owner may enter: it checks no credentials, and whoever reaches it could lift a revocation.
  */
-export async function startDynamoDb(path: string, tables: CreateTableCommandInput[]): Promise<LocalDynamoDb> {
-  const socketDirectory = await mkdtemp(join(tmpdir(), 'portcullis-db-'));
-  const socketPath = join(socketDirectory, 'dynamodb.sock');
+export async function startDynamoDb(data: DataDirectory, tables: CreateTableCommandInput[]): Promise<LocalDynamoDb> {
+  const path = data.path('dynamodb');
+  await checkDatabase(path);
+  const absolute = data.path('dynamodb.sock');
+  const socketPath = Buffer.byteLength(absolute) > SOCKET_PATH_BYTES ? relative(process.cwd(), absolute) : absolute;
+  // Left behind by a stack that was killed; the directory is locked, so nobody else listens there.
+  await rm(socketPath, { force: true });
   const server = dynalite({ path, createTableMs: 0 });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socketPath, resolve);
-  });
   // The SDK tells everyone on Node 20 that releases of 2027 will not run there; ours is pinned to one that does.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const agent = new http.Agent({ socketPath, keepAlive: true } as http.AgentOptions);
@@ -38,20 +57,29 @@ export async function startDynamoDb(path: string, tables: CreateTableCommandInpu
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     requestHandler: { httpAgent: agent },
   });
-  for (const table of tables) {
-    try {
-      await client.send(new CreateTableCommand(table));
-    } catch (error) {
-      if (!(error instanceof ResourceInUseException)) throw error;
-    }
-  }
-  return {
-    client: DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } }),
-    async close() {
-      client.destroy();
-      agent.destroy();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-      await rm(socketDirectory, { recursive: true, force: true });
-    },
+  const close = async () => {
+    client.destroy();
+    agent.destroy();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
   };
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(socketPath, resolve);
+    });
+    for (const table of tables) await createTable(client, table);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const marshallOptions = { removeUndefinedValues: true };
+  return { client: DynamoDBDocumentClient.from(client, { marshallOptions }), close };
+}
+
+async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
+  try {
+    await client.send(new CreateTableCommand(table));
+  } catch (error) {
+    if (!(error instanceof ResourceInUseException)) throw error;
+  }
 }

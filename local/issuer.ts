@@ -9,6 +9,7 @@ import {
 } from 'jose';
 import { AUDIENCE, ROLES, type Role } from '../token-api/http/authorize.ts';
 import type { DataDirectory } from './data-directory.ts';
+import { StackError } from './errors.ts';
 
 export const ISSUER = 'portcullis-local';
 /** How long a bearer token of the local issuer lives, in seconds. */
@@ -32,7 +33,12 @@ export async function openIssuer(data: DataDirectory): Promise<Issuer> {
     privateJwk = { ...(await exportJWK(privateKey)), alg: 'ES256', kid: 'local' };
     await data.write('issuer.json', privateJwk);
   }
-  const signingKey = await importJWK(privateJwk, 'ES256');
+  const signingKey = await importJWK(privateJwk, 'ES256').catch(() => {
+    throw new StackError(
+      'ERR_STACK_DATA',
+      `${data.path('issuer.json')} holds no key; move it away and a new one is made`,
+    );
+  });
   const { d: _private, ...publicJwk } = privateJwk;
   const bearer = (role: Role) =>
     new SignJWT({ roles: [role] })

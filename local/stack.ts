@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { getRequestListener } from '@hono/node-server';
 import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
-import { LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from '../edge-functions/viewer-request/settings.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
@@ -18,7 +17,7 @@ import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb
 import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
 import { createApi } from './api.ts';
 import { createConsole } from './console.ts';
-import { type DataDirectory, openDataDirectory } from './data-directory.ts';
+import { type DataDirectory, openDataDirectory, STACK_FILE } from './data-directory.ts';
 import { Decisions } from './decisions.ts';
 import { startDynamoDb } from './dynamodb.ts';
 import { AccessLog } from './edge/access-log.ts';
@@ -53,9 +52,6 @@ export interface Stack {
   close(): Promise<void>;
 }
 
-/** File in which a running stack says where it is, for the commands that talk to it. */
-export const STACK_FILE = 'stack.json';
-
 /** How often expired revocations are cleared from the edge store, in milliseconds. */
 const RECONCILE_MS = 60_000;
 /** How often the sighting of one session is written down at most, in seconds. */
@@ -78,6 +74,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
   };
   try {
     const built = await readBuilt();
+    const { maxTokenLifetimeSeconds, leewaySeconds } = built.manifest.settings;
     const data = await openDataDirectory(path);
     closers.push(() => data.close());
 
@@ -97,7 +94,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
     const edgeStore = new EdgeStore(keyValueStore);
     await publishKeys(edgeStore, ring);
 
-    const dynamoDb = await startDynamoDb(data.path('dynamodb'), [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
+    const dynamoDb = await startDynamoDb(data, [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
     closers.push(() => dynamoDb.close());
     const sessions = dynamoDbSessions(dynamoDb.client);
     const assets = dynamoDbAssets(dynamoDb.client);
@@ -121,7 +118,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
         authorize,
         assets,
         sessions,
-        minter: createMinter({ key: () => currentKey, maxLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS }),
+        minter: createMinter({ key: () => currentKey, maxLifetimeSeconds: maxTokenLifetimeSeconds }),
         edgeUrl: edgePort.url,
         originSecret,
         revokedSessions: (ids) => list.revoked(ids, now()),
@@ -132,7 +129,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
         list,
         publisher,
         decisions,
-        revocationSeconds: MAX_TOKEN_LIFETIME_SECONDS + LEEWAY_SECONDS,
+        revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
         now,
       },
       allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
@@ -141,7 +138,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
     apiPort.serve(getRequestListener(api.fetch));
 
     await mkdir(data.path('logs'), { recursive: true });
-    const log = new AccessLog(data.path('logs/access.log'));
+    const log = await AccessLog.open(data.path('logs/access.log'), report);
     closers.push(() => log.close());
     const edge = createEdge({
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
@@ -165,9 +162,16 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
     const tokenFile = data.path('tokens.json');
     const writeTokens = async () => data.write('tokens.json', await issuer.tokens());
     await writeTokens();
-    const renewing = setInterval(() => void writeTokens(), (BEARER_SECONDS * 1000) / 2);
+    const renewing = setInterval(
+      () => {
+        writeTokens().catch((error: Error) => report(`the bearer tokens were not renewed: ${error.message}`));
+      },
+      (BEARER_SECONDS * 1000) / 2,
+    );
     closers.push(async () => clearInterval(renewing));
     await data.write(STACK_FILE, { edge: edgePort.url, api: apiPort.url, tokenFile });
+    // Whoever has the port next must not be sent a bearer token.
+    closers.push(() => rm(data.path(STACK_FILE), { force: true }));
 
     const consoleUrl = `${consolePort.url}/#key=${consoleKey}`;
     return { edge: edgePort.url, api: apiPort.url, console: consoleUrl, tokenFile, close };

@@ -19,4 +19,4 @@ for (const [name, { code, bytes }] of Object.entries(functions)) {
   writeFileSync(new URL(name, output), code);
   process.stderr.write(`  ${name}: ${bytes} bytes\n`);
 }
-writeFileSync(new URL('manifest.json', output), `${JSON.stringify(edgeManifest(functions), null, 2)}\n`);
+writeFileSync(new URL('manifest.json', output), `${JSON.stringify(edgeManifest(functions, settings), null, 2)}\n`);

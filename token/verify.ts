@@ -32,6 +32,11 @@ export interface Verdict {
   claims: ClaimsSet | null;
 }
 
+/** Whether this is a 32-byte key as base64url: HMAC takes any key, so an empty or missing one would verify forgeries. */
+function isKeyText(text: unknown): boolean {
+  return typeof text === 'string' && text.length === 43;
+}
+
 function denied(reason: Reason, claims: ClaimsSet | null): Verdict {
   return { reason: reason, claims: claims };
 }
@@ -48,7 +53,7 @@ export function verify(
   context: VerifyContext,
 ): Verdict {
   if (parsed.reason !== '') return denied(parsed.reason, null);
-  if (!key) return denied('key-unknown', null);
+  if (!key || !isKeyText(key.sign) || !isKeyText(key.bind)) return denied('key-unknown', null);
 
   const crypto = context.crypto;
   if (!crypto.equal(crypto.hmac(key.sign, parsed.signed), parsed.signature)) return denied('signature-invalid', null);
@@ -66,7 +71,8 @@ export function verify(
   if (now - leeway >= claims.exp) return denied('token-expired', claims);
 
   if (revocation.session) return denied('session-revoked', claims);
-  if (claims.sst < revocation.before) return denied('session-cutoff', claims);
+  // Written so that a cut-off that is no number denies.
+  if (!(claims.sst >= revocation.before)) return denied('session-cutoff', claims);
 
   if (!isInScope(parsed.path, claims.paths)) return denied('path-not-allowed', claims);
 

@@ -1,22 +1,26 @@
 import { type AnyNode, type Program, parse } from 'acorn';
-import { ancestor } from 'acorn-walk';
+import { fullAncestor } from 'acorn-walk';
 import { EdgeBuildError } from './errors.ts';
 
-/** Globals that runtime 2.0 does not have, or where they throw. */
-const ABSENT_GLOBALS = new Set(
-  `eval Function Map Set WeakMap WeakSet WeakRef BigInt Proxy Reflect Intl Atomics SharedArrayBuffer globalThis
-   structuredClone fetch URL URLSearchParams performance process setImmediate setInterval queueMicrotask`.split(/\s+/),
+/** Globals of runtime 2.0 (AWS, "JavaScript runtime 2.0 features"); a function may use these and what it declares itself. */
+const GLOBALS = new Set(
+  `Array ArrayBuffer Boolean Buffer DataView Date Error EvalError Infinity JSON Math NaN Number Object Promise RangeError
+   ReferenceError RegExp String Symbol SyntaxError TextDecoder TextEncoder TypeError URIError Uint8Array Uint16Array
+   Uint32Array Int8Array Int16Array Int32Array atob btoa console decodeURI decodeURIComponent encodeURI encodeURIComponent
+   isFinite isNaN parseFloat parseInt undefined`.split(/\s+/),
 );
 
-/** Methods that runtime 2.0 or the njs around it does not have under that name. */
+/** Methods that runtime 2.0, or an njs that may be under it, does not have. */
 const ABSENT_MEMBERS = new Set(
   `replaceAll bytesFrom matchAll at flat flatMap findLast findLastIndex toSorted toReversed toSpliced with hasOwn
-   fromEntries raw timingSafeEqual allSettled any description`.split(/\s+/),
+   fromEntries raw timingSafeEqual subtle webcrypto allSettled any description eval constructor`.split(/\s+/),
 );
 
 const RUNTIME_MODULES = new Set(['cloudfront', 'crypto', 'querystring']);
+const FUNCTIONS = new Set(['FunctionDeclaration', 'FunctionExpression', 'ArrowFunctionExpression']);
+const CALLS = new Set(['CallExpression', 'NewExpression']);
 
-/** Syntax that runtime 2.0 does not have or does not document (AWS, "JavaScript runtime 2.0 features"). */
+/** Syntax that runtime 2.0 does not have or does not document, whatever stands in it. */
 const ABSENT_SYNTAX: Record<string, string> = {
   SpreadElement: 'spread',
   ObjectPattern: 'destructuring',
@@ -34,10 +38,12 @@ const ABSENT_SYNTAX: Record<string, string> = {
   MetaProperty: 'import.meta or new.target',
   TaggedTemplateExpression: 'tagged template',
   WithStatement: 'with',
+  ThisExpression: 'this',
 };
 
-function offence(node: AnyNode, ancestors: AnyNode[]): string | undefined {
-  const parent = ancestors.at(-2);
+/** What is wrong with a node, if anything. `ancestors` ends with the node itself. */
+function offence(node: AnyNode, ancestors: AnyNode[], declared: Set<string>): string | undefined {
+  const above = ancestors.slice(0, -1);
   switch (node.type) {
     case 'CatchClause':
       return node.param ? undefined : 'optional catch binding';
@@ -51,33 +57,75 @@ function offence(node: AnyNode, ancestors: AnyNode[]): string | undefined {
       return node.method || node.kind !== 'init' ? 'method or accessor in an object literal' : undefined;
     case 'FunctionDeclaration':
     case 'FunctionExpression':
-    case 'ArrowFunctionExpression':
+    case 'ArrowFunctionExpression': {
       if (node.generator) return 'generator';
-      return node.async && node.type !== 'FunctionDeclaration' ? 'async closure' : undefined;
-    case 'AwaitExpression':
-      return parent?.type === 'CallExpression' ? 'await as a call argument' : undefined;
-    case 'ForInStatement':
-    case 'ForStatement':
-      return undefined;
+      const isClosure = node.type !== 'FunctionDeclaration' || above.some(({ type }) => FUNCTIONS.has(type));
+      return node.async && isClosure ? 'async closure' : undefined;
+    }
+    case 'AwaitExpression': {
+      // Only within the same function: an argument may be a function that awaits, were there async closures.
+      const own = above.slice(above.findLastIndex(({ type }) => FUNCTIONS.has(type)) + 1);
+      return own.some(({ type }) => CALLS.has(type)) ? 'await as a call argument' : undefined;
+    }
     case 'ImportDeclaration': {
       const fromRuntime = RUNTIME_MODULES.has(String(node.source.value));
       const onlyDefault = node.specifiers.every(({ type }) => type === 'ImportDefaultSpecifier');
       return fromRuntime && onlyDefault ? undefined : `import of '${node.source.value}' other than a runtime default`;
     }
     case 'Literal':
-      if (typeof node.value === 'bigint' || node.bigint) return 'BigInt';
-      return node.regex && /[sudvy]/.test(node.regex.flags)
-        ? `regular expression flag in /${node.regex.flags}`
+      if (node.bigint) return 'BigInt';
+      if (node.regex && /[sudvy]/.test(node.regex.flags)) return `regular expression flag in /${node.regex.flags}`;
+      return node.regex && /\(\?<[=!]/.test(node.regex.pattern) ? 'lookbehind in a regular expression' : undefined;
+    case 'NewExpression':
+      return node.callee.type === 'Identifier' && node.callee.name === 'RegExp' && node.arguments.length > 1
+        ? 'flags of new RegExp, which cannot be checked'
         : undefined;
-    case 'MemberExpression':
-      return !node.computed && node.property.type === 'Identifier' && ABSENT_MEMBERS.has(node.property.name)
-        ? `.${node.property.name}`
-        : undefined;
+    case 'MemberExpression': {
+      const { property, computed } = node;
+      const literal = computed && property.type === 'Literal' ? property.value : undefined;
+      const name = !computed && property.type === 'Identifier' ? property.name : literal;
+      return typeof name === 'string' && ABSENT_MEMBERS.has(name) ? `.${name}` : undefined;
+    }
     case 'Identifier':
-      return ABSENT_GLOBALS.has(node.name) ? node.name : undefined;
+      return isReference(node, above.at(-1)) && !declared.has(node.name) && !GLOBALS.has(node.name)
+        ? `global '${node.name}'`
+        : undefined;
     default:
       return ABSENT_SYNTAX[node.type];
   }
+}
+
+/** Whether an identifier stands for a variable, rather than being the name of a member or key. */
+function isReference(node: AnyNode, parent: AnyNode | undefined): boolean {
+  if (parent?.type === 'MemberExpression') return parent.object === node || parent.computed;
+  if (parent?.type === 'Property') return parent.value === node;
+  return (
+    parent?.type !== 'LabeledStatement' && parent?.type !== 'BreakStatement' && parent?.type !== 'ContinueStatement'
+  );
+}
+
+/** Every name that the program declares, in any scope. */
+function declaredNames(program: Program): Set<string> {
+  const names = new Set<string>();
+  fullAncestor(program, (node) => {
+    const patterns =
+      node.type === 'VariableDeclarator'
+        ? [node.id]
+        : node.type === 'FunctionDeclaration' || node.type === 'FunctionExpression'
+          ? [...node.params, node.id]
+          : node.type === 'ArrowFunctionExpression'
+            ? node.params
+            : node.type === 'CatchClause'
+              ? [node.param]
+              : node.type === 'ImportDefaultSpecifier'
+                ? [node.local]
+                : [];
+    for (const pattern of patterns) {
+      const target = pattern?.type === 'RestElement' ? pattern.argument : pattern;
+      if (target?.type === 'Identifier') names.add(target.name);
+    }
+  });
+  return names;
 }
 
 /**
@@ -91,30 +139,13 @@ export function checkDialect(code: string): void {
   } catch (error) {
     throw new EdgeBuildError('ERR_EDGE_DIALECT', `the function does not parse: ${(error as Error).message}`);
   }
+  const declared = declaredNames(program);
   const found = new Set<string>();
-  const visit = (node: AnyNode, _state: unknown, ancestors: AnyNode[]) => {
-    const what = offence(node, ancestors);
-    const start = node.loc?.start;
-    if (what) found.add(`${what} at ${start?.line}:${start?.column}`);
-  };
-  const kinds = [...Object.keys(ABSENT_SYNTAX), ...CHECKED_KINDS];
-  ancestor(program, Object.fromEntries(kinds.map((kind) => [kind, visit])));
+  fullAncestor(program, (node, _state, ancestors) => {
+    const what = offence(node as AnyNode, ancestors as AnyNode[], declared);
+    if (what) found.add(`${what} at ${node.loc?.start.line}:${node.loc?.start.column}`);
+  });
   if (found.size > 0) {
     throw new EdgeBuildError('ERR_EDGE_DIALECT', `runtime 2.0 does not have: ${[...found].join('; ')}`);
   }
 }
-
-const CHECKED_KINDS = [
-  'CatchClause',
-  'LogicalExpression',
-  'AssignmentExpression',
-  'Property',
-  'FunctionDeclaration',
-  'FunctionExpression',
-  'ArrowFunctionExpression',
-  'AwaitExpression',
-  'ImportDeclaration',
-  'Literal',
-  'MemberExpression',
-  'Identifier',
-];

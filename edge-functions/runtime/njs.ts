@@ -12,7 +12,7 @@ const MARK = '\u0001';
 function driver(events: unknown[], now: number): string {
   return `
 ;Date.now = function () { return ${now} * 1000; };
-var DRIVER_EVENTS = ${JSON.stringify(events)};
+var DRIVER_EVENTS = JSON.parse(${JSON.stringify(JSON.stringify(events))});
 function driverPrint(index, result) { console.log(${JSON.stringify(MARK)} + index + ' ' + JSON.stringify(result)); }
 function driverStart(index) {
   function done(value) { driverPrint(index, { value: value === undefined ? null : value }); }
@@ -37,7 +37,7 @@ export async function runInNjs(code: string, events: unknown[], options: RunOpti
   const directory = await mkdtemp(join(tmpdir(), 'portcullis-njs-'));
   try {
     const entries = JSON.stringify(Object.fromEntries(options.store));
-    const read = `var ENTRIES = ${entries};
+    const read = `var ENTRIES = JSON.parse(${JSON.stringify(entries)});
 function READ(key) { return Object.prototype.hasOwnProperty.call(ENTRIES, key) ? ENTRIES[key] : undefined; }`;
     await writeFile(join(directory, 'cloudfront'), `${read}${CLOUDFRONT_MODULE}export default cloudfrontModule;`);
     await writeFile(join(directory, 'function.js'), `${code}${driver(events, options.now)}`);

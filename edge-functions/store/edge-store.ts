@@ -12,14 +12,17 @@ export interface RevocationCommands {
   revoke(sessionIds: string[]): Promise<void>;
   /** Lets these sessions through again. */
   restore(sessionIds: string[]): Promise<void>;
-  /** Makes the revoked sessions exactly these; an empty list clears them all. */
-  replaceRevocations(sessionIds: string[]): Promise<void>;
+  /**
+   * Makes the revoked sessions exactly those that `read` resolves to; none clears them all. It is called again when
+   * somebody else wrote to the store meanwhile: what they did may be in the list by then.
+   */
+  replaceRevocations(read: () => Promise<string[]>): Promise<void>;
 }
 
 /** What a publisher of keys may do. */
 export interface KeyCommands {
-  /** Publishes or replaces a key. `before`: sessions begun before it (seconds since the epoch) are revoked, 0 for none. */
-  putKey(kid: string, key: VerificationKey, before?: number): Promise<void>;
+  /** Publishes a key, or replaces it and keeps the cut-off that is published with it. */
+  putKey(kid: string, key: VerificationKey): Promise<void>;
   /** Removes a key: every token signed with it is denied from now on. */
   retireKey(kid: string): Promise<void>;
   /** The key ids that the edge has. */
@@ -39,9 +42,12 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
     this.#store = store;
   }
 
-  putKey(kid: string, key: VerificationKey, before = 0): Promise<void> {
-    const value: EdgeKey = { sign: key.sign, bind: key.bind, before };
-    return this.#change((entries) => entries.set(keyName(kid), JSON.stringify(value)));
+  putKey(kid: string, key: VerificationKey): Promise<void> {
+    return this.#change((entries) => {
+      const { before } = JSON.parse(entries.get(keyName(kid)) ?? '{"before":0}') as EdgeKey;
+      const value: EdgeKey = { sign: key.sign, bind: key.bind, before };
+      entries.set(keyName(kid), JSON.stringify(value));
+    });
   }
 
   retireKey(kid: string): Promise<void> {
@@ -65,8 +71,9 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
     });
   }
 
-  replaceRevocations(sessionIds: string[]): Promise<void> {
-    return this.#change((entries) => {
+  replaceRevocations(read: () => Promise<string[]>): Promise<void> {
+    return this.#change(async (entries) => {
+      const sessionIds = await read();
       for (const key of entries.keys()) if (key.startsWith(REVOCATION_PREFIX)) entries.delete(key);
       for (const sid of sessionIds) entries.set(revocationName(sid), '1');
     });
@@ -91,7 +98,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
     for (let attempt = 1; ; attempt++) {
       const mirror = await this.#load();
       const wanted = new Map(mirror.entries);
-      apply(wanted);
+      await apply(wanted);
       try {
         for (const update of updates(mirror.entries, wanted)) {
           mirror.etag = await this.#store.update(update, mirror.etag);

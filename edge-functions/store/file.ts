@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { open, readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
+import writeFileAtomic from 'write-file-atomic';
 import {
   checkStoreLimits,
   type EntryMap,
@@ -81,15 +82,7 @@ export class FileKeyValueStore implements KeyValueStore {
     for (const key of change.deletes) entries.delete(key);
     checkStoreLimits(entries);
     const text = serialise(entries);
-    const partial = `${this.#path}.partial`;
-    const file = await open(partial, 'w', 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(partial, this.#path);
+    await writeFileAtomic(this.#path, text, { mode: 0o600 });
     this.#entries = entries;
     this.#etag = etagOf(text);
     return this.#etag;

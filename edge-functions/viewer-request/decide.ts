@@ -2,27 +2,44 @@ import type { VerificationKey } from '../../token/keys.ts';
 import type { ParsedToken } from '../../token/parse.ts';
 import { REASON_STATUS, type Reason } from '../../token/reasons.ts';
 import { type Revocation, verify } from '../../token/verify.ts';
-import { fieldValue } from '../../token/viewer.ts';
+import { type Fields, fieldValue } from '../../token/viewer.ts';
 import { edgeCrypto } from './crypto.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 import { ALLOWED_ORIGINS, LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from './settings.ts';
 
+/** Adds what lets the page of the request read the answer (CORS), when its origin is one of those allowed. */
+function allowOrigin(request: EdgeRequest, headers: Fields): void {
+  const origin = ALLOWED_ORIGINS.indexOf('*') < 0 ? fieldValue(request.headers, 'origin') : '*';
+  if (ALLOWED_ORIGINS.indexOf(origin) >= 0) headers['access-control-allow-origin'] = { value: origin };
+  if (origin !== '*') headers['vary'] = { value: 'origin' };
+}
+
+/** Whether a browser asks beforehand if a page may send a request (Fetch standard, CORS-preflight request). */
+export function isPreflight(request: EdgeRequest): boolean {
+  return request.method === 'OPTIONS' && fieldValue(request.headers, 'access-control-request-method') !== '';
+}
+
+/** Answers a preflight; it has no token to check and shows nothing. */
+export function answerPreflight(request: EdgeRequest): EdgeResponse {
+  const headers: Fields = {
+    'access-control-allow-methods': { value: 'GET, HEAD' },
+    'access-control-allow-headers': { value: '*' },
+    'access-control-max-age': { value: '600' },
+  };
+  allowOrigin(request, headers);
+  return { statusCode: 204, statusDescription: 'No Content', headers: headers };
+}
+
 /** A denial that a player can read: status, reason, CORS for the page's origin, and never cached. */
 export function deny(request: EdgeRequest, reason: Reason): EdgeResponse {
   const status = REASON_STATUS[reason];
-  const response: EdgeResponse = {
-    statusCode: status,
-    statusDescription: status === 401 ? 'Unauthorized' : 'Forbidden',
-    headers: { 'x-portcullis-reason': { value: reason }, 'cache-control': { value: 'no-store' } },
+  const headers: Fields = {
+    'x-portcullis-reason': { value: reason },
+    'cache-control': { value: 'no-store' },
+    'access-control-expose-headers': { value: 'x-portcullis-reason' },
   };
-  const headers = response.headers;
-  const origin = ALLOWED_ORIGINS.indexOf('*') < 0 ? fieldValue(request.headers, 'origin') : '*';
-  if (ALLOWED_ORIGINS.indexOf(origin) >= 0) {
-    headers['access-control-allow-origin'] = { value: origin };
-    headers['access-control-expose-headers'] = { value: 'x-portcullis-reason' };
-  }
-  if (origin !== '*') headers['vary'] = { value: 'origin' };
-  return response;
+  allowOrigin(request, headers);
+  return { statusCode: status, statusDescription: status === 401 ? 'Unauthorized' : 'Forbidden', headers: headers };
 }
 
 /** Verifies a parsed token with what was looked up: the request without its token, or a denial. */

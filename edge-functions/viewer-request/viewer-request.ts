@@ -2,7 +2,7 @@ import cf from 'cloudfront';
 import { parse } from '../../token/parse.ts';
 import { type EdgeKey, keyName, revocationName } from '../store/names.ts';
 import { edgeCrypto } from './crypto.ts';
-import { decide, deny } from './decide.ts';
+import { answerPreflight, decide, deny, isPreflight } from './decide.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 
 const store = cf.kvs();
@@ -12,6 +12,7 @@ const store = cf.kvs();
  * nothing that throws an Error after the first (facts of the runtime: a rejected read is cheap, a throw is not).
  */
 export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | EdgeResponse> {
+  if (isPreflight(event.request)) return answerPreflight(event.request);
   const parsed = parse(event.request.uri, edgeCrypto);
   if (parsed.reason !== '') return deny(event.request, parsed.reason);
 
@@ -28,5 +29,5 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
   } catch (e) {
     return deny(event.request, 'store-unavailable');
   }
-  return decide(event, parsed, key, { session: revoked, before: key.before });
+  return decide(event, parsed, key, { session: revoked, before: key ? key.before : 0 });
 }

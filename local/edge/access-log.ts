@@ -1,5 +1,7 @@
-import { createWriteStream, type WriteStream } from 'node:fs';
+import type { WriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { redact } from '../../token/index.ts';
+import { StackError } from '../errors.ts';
 
 /** The 33 fields of CloudFront standard logs (AWS, "Standard log file fields"), in their order. */
 export const FIELDS = [
@@ -44,11 +46,19 @@ export type LogEntry = Partial<Record<(typeof FIELDS)[number], string | number |
 export class AccessLog {
   readonly #stream: WriteStream;
 
-  constructor(path: string) {
-    this.#stream = createWriteStream(path, { flags: 'a', mode: 0o600 });
-    this.#stream.once('open', () => {
-      this.#stream.write(`#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`);
+  private constructor(stream: WriteStream) {
+    this.#stream = stream;
+  }
+
+  /** Opens the log; `report` is told when a line cannot be written. Rejects when the file cannot be opened. */
+  static async open(path: string, report: (line: string) => void): Promise<AccessLog> {
+    const file = await open(path, 'a', 0o600).catch((error: NodeJS.ErrnoException) => {
+      throw new StackError('ERR_STACK_DATA', `cannot write the access log ${path}: ${error.code}`);
     });
+    const stream = file.createWriteStream();
+    stream.on('error', (error) => report(`the access log is not written: ${error.message}`));
+    stream.write(`#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`);
+    return new AccessLog(stream);
   }
 
   /** Writes a line: tokens redacted, blanks and control characters percent-encoded as CloudFront does, `-` for nothing. */
@@ -63,5 +73,7 @@ export class AccessLog {
 
 function encode(value: string | number | undefined): string {
   if (value === undefined || value === '') return '-';
-  return redact(String(value)).replaceAll(/[^!-~]|["\\]/g, (character) => encodeURIComponent(character));
+  return redact(String(value)).replaceAll(/[^!-~]|["\\]/gu, (character) =>
+    Buffer.from(character).toString('hex').toUpperCase().replaceAll(/../g, '%$&'),
+  );
 }

@@ -50,17 +50,24 @@ function freshSeconds(cacheControl: string): number {
 
 const NO_BODY = Buffer.alloc(0);
 
+/** Whether the viewer has this version already (weak comparison, RFC 9110 §13.1.2). */
+function isUnchanged(etag: string | undefined, ifNoneMatch: string | undefined): boolean {
+  if (!etag || !ifNoneMatch) return false;
+  const opaque = (tag: string) => tag.trim().replace(/^W\//, '');
+  return ifNoneMatch.trim() === '*' || ifNoneMatch.split(',').some((tag) => opaque(tag) === opaque(etag));
+}
+
 /** What a request gets from a complete object: 304, the one range it asks for (RFC 9110 §14.2), or all of it. */
 export function answerFromCache({ headers, body }: CachedResponse, request: IncomingHttpHeaders): CachedResponse {
   const { 'content-length': _length, ...common } = headers;
-  if (common.etag && request['if-none-match'] === common.etag) return { status: 304, headers: common, body: NO_BODY };
+  if (isUnchanged(common.etag, request['if-none-match'])) return { status: 304, headers: common, body: NO_BODY };
   const whole = { status: 200, headers: common, body };
   if (!request.range || request['if-range']) return whole;
   const ranges = parseRange(body.length, request.range);
   if (ranges === -1) {
     return { status: 416, headers: { ...common, 'content-range': `bytes */${body.length}` }, body: NO_BODY };
   }
-  const [range, ...more] = ranges === -2 ? [] : ranges;
+  const [range, ...more] = ranges === -2 || ranges.type !== 'bytes' ? [] : ranges;
   if (!range || more.length > 0) return whole;
   const contentRange = `bytes ${range.start}-${range.end}/${body.length}`;
   return {

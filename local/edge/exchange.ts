@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { AccessLog } from './access-log.ts';
 import type { EdgeViewer, Viewers } from './viewers.ts';
@@ -54,25 +54,45 @@ function writeHead(exchange: Exchange, status: number, headers: Record<string, s
   for (const [name, value] of Object.entries(headers)) exchange.response.setHeader(name, value);
 }
 
-/** Streams a body to the viewer. */
+/** Streams a body to the viewer; `keep` is handed a copy of it once all of it has passed. */
 export async function stream(
   exchange: Exchange,
   status: number,
   headers: Record<string, string>,
   body: Readable,
+  keep?: (body: Buffer) => void,
 ): Promise<void> {
   writeHead(exchange, status, headers);
   exchange.response.flushHeaders();
-  await pipeline(body, exchange.response).catch((error: NodeJS.ErrnoException) => {
-    // A viewer that goes away in the middle is ordinary.
-    if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  // One pipeline, so that a viewer who goes away ends the request to the origin too.
+  await pipeline(body, keep ? tap(keep) : new PassThrough(), exchange.response).catch(
+    (error: NodeJS.ErrnoException) => {
+      // Going away in the middle is ordinary.
+      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+    },
+  );
+}
+
+/** Passes chunks on and hands over all of them together at the end. */
+function tap(keep: (body: Buffer) => void): Transform {
+  const chunks: Buffer[] = [];
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      chunks.push(chunk);
+      done(null, chunk);
+    },
+    flush(done) {
+      keep(Buffer.concat(chunks));
+      done();
+    },
   });
 }
 
 /** Answers with a complete body. */
 export function send(exchange: Exchange, status: number, headers: Record<string, string>, body: Buffer | string): void {
   const { request, response } = exchange;
-  writeHead(exchange, status, { 'content-length': String(Buffer.byteLength(body)), ...headers });
+  const hasLength = status !== 204 && status !== 304;
+  writeHead(exchange, status, hasLength ? { 'content-length': String(Buffer.byteLength(body)), ...headers } : headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
@@ -86,7 +106,9 @@ export function logExchange(log: AccessLog, exchange: Exchange): void {
     return value === undefined ? undefined : String(value);
   };
   const [, rangeStart, rangeEnd] = /^bytes (\d+)-(\d+)\//.exec(header('content-range') ?? '') ?? [];
-  const type = response.writableFinished ? resultType : 'Error';
+  const failed =
+    !response.writableFinished || (response.statusCode >= 400 && resultType !== 'FunctionGeneratedResponse');
+  const type = failed ? 'Error' : resultType;
   log.write({
     date: now.toISOString().slice(0, 10),
     time: now.toISOString().slice(11, 19),

@@ -1,4 +1,3 @@
-import type { Rule, Statement } from '@aws-sdk/client-wafv2';
 import * as v from 'valibot';
 import { StackError } from '../errors.ts';
 
@@ -78,13 +77,6 @@ const RulesSchema = v.array(
     VisibilityConfig: v.looseObject({ MetricName: v.string() }),
   }),
 );
-
-/** What WAFv2 calls `Rules`, as far as this evaluates it: the shape is held against the SDK's type. */
-export type RulesJson = v.InferOutput<typeof RulesSchema>;
-type _StatementKinds = keyof LocalStatement extends keyof Statement ? true : never;
-type _RuleMembers = 'Name' | 'Priority' | 'Statement' | 'Action' | 'VisibilityConfig' extends keyof Rule ? true : never;
-const _shapes: [_StatementKinds, _RuleMembers] = [true, true];
-void _shapes;
 
 /**
  * Compiles the `Rules` of a WAFv2 rule group (the JSON of CreateRuleGroup; `SearchString` as text, as in the console's

@@ -1,5 +1,4 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
-import { PassThrough, type Readable } from 'node:stream';
 import { Pool } from 'undici';
 import type { LoadedFunction } from '../../edge-functions/runtime/vm.ts';
 import type { EdgeRequest, EdgeResponse } from '../../edge-functions/viewer-request/event.ts';
@@ -137,7 +136,7 @@ export function createEdge(options: EdgeOptions): Edge {
 
   async function serveFromCache(exchange: Exchange, target: string): Promise<void> {
     const { request } = exchange;
-    const cached = cache.get(target);
+    const cached = request.method === 'OPTIONS' ? undefined : cache.get(target);
     if (cached) {
       exchange.resultType = 'Hit';
       const answer = answerFromCache(cached, request.headers);
@@ -154,12 +153,10 @@ export function createEdge(options: EdgeOptions): Edge {
     const headers: Record<string, string> = { ...responseHeaders(answer.headers), ...MEDIA_CORS };
     const length = Number(headers['content-length']);
     const cacheable = request.method === 'GET' && answer.statusCode === 200 && length <= MAX_OBJECT_BYTES;
-    const body = cacheable
-      ? keepCopy(answer.body, (copy) => {
-          if (copy.length === length) cache.put(target, { status: 200, headers, body: copy });
-        })
-      : answer.body;
-    await stream(exchange, answer.statusCode, headers, body);
+    const keep = (body: Buffer) => {
+      if (body.length === length) cache.put(target, { status: 200, headers, body });
+    };
+    await stream(exchange, answer.statusCode, headers, answer.body, cacheable ? keep : undefined);
   }
 
   /** Reports a decision, and that a session was seen when the request was allowed. */
@@ -197,14 +194,4 @@ function responseHeaders(headers: Record<string, string | string[] | undefined>)
 
 function plainHeaders(fields: Fields): Record<string, string> {
   return Object.fromEntries(Object.entries(fields).map(([name, { value }]) => [name, value]));
-}
-
-/** Passes a body on and hands over a copy of it once it is complete. */
-function keepCopy(body: Readable, keep: (copy: Buffer) => void): Readable {
-  const chunks: Buffer[] = [];
-  const copy = new PassThrough();
-  body.on('data', (chunk: Buffer) => chunks.push(chunk));
-  body.once('end', () => keep(Buffer.concat(chunks)));
-  body.once('error', (error) => copy.destroy(error));
-  return body.pipe(copy);
 }

@@ -24,6 +24,8 @@ export interface RevocationOptions {
 const SessionId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9]{12,64}$/));
 const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
 
+/** Decisions that may wait for a client who reads slowly; beyond that they are left out for it. */
+const BACKLOG = 1000;
 /** How often an idle decision stream says that it is alive, in milliseconds: proxies close silent connections. */
 const HEARTBEAT_MS = 15_000;
 
@@ -61,13 +63,18 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   app.get('/v1/decisions', authorize('security'), (c) => {
     c.header('cache-control', 'no-store');
     return streamSSE(c, async (stream) => {
-      const send = (decision: Decision) => stream.writeSSE({ event: 'decision', data: JSON.stringify(decision) });
-      const recent = decisions.recent();
-      // In the same turn, so that none falls between the recent ones and those to come.
-      const unsubscribe = decisions.subscribe((decision) => void send(decision));
-      for (const decision of recent) await send(decision);
-      const heartbeat = setInterval(() => void stream.write(': alive\n\n'), HEARTBEAT_MS);
-      await new Promise<void>((resolve) => stream.onAbort(resolve));
+      // Everything that can end or add to the stream first, in one turn: what happens later than now is not missed.
+      const aborted = new Promise<void>((resolve) => stream.onAbort(resolve));
+      let waiting = 0;
+      const send = (decision: Decision) => {
+        if (waiting >= BACKLOG) return;
+        waiting++;
+        void stream.writeSSE({ event: 'decision', data: JSON.stringify(decision) }).finally(() => waiting--);
+      };
+      for (const decision of decisions.recent()) send(decision);
+      const unsubscribe = decisions.subscribe(send);
+      const heartbeat = setInterval(() => void stream.write(': alive\n\n'), HEARTBEAT_MS).unref();
+      await aborted;
       clearInterval(heartbeat);
       unsubscribe();
     });

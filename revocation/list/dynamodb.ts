@@ -71,7 +71,13 @@ export function dynamoDbRevocationList(client: DynamoDBDocumentClient): Revocati
       const entries: RevokedSession[] = [];
       const pages = paginateScan(
         { client },
-        { TableName, FilterExpression: 'expiresAt > :now', ExpressionAttributeValues: { ':now': now } },
+        {
+          TableName,
+          // What is not read here is let through at the edge.
+          ConsistentRead: true,
+          FilterExpression: 'expiresAt > :now',
+          ExpressionAttributeValues: { ':now': now },
+        },
       );
       for await (const page of pages) entries.push(...((page.Items ?? []) as RevokedSession[]));
       return entries;

@@ -25,9 +25,6 @@ export function edgePublisher(list: RevocationList, store: RevocationCommands, n
         await (revoked.has(sessionId) ? store.revoke([sessionId]) : store.restore([sessionId]));
       }),
     reconcile: () =>
-      inTurn(async () => {
-        const active = await list.active(now());
-        await store.replaceRevocations(active.map(({ sessionId }) => sessionId));
-      }),
+      inTurn(() => store.replaceRevocations(async () => (await list.active(now())).map(({ sessionId }) => sessionId))),
   };
 }

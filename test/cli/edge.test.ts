@@ -42,6 +42,7 @@ const out = join(data, 'function.js');
 const storeBundle = packagePath('dist', 'edge', 'viewer-request.js');
 
 test('build writes the function with its keys, privately', async () => {
+  writeFileSync(out, 'an older one', { mode: 0o644 });
   const { code, stdout } = await portcullis('edge', 'build', '--keys', keys, '--out', out, '--json');
   expect([code, JSON.parse(stdout)]).toMatchObject([0, { out, budget: 10240, kids: ['k1'] }]);
   expect(statSync(out).mode & 0o777).toBe(0o600);

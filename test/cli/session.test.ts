@@ -41,6 +41,12 @@ test('list, revoke, restore through the API of the running stack', async () => {
   expect((await portcullis('session', 'restore', sessionId, '--data', data)).code).toBe(1);
 });
 
+test('something else that answers there is not taken for the API', async () => {
+  const access = ['--api', new URL(stack.console).origin, '--token-file', stack.tokenFile];
+  const { code, stderr } = await portcullis('session', 'revoke', 'AbCdEf012345', ...access);
+  expect([code, stderr]).toEqual([2, expect.stringMatching(/refused|is not the API/)]);
+});
+
 test('an API that does not answer is named', async () => {
   const { code, stderr } = await portcullis(
     'session',

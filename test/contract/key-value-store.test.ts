@@ -95,7 +95,7 @@ describe('EdgeStore', () => {
     const edge = new EdgeStore(store);
     await edge.putKey('k1', key);
     await edge.revoke(['AbCdEf012345', 'AbCdEf012346']);
-    await edge.replaceRevocations([]);
+    await edge.replaceRevocations(async () => []);
     expect([...(await inner.list()).entries]).toEqual([['k/k1', '{"sign":"s","bind":"b","before":0}']]);
   });
 
@@ -113,10 +113,10 @@ describe('EdgeStore', () => {
     const { inner, store, calls } = await observed();
     const edge = new EdgeStore(store);
     const sessions = Array.from({ length: 120 }, (_, i) => `Session${String(i).padStart(5, '0')}`);
-    await edge.replaceRevocations(sessions);
+    await edge.replaceRevocations(async () => sessions);
     expect(calls.update).toBe(3);
     expect((await inner.list()).entries.size).toBe(120);
-    await edge.replaceRevocations(sessions.slice(100).concat('Another00000'));
+    await edge.replaceRevocations(async () => sessions.slice(100).concat('Another00000'));
     expect((await inner.list()).entries.size).toBe(21);
   });
 
@@ -138,7 +138,7 @@ describe('EdgeStore', () => {
       await edge.revoke(['AbCdEf012345']);
       fail(when);
       await expect(edge.revoke(['AbCdEf012346'])).rejects.toThrow();
-      await edge.replaceRevocations(['AbCdEf012347']);
+      await edge.replaceRevocations(async () => ['AbCdEf012347']);
       expect([...(await inner.list()).entries.keys()]).toEqual(['r/AbCdEf012347']);
     },
   );

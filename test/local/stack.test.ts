@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import type { Rule } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import {
@@ -77,7 +78,7 @@ describe('a title through the edge', () => {
     const { body: again, log: hit } = await logged(pathOf(file(second)));
     expect(again.equals(whole)).toBe(true);
     expect([missed['x-edge-result-type'], hit['x-edge-result-type']]).toEqual(['Miss', 'Hit']);
-    expect(hit).toMatchObject({ 'sc-content-type': 'video/mp4', 'sc-content-len': String(whole.length) });
+    expect(hit).toMatchObject({ 'sc-content-type': 'video/iso.segment', 'sc-content-len': String(whole.length) });
     const part = await fetch(file(second), { headers: { range: 'bytes=100-199' } });
     expect([part.status, part.headers.get('content-range')]).toEqual([206, `bytes 100-199/${whole.length}`]);
     expect(Buffer.from(await part.arrayBuffer()).equals(whole.subarray(100, 200))).toBe(true);
@@ -106,7 +107,59 @@ describe('a title through the edge', () => {
   });
 });
 
+describe('ranges and cut-off requests', () => {
+  const file = (playback: Playback) => pathOf(playback.playbackUrl).replace('master.m3u8', '180p/segment-007.m4s');
+
+  test.each([
+    ['bytes=-100', 206],
+    ['bytes=0-0', 206],
+    ['bytes=100-', 206],
+    ['bytes=5-2', 416],
+    ['bytes=0-1,5-6', 200],
+    ['items=0-5', 200],
+    ['bytes=99999999-', 416],
+  ])('%s gets the same from the origin as from the cache', async (range, status) => {
+    const playback = await requestPlayback(stack);
+    // A directive makes an object of its own in the cache, so that each range finds it cold.
+    const path = `${file(playback)}?_HLS_msn=${encodeURIComponent(range)}`;
+    const cold = await rawRequest(stack.edge, path, { headers: { range } });
+    await rawRequest(stack.edge, path);
+    const warm = await rawRequest(stack.edge, path, { headers: { range } });
+    expect([cold.status, warm.status]).toEqual([status, status]);
+    expect(cold.headers['content-range']).toBe(warm.headers['content-range']);
+    expect(cold.body.equals(warm.body)).toBe(true);
+  });
+
+  test('a version that the viewer has is not sent again', async () => {
+    const path = file(await requestPlayback(stack));
+    const { headers } = await rawRequest(stack.edge, path);
+    const again = await rawRequest(stack.edge, path, { headers: { 'if-none-match': `"x", ${headers.etag}` } });
+    expect([again.status, again.body.length, again.headers['content-length']]).toEqual([304, 0, undefined]);
+  });
+
+  test('viewers who go away in the middle, and odd ranges at the console, harm nobody', async () => {
+    const path = file(await requestPlayback(stack));
+    for (let i = 0; i < 20; i++) {
+      const { hostname, port } = new URL(stack.edge);
+      const socket = net.connect(Number(port), hostname);
+      socket.write(`GET ${path}?_HLS_msn=gone${i} HTTP/1.1\r\nhost: x\r\n\r\n`);
+      await new Promise((resolve) => socket.once('data', resolve));
+      socket.destroy();
+    }
+    await rawRequest(new URL(stack.console).origin, '/index.html', { headers: { range: 'bytes=5-2' } });
+    expect((await rawRequest(stack.edge, path)).status).toBe(200);
+  });
+});
+
 describe('denials at the edge', () => {
+  test('a preflight is answered without a token, an OPTIONS request is not', async () => {
+    const headers = { origin: 'https://page.example', 'access-control-request-method': 'GET' };
+    const preflight = await rawRequest(stack.edge, '/aurora/master.m3u8', { method: 'OPTIONS', headers });
+    expect([preflight.status, preflight.headers['access-control-allow-headers']]).toEqual([204, '*']);
+    const plain = await rawRequest(stack.edge, '/aurora/master.m3u8', { method: 'OPTIONS' });
+    expect([plain.status, reasonOf(plain)]).toEqual([401, 'token-missing']);
+  });
+
   test('no token', async () => {
     const answer = await rawRequest(stack.edge, '/aurora/master.m3u8');
     expect([answer.status, reasonOf(answer)]).toEqual([401, 'token-missing']);
@@ -435,8 +488,12 @@ describe('starting and stopping', () => {
     ['viewers.json', '{"127.0.0.1":{"shoe":1}}', /viewers.json/],
     ['rule-group.json', '[{"Name":"x"}]', /rule group/],
     ['issuer.json', '{', /issuer.json/],
+    ['issuer.json', '{}', /issuer.json holds no key/],
+    ['dynamodb/CURRENT', 'x', /cannot open the database/],
+    ['logs/access.log/x', '', /cannot write the access log .* EISDIR/],
   ])('a damaged %s is an error in one line, and is left as it is', async (name, content, message) => {
     const other = temporaryDirectory();
+    mkdirSync(dirname(join(other, name)), { recursive: true });
     writeFileSync(join(other, name), content, { mode: 0o600 });
     const error: Error = await startStack(other).then(
       () => new Error('it started'),
@@ -447,6 +504,26 @@ describe('starting and stopping', () => {
     expect(error.message).not.toMatch(/^\s+at /m);
     expect(readFileSync(join(other, name), 'utf8')).toBe(content);
     expect(existsSync(join(other, 'lock'))).toBe(false);
+    removeDirectory(other);
+  });
+
+  test.each(['key-ring.json', 'edge-store.json', 'issuer.json'])(
+    'a %s that others can read is refused',
+    async (name) => {
+      const other = temporaryDirectory();
+      writeFileSync(join(other, name), '{}');
+      chmodSync(join(other, name), 0o644);
+      await expect(startStack(other)).rejects.toThrow(/up ended with 2: .*chmod 600/);
+      removeDirectory(other);
+    },
+  );
+
+  test('an existing directory keeps its mode', async () => {
+    const other = temporaryDirectory();
+    chmodSync(other, 0o755);
+    await (await startStack(other)).stop();
+    expect(statSync(other).mode & 0o777).toBe(0o755);
+    expect(existsSync(join(other, 'stack.json'))).toBe(false);
     removeDirectory(other);
   });
 
@@ -507,7 +584,7 @@ describe('the rule group', () => {
         },
         VisibilityConfig: { SampledRequestsEnabled: false, CloudWatchMetricsEnabled: false, MetricName: 'revoked' },
       },
-    ];
+    ] satisfies Rule[];
     writeFileSync(join(other, 'rule-group.json'), JSON.stringify(rules));
     const running = await startStack(other);
     const blocked = await rawRequest(running.edge, '/BlockedSess2.a.b.c/aurora/x');

@@ -18,6 +18,9 @@ test.each([
   ['with escaped dots, upper case', token.replaceAll('.', '%2E')],
   ['with a fifth part', `${token}.x`],
   ['with an escaped first letter', token.replace('ey', '%65y').replace('ey', '%65y')],
+  ['in an escaped URL', `u=http%3A%2F%2Fedge.example%2F${token}%2Faurora%2Fmaster.m3u8`],
+  ['in a doubly escaped URL', `u=http%253A%252F%252Fedge.example%252F${token}%252Faurora%252Fmaster.m3u8`],
+  ['whose header begins with white space', token.replace(/\.ey/, '.ewo')],
   ['alone', token],
   ['with a double dot', token.replaceAll('.', '..')],
 ])('a token %s is not readable', (_, text) => {

@@ -1,4 +1,5 @@
-import { open, readFile, rename, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
+import writeFileAtomic from 'write-file-atomic';
 import { type KeyRing, KeyRingError, parseKeyRing } from './key-ring.ts';
 
 /**
@@ -30,13 +31,5 @@ export async function readKeyRing(path: string): Promise<KeyRing> {
 
 /** Writes a key ring file (mode 0600), replaced atomically. */
 export async function writeKeyRing(path: string, ring: KeyRing): Promise<void> {
-  const partial = `${path}.partial`;
-  const file = await open(partial, 'w', 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(parseKeyRing(ring), null, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(partial, path);
+  await writeFileAtomic(path, `${JSON.stringify(parseKeyRing(ring), null, 2)}\n`, { mode: 0o600 });
 }
