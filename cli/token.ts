@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
-import { parse, REASON_DOCS, REASON_STATUS, readClaims, verify } from '../token/index.ts';
+import { parse, REASON_DOCS, readClaims, statusOf, verify } from '../token/index.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
@@ -86,7 +86,7 @@ export function registerToken(program: Command): void {
           `allowed: ${parsed.path}, until ${expiry}`,
         ]);
       } else {
-        const status = REASON_STATUS[reason];
+        const status = statusOf(reason);
         const lines = [`denied: ${reason} (${status})`, REASON_DOCS[reason].meaning];
         print(options.json, { allowed: false, status, reason, claims }, lines);
         process.exitCode = EXIT_NO;
@@ -104,7 +104,7 @@ export function registerToken(program: Command): void {
       const parsed = parse(path, nodeCrypto);
       const claims = parsed.reason === '' ? readClaims(nodeCrypto.decode(parsed.payload)) : null;
       if (!claims) {
-        const reason = parsed.reason || 'claims-invalid';
+        const reason = parsed.reason || 'token-claims-invalid';
         print(options.json, { reason }, [`not a token: ${reason}`, REASON_DOCS[reason].meaning]);
         process.exitCode = EXIT_NO;
         return;

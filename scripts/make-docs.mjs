@@ -1,6 +1,6 @@
 // Writes the tables of docs/token.md from the tables of the code; --check only compares.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { BINDING_DOCS, CLAIMS_DOCS, REASON_DOCS, REASON_STATUS } from '../dist/lib/token/index.js';
+import { BINDING_DOCS, CLAIMS_DOCS, REASON_DOCS, statusOf } from '../dist/lib/token/index.js';
 
 const file = new URL('../docs/token.md', import.meta.url);
 
@@ -32,7 +32,7 @@ const TABLES = {
     ['reason', 'status', 'meaning', 'what the player should do'],
     Object.entries(REASON_DOCS).map(([reason, { meaning, player }]) => [
       `\`${reason}\``,
-      String(REASON_STATUS[reason]),
+      String(statusOf(reason)),
       meaning,
       player,
     ]),

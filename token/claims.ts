@@ -12,19 +12,20 @@ export interface ClaimsSet {
   bmac?: string;
 }
 
+const SESSION_ID = /^[A-Za-z0-9]{12,64}$/;
+
 function isTime(value: unknown): boolean {
-  return typeof value === 'number' && value >= 0 && value <= 9007199254740991 && Math.floor(value) === value;
+  return typeof value === 'number' && value >= 0 && value % 1 === 0;
 }
 
 function isText(value: unknown): boolean {
-  return typeof value === 'string' && value.length > 0 && value.length <= 128;
+  return typeof value === 'string' && value !== '' && value.length <= 128;
 }
 
+/** Whether this is a list of texts, at least one. An array is told from an object by what only arrays have. */
 function isTextList(value: unknown): boolean {
   if (!Array.isArray(value) || value.length === 0) return false;
-  for (let i = 0; i < value.length; i++) {
-    if (typeof value[i] !== 'string' || value[i] === '') return false;
-  }
+  for (let i = 0; i < value.length; i++) if (typeof value[i] !== 'string' || value[i] === '') return false;
   return true;
 }
 
@@ -36,19 +37,28 @@ export function readClaims(payload: string): ClaimsSet | null {
   } catch (e) {
     return null;
   }
-  return claims !== null &&
-    typeof claims === 'object' &&
-    isText(claims.sid) &&
+  if (claims === null) return null;
+  const iat = claims.iat;
+  const exp = claims.exp;
+  const sst = claims.sst;
+  const sid = claims.sid;
+  const isRight =
+    // Three integers from 0 on, in order: whatever is no number fails one of the comparisons or has a remainder.
+    typeof iat === 'number' &&
+    typeof exp === 'number' &&
+    typeof sst === 'number' &&
+    sst >= 0 &&
+    sst <= iat &&
+    iat < exp &&
+    sst % 1 === 0 &&
+    iat % 1 === 0 &&
+    exp % 1 === 0 &&
+    typeof sid === 'string' &&
+    sid.search(SESSION_ID) === 0 &&
     isText(claims.aid) &&
-    isTime(claims.iat) &&
-    isTime(claims.exp) &&
-    isTime(claims.sst) &&
-    claims.sst <= claims.iat &&
-    claims.iat < claims.exp &&
     isTextList(claims.paths) &&
     (claims.nbf === undefined || isTime(claims.nbf)) &&
     (claims.sub === undefined || isText(claims.sub)) &&
-    (claims.bnd === undefined ? claims.bmac === undefined : isTextList(claims.bnd) && isText(claims.bmac))
-    ? claims
-    : null;
+    (claims.bnd === undefined ? claims.bmac === undefined : isTextList(claims.bnd) && isText(claims.bmac));
+  return isRight ? claims : null;
 }

@@ -9,7 +9,7 @@ export { mint, parseBinding, TokenError, type TokenErrorCode } from './mint.ts';
 export { MAX_TOKEN_LENGTH, type ParsedToken, parse, TOKEN_TYPE } from './parse.ts';
 export { isInScope, isUnsafePath } from './path-scope.ts';
 export { REASON_DOCS } from './reason-docs.ts';
-export { REASON_STATUS, type Reason } from './reasons.ts';
+export { type Reason, statusOf } from './reasons.ts';
 export { redact } from './redact.ts';
 export { type Revocation, type Verdict, type VerifyContext, verify } from './verify.ts';
 export { addField, type Field, type Fields, fieldValue, parseQuerystring, type Viewer } from './viewer.ts';

@@ -19,7 +19,7 @@ function hextets(text: string): string[] | null {
  * Written out rather than compressed (RFC 5952) so that a network prefix is a prefix of the groups.
  */
 export function canonicalIp(text: string): string {
-  if (IPV4.test(text)) return text;
+  if (text.search(IPV4) === 0) return text;
   if (text.length > 45) return '';
   const colon = text.lastIndexOf(':');
   const tail = text.slice(colon + 1);

@@ -66,11 +66,8 @@ export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewer: V
   const header = JSON.stringify({ alg: 'HS256', typ: TOKEN_TYPE, kid: key.kid });
   const signed = `${crypto.encode(header)}.${crypto.encode(payload)}`;
   const token = `${claims.sid}.${signed}.${crypto.hmac(key.sign, signed)}`;
-  if (token.length >= MAX_TOKEN_LENGTH) {
-    throw new TokenError(
-      'ERR_TOKEN_TOO_LONG',
-      `the token has ${token.length} characters, at most ${MAX_TOKEN_LENGTH - 1}`,
-    );
+  if (token.length > MAX_TOKEN_LENGTH) {
+    throw new TokenError('ERR_TOKEN_TOO_LONG', `the token has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
   }
   if (parse(`/${token}/`, crypto).reason !== '') {
     throw new TokenError('ERR_TOKEN_CLAIMS', 'the session id must be 12–64 and the key id 1–64 safe characters');

@@ -11,20 +11,20 @@ export const REASON_DOCS: Record<Reason, { meaning: string; player: string }> = 
     meaning: 'The segment does not have the shape of a token, is too long, or its header is not ours.',
     player: 'Ask for a playback URL.',
   },
-  'key-unknown': {
+  'token-key-unknown': {
     meaning: 'The edge has no key with this key id: retired, or never published.',
     player: 'Ask for a playback URL.',
   },
-  'signature-invalid': { meaning: 'The signature does not match.', player: 'Ask for a playback URL.' },
-  'claims-invalid': {
+  'token-signature-invalid': { meaning: 'The signature does not match.', player: 'Ask for a playback URL.' },
+  'token-claims-invalid': {
     meaning: 'Correctly signed, but a required claim is missing or has the wrong type.',
     player: 'Stop and report: the minting side is at fault.',
   },
-  'session-mismatch': {
+  'token-session-mismatch': {
     meaning: 'The session id in the path is not the signed one.',
     player: 'Ask for a playback URL.',
   },
-  'lifetime-exceeded': {
+  'token-lifetime-exceeded': {
     meaning: 'The token lives longer than the edge allows.',
     player: 'Stop and report: the minting side is at fault.',
   },

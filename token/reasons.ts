@@ -1,26 +1,27 @@
 /**
- * Why a request is denied, and with which HTTP status. The reason is the contract (response header
- * `x-portcullis-reason`); the status groups reasons by what a player can do about them:
- * 401 get a new token, 403 this token is not for this request or was revoked.
+ * Why a request is denied: the contract, in the response header `x-portcullis-reason`. The first word tells the HTTP
+ * status, so that the edge needs no table: `token-…` is 401, a new token may help; anything else is 403, this token is
+ * not for this request or no longer good. `reason-docs.ts` has a row for each.
  */
-export const REASON_STATUS = {
-  'path-unsafe': 403,
-  'token-missing': 401,
-  'token-malformed': 401,
-  'key-unknown': 401,
-  'signature-invalid': 401,
-  'claims-invalid': 401,
-  'session-mismatch': 401,
-  'lifetime-exceeded': 401,
-  'token-not-yet-valid': 401,
-  'token-expired': 401,
-  'store-unavailable': 403,
-  'session-revoked': 403,
-  'session-cutoff': 403,
-  'path-not-allowed': 403,
-  'binding-missing': 403,
-  'binding-mismatch': 403,
-} as const;
+export type Reason =
+  | 'path-unsafe'
+  | 'token-missing'
+  | 'token-malformed'
+  | 'token-key-unknown'
+  | 'token-signature-invalid'
+  | 'token-claims-invalid'
+  | 'token-session-mismatch'
+  | 'token-lifetime-exceeded'
+  | 'token-not-yet-valid'
+  | 'token-expired'
+  | 'store-unavailable'
+  | 'session-revoked'
+  | 'session-cutoff'
+  | 'path-not-allowed'
+  | 'binding-missing'
+  | 'binding-mismatch';
 
-/** A denial reason; '' stands for "allowed". */
-export type Reason = keyof typeof REASON_STATUS;
+/** The HTTP status of a denial (RFC 9110 §15.5). */
+export function statusOf(reason: Reason): 401 | 403 {
+  return reason.startsWith('token-') ? 401 : 403;
+}

@@ -53,20 +53,20 @@ export function verify(
   context: VerifyContext,
 ): Verdict {
   if (parsed.reason !== '') return denied(parsed.reason, null);
-  if (!key || !isKeyText(key.sign) || !isKeyText(key.bind)) return denied('key-unknown', null);
+  if (!key || !isKeyText(key.sign) || !isKeyText(key.bind)) return denied('token-key-unknown', null);
 
   const crypto = context.crypto;
-  if (!crypto.equal(crypto.hmac(key.sign, parsed.signed), parsed.signature)) return denied('signature-invalid', null);
+  if (!crypto.isMac(key.sign, parsed.signed, parsed.signature)) return denied('token-signature-invalid', null);
 
   const claims = readClaims(crypto.decode(parsed.payload));
-  if (!claims) return denied('claims-invalid', null);
-  if (claims.sid !== parsed.sid) return denied('session-mismatch', claims);
+  if (!claims) return denied('token-claims-invalid', null);
+  if (claims.sid !== parsed.sid) return denied('token-session-mismatch', claims);
 
   const now = context.now;
   const leeway = context.leewaySeconds;
   const latest = Math.min(claims.iat, now + leeway) + context.maxLifetimeSeconds;
   // An `iat` in the future must not stretch the lifetime: what counts is the earlier of `iat` and now.
-  if (claims.exp > latest) return denied('lifetime-exceeded', claims);
+  if (claims.exp > latest) return denied('token-lifetime-exceeded', claims);
   if (claims.nbf !== undefined && now + leeway < claims.nbf) return denied('token-not-yet-valid', claims);
   if (now - leeway >= claims.exp) return denied('token-expired', claims);
 
@@ -79,7 +79,7 @@ export function verify(
   if (claims.bnd && claims.bmac) {
     const input = bindingInput(claims.sid, claims.bnd, viewer);
     if (input === '') return denied('binding-missing', claims);
-    if (!crypto.equal(crypto.hmac(key.bind, input), claims.bmac)) return denied('binding-mismatch', claims);
+    if (!crypto.isMac(key.bind, input, claims.bmac)) return denied('binding-mismatch', claims);
   }
   return { reason: '', claims: claims };
 }

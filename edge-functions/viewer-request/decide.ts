@@ -1,6 +1,6 @@
 import type { VerificationKey } from '../../token/keys.ts';
 import type { ParsedToken } from '../../token/parse.ts';
-import { REASON_STATUS, type Reason } from '../../token/reasons.ts';
+import { type Reason, statusOf } from '../../token/reasons.ts';
 import { type Revocation, verify } from '../../token/verify.ts';
 import { type Fields, fieldValue } from '../../token/viewer.ts';
 import { edgeCrypto } from './crypto.ts';
@@ -32,7 +32,7 @@ export function answerPreflight(request: EdgeRequest): EdgeResponse {
 
 /** A denial that a player can read: status, reason, CORS for the page's origin, and never cached. */
 export function deny(request: EdgeRequest, reason: Reason): EdgeResponse {
-  const status = REASON_STATUS[reason];
+  const status = statusOf(reason);
   const headers: Fields = {
     'x-portcullis-reason': { value: reason },
     'cache-control': { value: 'no-store' },

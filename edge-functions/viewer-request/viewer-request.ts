@@ -21,7 +21,7 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
     key = (await store.get(keyName(parsed.kid), { format: 'json' })) as EdgeKey;
   } catch (e) {
     // A missing key and an unreadable store reject alike: both fail closed.
-    return deny(event.request, 'key-unknown');
+    return deny(event.request, 'token-key-unknown');
   }
   let revoked = true;
   try {

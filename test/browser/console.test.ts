@@ -110,7 +110,7 @@ describeWith('chromium', 'the console in a real browser', () => {
     expect(await fetchInPage(page, url)).toEqual([200, null]);
     const end = url.indexOf('/aurora');
     const changed = `${url.slice(0, end - 5)}${url[end - 5] === 'A' ? 'B' : 'A'}${url.slice(end - 4)}`;
-    expect(await fetchInPage(page, changed)).toEqual([401, 'signature-invalid']);
+    expect(await fetchInPage(page, changed)).toEqual([401, 'token-signature-invalid']);
     expect(await fetchInPage(page, url.replace('/aurora/', '/harbour/'))).toEqual([403, 'path-not-allowed']);
     const hourAgo = Math.floor(Date.now() / 1000) - 3600;
     const expired = await mint({ lifetime: 'PT30M' }, {}, '--now', String(hourAgo));

@@ -77,7 +77,7 @@ function suite(engine: string): void {
 
   test('reads revocations from the store, keys too, and the clock from --now', async () => {
     expect((await invoke(storeBundle, '--store', revoked)).answers[0]).toMatchObject(denied('session-revoked', 403));
-    expect((await invoke(storeBundle)).answers[0]).toMatchObject(denied('key-unknown', 401));
+    expect((await invoke(storeBundle)).answers[0]).toMatchObject(denied('token-key-unknown', 401));
     expect((await invoke(out, '--now', `${NOW + 3600}`)).answers[0]).toMatchObject(denied('token-expired', 401));
   });
 

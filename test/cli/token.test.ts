@@ -60,7 +60,12 @@ describe('verify', () => {
   });
 
   test.each([
-    ['signature-invalid', 401, () => minted.url.replace('/aurora/', 'A/aurora/'), []],
+    [
+      'token-signature-invalid',
+      401,
+      () => minted.url.replace(/(.)(.{9}\/aurora\/)/, (_, first, rest) => `${first === 'A' ? 'B' : 'A'}${rest}`),
+      [],
+    ],
     ['path-not-allowed', 403, () => minted.url.replace('/aurora/', '/harbour/'), []],
     ['path-unsafe', 403, () => minted.url.replace('/aurora/', '/aurora/../'), []],
     ['token-missing', 401, () => url, []],
@@ -73,7 +78,7 @@ describe('verify', () => {
     ],
     ['binding-missing', 403, () => minted.url, ['--viewer', file('none.json', {})]],
     [
-      'lifetime-exceeded',
+      'token-lifetime-exceeded',
       401,
       () => minted.url,
       ['--config', file('short.json', { edge: { maxTokenLifetimeSeconds: 60 } })],

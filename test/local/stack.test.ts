@@ -173,7 +173,7 @@ describe('denials at the edge', () => {
     const position = path.indexOf('/aurora') - 10;
     const changed = path.slice(0, position) + (path[position] === 'A' ? 'B' : 'A') + path.slice(position + 1);
     const answer = await rawRequest(stack.edge, changed);
-    expect([answer.status, reasonOf(answer)]).toEqual([401, 'signature-invalid']);
+    expect([answer.status, reasonOf(answer)]).toEqual([401, 'token-signature-invalid']);
   });
 
   test.each([

@@ -18,7 +18,7 @@ describe('a key that is none verifies nothing', () => {
     const forged = mint(TEST_CLAIMS, { ...TEST_KEY, sign: '' }, TEST_VIEWER, nodeCrypto);
     const parsed = parse(`/${forged}/aurora/x`, nodeCrypto);
     const { reason } = verify(parsed, key as VerificationKey | null, notRevoked, TEST_VIEWER, context);
-    expect(reason).toBe('key-unknown');
+    expect(reason).toBe('token-key-unknown');
   });
 });
 

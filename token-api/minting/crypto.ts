@@ -1,13 +1,17 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { MintCrypto } from '../../token/index.ts';
 
+function hmac(key: string, text: string): string {
+  return createHmac('sha256', Buffer.from(key, 'base64url')).update(text).digest('base64url');
+}
+
 /** `MintCrypto` on node:crypto. */
 export const nodeCrypto: MintCrypto = {
-  hmac: (key, text) => createHmac('sha256', Buffer.from(key, 'base64url')).update(text).digest('base64url'),
-  equal: (a, b) => {
-    const left = Buffer.from(a);
-    const right = Buffer.from(b);
-    return left.length === right.length && timingSafeEqual(left, right);
+  hmac,
+  isMac: (key, text, mac) => {
+    const expected = Buffer.from(hmac(key, text));
+    const presented = Buffer.from(mac);
+    return expected.length === presented.length && timingSafeEqual(expected, presented);
   },
   decode: (encoded) => {
     const bytes = Buffer.from(encoded, 'base64url');
