@@ -50,6 +50,17 @@ export function print(json: boolean | undefined, answer: unknown, lines: string[
   process.stdout.write(`${json ? JSON.stringify(answer) : lines.join('\n')}\n`);
 }
 
+/** Rows of cells as lines, each column as wide as its widest cell. */
+export function alignColumns(rows: string[][]): string[] {
+  const widths = rows.reduce<number[]>((all, row) => row.map((cell, i) => Math.max(all[i] ?? 0, cell.length)), []);
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
 /** A time for people, UTC. */
 export function formatTime(seconds: number): string {
   const date = new Date(seconds * 1000);

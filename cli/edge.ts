@@ -15,7 +15,8 @@ const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
 
 const BUILD_HELP = `
 The function holds derived keys: it is written with mode 0600. The key ring is its last line, const KEYS=…;
-The variant that reads keys from the edge store needs none and lies ready in dist/edge/viewer-request.js.
+It cannot see revocations: WAF has to enforce them. The variant that reads keys and revocations from the edge store needs
+no ring and lies ready in dist/edge/viewer-request.js.
 
 Example:
   portcullis edge build --keys .portcullis/key-ring.json --out viewer-request.js`;
@@ -35,9 +36,9 @@ export function registerEdge(program: Command): void {
   edge
     .command('build')
     .description('build the function with its keys embedded')
-    .requiredOption('--keys <file>', 'key ring (mode 0600)')
-    .option('--config <file>', 'configuration')
-    .requiredOption('--out <file>', 'where to write the function')
+    .requiredOption('--keys <file>', 'key ring (mode 0600); required')
+    .option('--config <file>', 'configuration (docs/configuration.md)')
+    .requiredOption('--out <file>', 'where to write the function; required')
     .option('--json', 'print JSON')
     .addHelpText('after', BUILD_HELP)
     .action(async (options: { keys: string; config?: string; out: string; json?: boolean }) => {
@@ -59,7 +60,7 @@ export function registerEdge(program: Command): void {
     .command('invoke')
     .description('run a built function on events and print what its handler returns, one JSON line an event')
     .argument('<bundle>', 'built function')
-    .requiredOption('--events <file>', 'events, one JSON object a line')
+    .requiredOption('--events <file>', 'events, one JSON object a line; required')
     .addOption(new Option('--engine <engine>', 'engine to run it in').choices(Object.keys(ENGINES)).default('vm'))
     .option('--now <seconds>', 'the clock, seconds since the epoch', integer(0, 253_402_300_799))
     .option('--store <file>', 'content of the edge store')
@@ -69,24 +70,36 @@ export function registerEdge(program: Command): void {
       const code = await readText(bundle);
       const events = parseEvents(await readText(options.events), options.events);
       const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
+      const readsStore = /^import[^;]*["']cloudfront["']/.test(code);
+      if (readsStore && !options.store) warn('the function reads the edge store, which is empty without --store');
+      if (!readsStore && options.store) warn('the function does not read the edge store; --store changes nothing');
       const run = ENGINES[options.engine] ?? runInVm;
       const results = await run(code, events, { now: nowOr(options.now), store });
       for (const [index, result] of results.entries()) {
         process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
         if ('value' in result) continue;
-        process.stderr.write(`portcullis: event ${index + 1} did not run: ${result.error}\n`);
+        warn(`event ${index + 1} did not run: ${result.error}`);
         process.exitCode = EXIT_NO;
       }
     });
 }
 
+function warn(line: string): void {
+  process.stderr.write(`portcullis: note: ${line}\n`);
+}
+
 function parseEvents(text: string, path: string): unknown[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
+    let event: { request?: { uri?: unknown } } | null;
     try {
-      return [JSON.parse(line)];
+      event = JSON.parse(line);
     } catch {
       throw new InputError(`${path}: line ${index + 1} is not JSON`);
     }
+    if (typeof event?.request?.uri !== 'string') {
+      throw new InputError(`${path}: line ${index + 1} is no viewer-request event: request.uri is missing`);
+    }
+    return [event];
   });
 }

@@ -10,6 +10,15 @@ import { registerUp } from './up.ts';
 
 const EXIT_INTERNAL = 70;
 
+const HELP = `
+Examples:
+  portcullis up                                       the whole stack on this machine
+  portcullis token verify "$URL" --keys ring.json     would the edge let this through?
+  portcullis session revoke AbCdEf123456              cut a session off
+Each command has its own --help with examples.
+
+Exit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input.`;
+
 function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
   const program = new Command('portcullis')
@@ -17,13 +26,19 @@ function createProgram(): Command {
     .version(version)
     .exitOverride()
     .showHelpAfterError('(add --help for usage and examples)')
-    .addHelpText('after', '\nExit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input.');
+    .addHelpText('after', HELP);
   registerUp(program);
   registerToken(program);
   registerSession(program);
   registerEdge(program);
   return program;
 }
+
+// A reader that has seen enough (`| head`) closes the pipe; that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 
 try {
   await createProgram().parseAsync();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
-import { EXIT_NO, formatTime, InputError, print, readJson } from './command.ts';
+import { alignColumns, EXIT_NO, formatTime, InputError, print, readJson } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 interface StackAccess {
@@ -11,6 +11,16 @@ interface StackAccess {
   api?: string;
   tokenFile?: string;
   json?: boolean;
+}
+
+interface LiveSession {
+  sessionId: string;
+  asset: string;
+  subject?: string;
+  startedAt: number;
+  lastSeenAt: number;
+  expiresAt: number;
+  revoked: boolean;
 }
 
 interface ApiAnswer {
@@ -34,12 +44,13 @@ export function registerSession(program: Command): void {
 
   add('list', 'list the live sessions', 'portcullis session list').action(async (options: StackAccess) => {
     const { body } = await call(options, 'GET', '/v1/sessions');
-    const sessions = body.sessions as { sessionId: string; asset: string; expiresAt: number; revoked: boolean }[];
-    const lines = sessions.map(
-      ({ sessionId, asset, expiresAt, revoked }) =>
-        `${sessionId}  ${asset}  until ${formatTime(expiresAt)}${revoked ? '  revoked' : ''}`,
-    );
-    print(options.json, body, lines.length > 0 ? lines : ['no live sessions']);
+    const sessions = body.sessions as LiveSession[];
+    const rows = sessions.map(({ sessionId, asset, subject = '-', startedAt, lastSeenAt, expiresAt, revoked }) => [
+      ...[sessionId, asset, subject, formatTime(startedAt), formatTime(lastSeenAt), formatTime(expiresAt)],
+      revoked ? 'revoked' : 'live',
+    ]);
+    const header = ['session', 'asset', 'subject', 'started', 'last seen', 'expires', 'state'];
+    print(options.json, body, rows.length > 0 ? alignColumns([header, ...rows]) : ['no live sessions']);
   });
 
   add(
@@ -76,7 +87,7 @@ async function access(options: StackAccess): Promise<{ api: string; bearer: stri
   if (!api || !tokenFile) {
     if (!existsSync(stackFile)) {
       throw new InputError(
-        `no stack has run on ${options.data}; start one with npm run up, or give --api and --token-file`,
+        `no stack is running on ${options.data}; start one with npm run up, or give --api and --token-file`,
       );
     }
     const stack = (await readJson(stackFile)) as { api: string; tokenFile: string };

@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import { readStoreFile } from '../edge-functions/store/file.ts';
+import { type EdgeKey, keyName, revocationName } from '../edge-functions/store/names.ts';
 import { parse, REASON_DOCS, readClaims, statusOf, verify } from '../token/index.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
@@ -28,7 +30,8 @@ Examples:
 const VERIFY_HELP = `
 Examples:
   portcullis token verify "$URL" --keys .portcullis/key-ring.json
-  portcullis token verify "$URL" --keys ring.json --viewer viewer.json --now 1760000000 --json`;
+  portcullis token verify "$URL" --keys ring.json --viewer viewer.json --now 1760000000 --json
+  portcullis token verify "$URL" --keys .portcullis/key-ring.json --store .portcullis/edge-store.json`;
 
 export function registerToken(program: Command): void {
   const token = program.command('token').description('mint, verify and read playback tokens');
@@ -36,18 +39,18 @@ export function registerToken(program: Command): void {
   token
     .command('mint')
     .description('mint a tokenised playback URL')
-    .requiredOption('--policy <file>', 'what the token says (JSON)')
-    .requiredOption('--viewer <file>', 'what is known of the viewer (JSON)')
-    .requiredOption('--keys <file>', 'key ring (mode 0600)')
-    .requiredOption('--url <url>', 'playback URL without a token')
-    .option('--config <file>', 'configuration, for the maximum lifetime')
+    .requiredOption('--policy <file>', 'what the token says (JSON); required')
+    .option('--viewer <file>', 'what is known of the viewer (JSON); needed when the policy binds anything')
+    .requiredOption('--keys <file>', 'key ring (mode 0600); required')
+    .requiredOption('--url <url>', 'playback URL without a token; required')
+    .option('--config <file>', 'configuration (docs/configuration.md), for the maximum lifetime')
     .option('--now <seconds>', 'time of minting, seconds since the epoch', SECONDS)
     .option('--json', 'print JSON')
     .addHelpText('after', MINT_HELP)
     .action(async (options: MintOptions) => {
       const { edge } = await readConfiguration(options.config);
       const policy = parsePolicy(await readJson(options.policy), edge.maxTokenLifetimeSeconds);
-      const viewer = parseViewer(await readJson(options.viewer));
+      const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
       const key = mintingKey(await readKeyRing(options.keys));
       const now = nowOr(options.now);
       const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
@@ -60,9 +63,10 @@ export function registerToken(program: Command): void {
     .command('verify')
     .description('say whether the edge would let a request through; exit 1 and the reason when not')
     .argument('<url>', 'tokenised URL')
-    .requiredOption('--keys <file>', 'key ring (mode 0600)')
+    .requiredOption('--keys <file>', 'key ring (mode 0600); required')
+    .option('--store <file>', 'content of the edge store, for revocations; without it none is known')
     .option('--viewer <file>', 'what the request shows of the viewer (JSON), for tokens with bindings')
-    .option('--config <file>', 'configuration of the edge')
+    .option('--config <file>', 'configuration of the edge (docs/configuration.md)')
     .option('--now <seconds>', 'time of the request, seconds since the epoch', SECONDS)
     .option('--json', 'print JSON')
     .addHelpText('after', VERIFY_HELP)
@@ -73,8 +77,10 @@ export function registerToken(program: Command): void {
       const { path, query } = pathOf(url);
       const parsed = parse(path, nodeCrypto);
       const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
-      // Revocation is the edge store's business; a key ring knows nothing of it.
-      const { reason, claims } = verify(parsed, key, { session: false, before: 0 }, edgeView(viewer, query), {
+      const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
+      const published = JSON.parse(store.get(keyName(parsed.kid)) ?? '{"before":0}') as EdgeKey;
+      const revocation = { session: store.has(revocationName(parsed.sid)), before: published.before };
+      const { reason, claims } = verify(parsed, key, revocation, edgeView(viewer, query), {
         crypto: nodeCrypto,
         now: nowOr(options.now),
         maxLifetimeSeconds: edge.maxTokenLifetimeSeconds,
@@ -83,7 +89,7 @@ export function registerToken(program: Command): void {
       if (reason === '') {
         const expiry = claims ? formatTime(claims.exp) : '';
         print(options.json, { allowed: true, status: 200, reason: '', claims }, [
-          `allowed: ${parsed.path}, until ${expiry}`,
+          `allowed: ${parsed.path}, until ${expiry}${options.store ? '' : ', unless revoked (--store tells)'}`,
         ]);
       } else {
         const status = statusOf(reason);
@@ -96,12 +102,13 @@ export function registerToken(program: Command): void {
   token
     .command('inspect')
     .description('decode a token without verifying it')
-    .argument('<url-or-token>', 'tokenised URL, or the token alone')
+    .argument('<url-or-token>', 'tokenised URL, or the token alone, with or without its session id')
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExample:\n  portcullis token inspect "$URL"')
     .action((text: string, options: { json?: boolean }) => {
-      const path = text.includes('/') ? pathOf(text).path : `/${text}/`;
-      const parsed = parse(path, nodeCrypto);
+      // A plain JWT lacks the session id in front; which one is in the claims.
+      const alone = text.split('.').length === 3 ? `/unknown.${text}/` : `/${text}/`;
+      const parsed = parse(text.includes('/') ? pathOf(text).path : alone, nodeCrypto);
       const claims = parsed.reason === '' ? readClaims(nodeCrypto.decode(parsed.payload)) : null;
       if (!claims) {
         const reason = parsed.reason || 'token-claims-invalid';
@@ -109,7 +116,8 @@ export function registerToken(program: Command): void {
         process.exitCode = EXIT_NO;
         return;
       }
-      const { kid, sid } = parsed;
+      const { kid } = parsed;
+      const { sid } = claims;
       print(options.json, { kid, sessionId: sid, path: parsed.path, claims }, [
         `session  ${sid}`,
         `asset    ${claims.aid}`,
@@ -125,7 +133,7 @@ export function registerToken(program: Command): void {
 
 interface MintOptions {
   policy: string;
-  viewer: string;
+  viewer?: string;
   keys: string;
   url: string;
   config?: string;
@@ -135,6 +143,7 @@ interface MintOptions {
 
 interface VerifyOptions {
   keys: string;
+  store?: string;
   viewer?: string;
   config?: string;
   now?: number;

@@ -9,7 +9,8 @@ const EXAMPLES = `
 Examples:
   portcullis up                              on ports 8080 (edge), 8081 (API), 8082 (console)
   portcullis up --port 0 --ephemeral         on any free ports, leaving nothing behind
-  portcullis up --port 0 --json 2>up.log     for scripts: one line of JSON when it is ready`;
+  portcullis up --port 0 --json 2>up.log     for scripts: one line of JSON when it is ready
+  npm run -s up -- --port 0 --json           the same from a clone; without -s npm prints two lines of its own before`;
 
 export function registerUp(program: Command): void {
   program
@@ -26,17 +27,17 @@ export function registerUp(program: Command): void {
     .option('--json', 'print one line of JSON when ready; everything else goes to stderr')
     .addHelpText('after', EXAMPLES)
     .action(async (options: { port: number; data: string; ephemeral?: boolean; json?: boolean }) => {
-      // Before anything is started, so that a signal in between is not lost.
-      const ended = new Promise<NodeJS.Signals>((resolve) => {
-        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
-      });
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await import('../local/stack.ts');
       const report = (line: string) => process.stderr.write(`${line}\n`);
+      // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...ready } = await startStack({
         data: options.ephemeral ? undefined : options.data,
         port: options.port,
         report,
+      });
+      const ended = new Promise<NodeJS.Signals>((resolve) => {
+        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
       });
       if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, ...ready })}\n`);
       else process.stdout.write(welcome(ready));

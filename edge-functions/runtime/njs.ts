@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CLOUDFRONT_MODULE } from './cloudfront-module.ts';
-import { EdgeRuntimeError, type InvocationResult, type RunOptions } from './runtime.ts';
+import { EdgeRuntimeError, type InvocationResult, type RunOptions, TIMEOUT_MS, timeoutError } from './runtime.ts';
 
 const MARK = '\u0001';
 
@@ -39,10 +39,14 @@ export async function runInNjs(code: string, events: unknown[], options: RunOpti
     const entries = JSON.stringify(Object.fromEntries(options.store));
     const read = `var ENTRIES = JSON.parse(${JSON.stringify(entries)});
 function READ(key) { return Object.prototype.hasOwnProperty.call(ENTRIES, key) ? ENTRIES[key] : undefined; }`;
-    await writeFile(join(directory, 'cloudfront'), `${read}${CLOUDFRONT_MODULE}export default cloudfrontModule;`);
-    await writeFile(join(directory, 'function.js'), `${code}${driver(events, options.now)}`);
+    await writeFile(join(directory, 'cloudfront'), `${read}${CLOUDFRONT_MODULE}export default cloudfrontModule;`, {
+      mode: 0o600,
+    });
+    await writeFile(join(directory, 'function.js'), `${code}${driver(events, options.now)}`, { mode: 0o600 });
     const { stdout } = await promisify(execFile)('njs', ['-p', directory, join(directory, 'function.js')], {
       maxBuffer: 1 << 30,
+      timeout: TIMEOUT_MS,
+      killSignal: 'SIGKILL',
     });
     const results: InvocationResult[] = [];
     for (const line of stdout.split('\n')) {
@@ -54,6 +58,7 @@ function READ(key) { return Object.prototype.hasOwnProperty.call(ENTRIES, key) ?
     return results;
   } catch (error) {
     if (error instanceof SyntaxError) throw new EdgeRuntimeError('ERR_RUNTIME_FUNCTION', 'njs printed no JSON');
+    if ((error as { killed?: boolean }).killed) throw timeoutError();
     const { code: errorCode, stdout = '', stderr = '' } = error as { code?: unknown; stdout?: string; stderr?: string };
     if (errorCode === 'ENOENT') {
       throw new EdgeRuntimeError('ERR_RUNTIME_ENGINE', 'njs is not installed (Debian: apt-get install njs)');

@@ -12,7 +12,10 @@ export interface RunOptions {
 /** Runs a built function, byte for byte as it would be uploaded, on one event after the other. */
 export type EdgeRuntime = (code: string, events: unknown[], options: RunOptions) => Promise<InvocationResult[]>;
 
-export type EdgeRuntimeErrorCode = 'ERR_RUNTIME_FUNCTION' | 'ERR_RUNTIME_ENGINE';
+export type EdgeRuntimeErrorCode = 'ERR_RUNTIME_FUNCTION' | 'ERR_RUNTIME_ENGINE' | 'ERR_RUNTIME_TIMEOUT';
+
+/** How long a run may take, in milliseconds: far more than a function may on CloudFront, but an endless loop ends. */
+export const TIMEOUT_MS = 30_000;
 
 /** Why a function could not be run at all. */
 export class EdgeRuntimeError extends Error {
@@ -22,4 +25,9 @@ export class EdgeRuntimeError extends Error {
     this.name = 'EdgeRuntimeError';
     this.code = code;
   }
+}
+
+/** The error for a function that does not end. */
+export function timeoutError(): EdgeRuntimeError {
+  return new EdgeRuntimeError('ERR_RUNTIME_TIMEOUT', `the function did not end within ${TIMEOUT_MS / 1000} s`);
 }

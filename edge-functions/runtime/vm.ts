@@ -2,13 +2,14 @@ import crypto from 'node:crypto';
 import querystring from 'node:querystring';
 import vm from 'node:vm';
 import { CLOUDFRONT_MODULE } from './cloudfront-module.ts';
-import { EdgeRuntimeError, type InvocationResult, type RunOptions } from './runtime.ts';
+import { EdgeRuntimeError, type InvocationResult, type RunOptions, TIMEOUT_MS, timeoutError } from './runtime.ts';
 
 const IMPORT_LINE = /^import\s*([\w$]+)\s*from\s*(["'])(cloudfront|crypto|querystring)\2;?/;
 
 /** A function that was loaded once and is invoked many times. */
 export interface LoadedFunction {
-  invoke(event: unknown): Promise<InvocationResult>;
+  /** Throws `ERR_RUNTIME_TIMEOUT`. */
+  invoke(event: unknown): InvocationResult;
 }
 
 /**
@@ -28,37 +29,54 @@ export function loadFunction(
     imports += `const ${line[1]} = MODULES[${JSON.stringify(line[3])}];`;
     body = body.slice(line[0].length).trimStart();
   }
-  const context = vm.createContext({
-    READ: read,
-    NOW: now,
-    MODULES: { crypto, querystring },
-    Buffer,
-    TextEncoder,
-    TextDecoder,
-    atob,
-    btoa,
-    console: { log: () => undefined },
-  });
+  // Its own queue of promise jobs, run within each evaluation: so an invocation ends before it returns, or times out.
+  const context = vm.createContext(
+    {
+      READ: read,
+      NOW: now,
+      MODULES: { crypto, querystring },
+      EVENT: '',
+      RESULT: '',
+      Buffer,
+      TextEncoder,
+      TextDecoder,
+      atob,
+      btoa,
+      console: { log: () => undefined },
+    },
+    { microtaskMode: 'afterEvaluate' },
+  );
   const clock = `Date = class extends Date {
     constructor(...parts) { if (parts.length) super(...parts); else super(NOW() * 1000); }
     static now() { return NOW() * 1000; }
   };`;
-  const driver = `;(async (event) => {
+  const driver = `;async function INVOKE() {
     try {
-      const value = await handler(JSON.parse(event));
-      return JSON.stringify({ value: value === undefined ? null : value });
+      const value = await handler(JSON.parse(EVENT));
+      RESULT = JSON.stringify({ value: value === undefined ? null : value });
     } catch (error) {
-      return JSON.stringify({ error: String(error) });
+      RESULT = JSON.stringify({ error: String(error) });
     }
-  })`;
-  let invoke: (event: string) => Promise<string>;
+  }`;
   try {
     vm.runInContext(`${clock}${CLOUDFRONT_MODULE}MODULES.cloudfront = cloudfrontModule;`, context);
-    invoke = vm.runInContext(`${imports}${body}${driver}`, context, { timeout: 5000 });
+    vm.runInContext(`${imports}${body}${driver}`, context, { timeout: TIMEOUT_MS });
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw timeoutError();
     throw new EdgeRuntimeError('ERR_RUNTIME_FUNCTION', `the function does not load: ${String(error)}`);
   }
-  return { invoke: async (event) => JSON.parse(await invoke(JSON.stringify(event))) };
+  const invocation = new vm.Script('RESULT = "";INVOKE();0');
+  return {
+    invoke(event) {
+      context.EVENT = JSON.stringify(event);
+      try {
+        invocation.runInContext(context, { timeout: TIMEOUT_MS });
+      } catch {
+        throw timeoutError();
+      }
+      return context.RESULT === '' ? { error: 'the handler never finished' } : JSON.parse(context.RESULT);
+    },
+  };
 }
 
 /** `EdgeRuntime` on node:vm. */
@@ -69,6 +87,6 @@ export async function runInVm(code: string, events: unknown[], options: RunOptio
     (key) => options.store.get(key),
   );
   const results: InvocationResult[] = [];
-  for (const event of events) results.push(await loaded.invoke(event));
+  for (const event of events) results.push(loaded.invoke(event));
   return results;
 }

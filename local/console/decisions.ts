@@ -53,6 +53,12 @@ export class Decisions {
       try {
         const events = (await this.#api.decisions(this.#signal)).getReader();
         onHealth(undefined);
+        // The stream begins with the recent decisions, also after an interruption.
+        this.#recent = [];
+        this.#allowed = 0;
+        this.#refused = 0;
+        this.#showAll();
+        this.#showCounts();
         for (;;) {
           const { done, value } = await events.read();
           if (done) break;

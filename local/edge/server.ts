@@ -119,9 +119,7 @@ export function createEdge(options: EdgeOptions): Edge {
     if (!MEDIA_METHODS.has(request.method ?? '')) return send(exchange, 403, { 'cache-control': 'no-store' }, '');
     const known = generatedHeaders(viewer, ip, port);
     const generated = Object.fromEntries(options.generatedHeaders.map((name) => [name, known[name]]));
-    const result = await options.viewerRequest.invoke(
-      viewerRequestEvent(request, path, query, ip, generated, requestId),
-    );
+    const result = options.viewerRequest.invoke(viewerRequestEvent(request, path, query, ip, generated, requestId));
     // CloudFront answers 503 when a function throws.
     if ('error' in result) return send(exchange, 503, { 'cache-control': 'no-store' }, '');
     const outcome = result.value as EdgeRequest | EdgeResponse;

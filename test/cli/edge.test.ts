@@ -1,5 +1,7 @@
+import { exec } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { keyName, revocationName } from '../../edge-functions/store/names.ts';
 import { packagePath } from '../../local/package-root.ts';
@@ -8,7 +10,7 @@ import { mintingKey, parseKeyRing, verificationKeys } from '../../token-api/key-
 import { portcullis } from '../harness/cli.ts';
 import { NOW, TEST_RING } from '../harness/minting.ts';
 import { describeWith } from '../harness/programs.ts';
-import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const data = temporaryDirectory();
 afterAll(() => removeDirectory(data));
@@ -100,11 +102,31 @@ function suite(engine: string): void {
 describe('invoke in vm', () => suite('vm'));
 describeWith('njs', 'invoke in njs', () => suite('njs'));
 
+test('a store that is missing, or that the function does not read, is pointed out', async () => {
+  await portcullis('edge', 'build', '--keys', keys, '--out', out);
+  const without = await portcullis('edge', 'invoke', storeBundle, '--events', events);
+  expect(without.stderr).toMatch(/empty without --store/);
+  const unread = await portcullis('edge', 'invoke', out, '--events', events, '--store', store);
+  expect(unread.stderr).toMatch(/--store changes nothing/);
+});
+
+test('a reader that closes the pipe early is no error', async () => {
+  const many = file('many.jsonl', `${JSON.stringify(good)}\n`.repeat(5000));
+  const command = `node ${CLI} edge invoke ${out} --events ${many} | head -1 | wc -l`;
+  const { stdout, stderr } = await promisify(exec)(command);
+  expect([stdout.trim(), stderr]).toEqual(['1', '']);
+});
+
 test.each([
   [
     'a line that is no JSON',
-    ['edge', 'invoke', storeBundle, '--events', file('bad.jsonl', '{}\n{')],
+    ['edge', 'invoke', storeBundle, '--events', file('bad.jsonl', `${JSON.stringify(good)}\n{`)],
     /line 2 is not JSON/,
+  ],
+  [
+    'an event that is none',
+    ['edge', 'invoke', storeBundle, '--events', file('none.jsonl', '{"request":{}}')],
+    /line 1 is no viewer-request event: request.uri is missing/,
   ],
   [
     'a store in another format',

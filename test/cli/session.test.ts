@@ -30,7 +30,9 @@ test('list, revoke, restore through the API of the running stack', async () => {
     { sessionId, reason: 'shared link', by: 'local-security' },
   ]);
   expect((await fetch(playbackUrl)).status).toBe(403);
-  expect((await portcullis('session', 'list', '--data', data)).stdout).toMatch(new RegExp(`^${sessionId} .*revoked`));
+  expect((await portcullis('session', 'list', '--data', data)).stdout).toMatch(
+    new RegExp(`^session .*\\n${sessionId} .*revoked`),
+  );
 
   const access = ['--api', stack.api, '--token-file', stack.tokenFile, '--data', '/nowhere'];
   expect(await portcullis('session', 'restore', sessionId, ...access)).toMatchObject({

@@ -88,6 +88,15 @@ describe('verify', () => {
     expect([code, JSON.parse(stdout)]).toMatchObject([1, { allowed: false, reason, status }]);
   });
 
+  test('knows what is revoked when it is given the store', async () => {
+    const entries = [{ key: `r/${minted.sessionId}`, value: '1' }];
+    const { code, stdout } = await verify(minted.url, '--store', file('store.json', { data: entries }));
+    expect([code, JSON.parse(stdout)]).toMatchObject([1, { reason: 'session-revoked' }]);
+    expect(
+      (await portcullis('token', 'verify', minted.url, '--keys', keys, '--viewer', viewer, '--now', `${NOW}`)).stdout,
+    ).toMatch(/unless revoked/);
+  });
+
   test('for people it says what the reason means', async () => {
     const { stdout } = await portcullis('token', 'verify', url, '--keys', keys);
     expect(stdout).toBe('denied: token-missing (401)\nNo token in the first path segment.\n');
@@ -96,7 +105,7 @@ describe('verify', () => {
 
 describe('inspect', () => {
   test('shows the claims of a URL or a token, and no signature', async () => {
-    for (const target of [minted.url, minted.token]) {
+    for (const target of [minted.url, minted.token, minted.token.slice(13)]) {
       const { code, stdout } = await portcullis('token', 'inspect', target, '--json');
       expect([code, JSON.parse(stdout)]).toMatchObject([
         0,

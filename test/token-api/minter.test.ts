@@ -87,7 +87,10 @@ describe('a policy that cannot be meant is refused by name', () => {
     ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 'PT0S' }],
     ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 3600 }],
     ['ERR_POLICY_INVALID', 'lifetime', { paths: ['/a/'] }],
-    ['ERR_POLICY_INVALID', 'ttl', { ...policy, ttl: 1 }],
+    ['ERR_POLICY_INVALID', 'ttl: unknown field; known are lifetime', { ...policy, ttl: 1 }],
+    ['ERR_POLICY_INVALID', 'lifetime: is missing', {}],
+    ['ERR_POLICY_INVALID', 'must be a JSON object', 7],
+    ['ERR_POLICY_INVALID', 'bindings: names a binding twice', { ...policy, bindings: ['ip', 'ip'] }],
     ['ERR_POLICY_LIFETIME', 'lifetime', { ...policy, lifetime: 'P2D' }],
   ])('%s at %s', (code, where, input) => {
     expect(() => parsePolicy(input, 86400)).toThrow(
@@ -107,6 +110,9 @@ describe('what cannot be minted is refused by name', () => {
     ['ERR_POLICY_INVALID', { policy: { lifetime: 'PT1H' }, url: 'https://media.example.com/master.m3u8' }],
     ['ERR_VIEWER_INVALID', { viewer: { ip: 7 } }],
     ['ERR_VIEWER_INVALID', { viewer: { shoe: 42 } }],
+    ['ERR_VIEWER_INVALID', { viewer: { country: 'Germany' } }],
+    ['ERR_VIEWER_INVALID', { viewer: { headers: { 'x-device': 'Ü' } } }],
+    ['ERR_URL_INVALID', { url: minter.mint({ policy, viewer: {}, url }).url }],
     ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['country'] }, viewer: {} }],
     ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['ip'] }, viewer: { ip: 'nowhere' } }],
   ])('%s', (code, changes) => {

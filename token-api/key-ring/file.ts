@@ -9,8 +9,9 @@ import { type KeyRing, KeyRingError, parseKeyRing } from './key-ring.ts';
 export async function readKeyRing(path: string): Promise<KeyRing> {
   let text: string;
   try {
-    const { mode } = await stat(path);
-    if (mode & 0o077) {
+    const status = await stat(path);
+    const { mode } = status;
+    if (status.isFile() && mode & 0o077) {
       const message = `${path} can be read by others (mode ${(mode & 0o777).toString(8)}); run: chmod 600 ${path}`;
       throw new KeyRingError('ERR_RING_PERMISSIONS', message);
     }

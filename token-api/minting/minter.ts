@@ -7,6 +7,7 @@ import {
   isUnsafePath,
   type MintingKey,
   mint,
+  parse,
   parseBinding,
   parseQuerystring,
   type Viewer,
@@ -63,6 +64,9 @@ function splitUrl(url: string): { origin: string; path: string; query: string } 
   const [, origin = '', path = '', query = ''] = match ?? [];
   if (!match || isUnsafePath(path)) {
     throw new MintingError('ERR_URL_INVALID', 'url: must be an http(s) URL with a safe path and no fragment');
+  }
+  if (parse(path, nodeCrypto).kid !== '') {
+    throw new MintingError('ERR_URL_INVALID', 'url: carries a token already; give the URL without one');
   }
   return { origin, path, query };
 }

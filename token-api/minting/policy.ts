@@ -54,11 +54,17 @@ const binding = v.pipe(
 export const PolicySchema = v.strictObject({
   lifetime: v.pipe(
     v.string("must be a duration like 'PT1H' or '+3h'"),
-    v.check((text) => parseDuration(text) > 0, "must be a duration like 'PT1H' or '+3h'"),
+    v.check((text) => parseDuration(text) > 0, "must be a duration above zero like 'PT1H' or '+3h'"),
   ),
   asset: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
   paths: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
-  bindings: v.optional(v.array(binding), []),
+  bindings: v.optional(
+    v.pipe(
+      v.array(binding),
+      v.check((names) => new Set(names).size === names.length, 'names a binding twice'),
+    ),
+    [],
+  ),
 });
 
 /** What tokens of one kind say: how long they live, what they open, what they are bound to. */
@@ -74,10 +80,12 @@ export interface Policy {
 }
 
 /** The first issue as `field.path: message`. */
-function describe(issues: [v.BaseIssue<unknown>, ...v.BaseIssue<unknown>[]]): string {
+function describe(issues: [v.BaseIssue<unknown>, ...v.BaseIssue<unknown>[]], known: object): string {
   const [issue] = issues;
   const path = v.getDotPath(issue);
-  return path ? `${path}: ${issue.message}` : issue.message;
+  if (!path) return 'must be a JSON object';
+  if (issue.expected === 'never') return `${path}: unknown field; known are ${Object.keys(known).join(', ')}`;
+  return `${path}: ${issue.received === 'undefined' ? 'is missing' : issue.message}`;
 }
 
 /**
@@ -86,7 +94,8 @@ function describe(issues: [v.BaseIssue<unknown>, ...v.BaseIssue<unknown>[]]): st
  */
 export function parsePolicy(input: unknown, maxLifetimeSeconds: number): Policy {
   const result = v.safeParse(PolicySchema, input);
-  if (!result.success) throw new MintingError('ERR_POLICY_INVALID', `policy: ${describe(result.issues)}`);
+  if (!result.success)
+    throw new MintingError('ERR_POLICY_INVALID', `policy: ${describe(result.issues, PolicySchema.entries)}`);
   const lifetime = parseDuration(result.output.lifetime);
   if (lifetime > maxLifetimeSeconds) {
     const message = `policy: lifetime: ${lifetime} s is above the maximum of ${maxLifetimeSeconds} s that the edge accepts`;
@@ -96,13 +105,17 @@ export function parsePolicy(input: unknown, maxLifetimeSeconds: number): Policy 
 }
 
 const text = v.pipe(v.string(), v.minLength(1));
+const ascii = v.pipe(text, v.regex(/^[ -~]*$/, 'must be ASCII: other characters reach the edge in no one spelling'));
+const fields = v.optional(v.record(v.string(), ascii), {});
 
 const ViewerSchema = v.strictObject({
   ip: v.optional(text),
-  country: v.optional(text),
-  userAgent: v.optional(text),
-  headers: v.optional(v.record(v.string(), v.string()), {}),
-  query: v.optional(v.record(v.string(), v.string()), {}),
+  country: v.optional(
+    v.pipe(v.string(), v.regex(/^[A-Z]{2}$/i, "must be two letters (ISO 3166-1 alpha-2), like 'DE'")),
+  ),
+  userAgent: v.optional(ascii),
+  headers: fields,
+  query: fields,
   subject: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
 });
 
@@ -123,6 +136,7 @@ export interface ViewerAttributes {
 /** Checks the attributes of a viewer. Throws `ERR_VIEWER_INVALID` with the path of the offending field. */
 export function parseViewer(input: unknown): ViewerAttributes {
   const result = v.safeParse(ViewerSchema, input);
-  if (!result.success) throw new MintingError('ERR_VIEWER_INVALID', `viewer: ${describe(result.issues)}`);
+  if (!result.success)
+    throw new MintingError('ERR_VIEWER_INVALID', `viewer: ${describe(result.issues, ViewerSchema.entries)}`);
   return result.output;
 }
