@@ -37,11 +37,11 @@ const CLAIMS = {
   paths: ['/title-1/hls/', '/title-1/dash/'],
   sub: 'viewer-7f3a9c51e2d84b06',
 };
-const VIEWER = { ip: '203.0.113.7', headers: HEADERS, querystring: {} };
+const VIEWING = { viewer: { ip: '203.0.113.7' }, request: { headers: HEADERS, querystring: {} } };
 const BINDINGS = ['ip', 'country', 'header:x-session', 'user-agent'];
 
-const simple = mint(CLAIMS, KEY, VIEWER, nodeCrypto);
-const bound = mint({ ...CLAIMS, bnd: BINDINGS }, KEY, VIEWER, nodeCrypto);
+const simple = mint(CLAIMS, KEY, VIEWING, nodeCrypto);
+const bound = mint({ ...CLAIMS, bnd: BINDINGS }, KEY, VIEWING, nodeCrypto);
 const changed = `${simple.slice(0, -6)}${simple.at(-6) === 'A' ? 'B' : 'A'}${simple.slice(-5)}`;
 const SCENARIOS = {
   'valid, simple': { uri: `/${simple}${PATH}`, now: NOW + 10, reason: '' },
@@ -63,7 +63,7 @@ export default { kvs: function () { return {
 
 /** Names long enough not to meet those of a minified bundle, which share the top level with them. */
 function program(code, { uri, now }, calls, print) {
-  const event = { version: '1.0', context: {}, viewer: { ip: VIEWER.ip } };
+  const event = { version: '1.0', context: {}, viewer: VIEWING.viewer };
   event.request = { method: 'GET', uri, querystring: {}, headers: HEADERS, cookies: {} };
   const report = `Promise.resolve(benchResult).then(function (benchValue) { console.log(JSON.stringify(benchValue)); });`;
   return `${code}

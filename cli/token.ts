@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import { readStoreFile } from '../edge-functions/store/file.ts';
 import { type EdgeKey, keyName, revocationName } from '../edge-functions/store/names.ts';
-import { parse, REASON_DOCS, readClaims, statusOf, verify } from '../token/index.ts';
+import { type ParsedToken, parse, REASON_DOCS, type Revocation, readClaims, statusOf, verify } from '../token/index.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
@@ -76,20 +76,27 @@ export function registerToken(program: Command): void {
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
       const { path, query } = pathOf(url);
       const parsed = parse(path, nodeCrypto);
-      const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
+      const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
       const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
-      const published = JSON.parse(store.get(keyName(parsed.kid)) ?? '{"before":0}') as EdgeKey;
-      const revocation = { session: store.has(revocationName(parsed.sid)), before: published.before };
-      const { reason, claims } = verify(parsed, key, revocation, edgeView(viewer, query), {
-        crypto: nodeCrypto,
-        now: nowOr(options.now),
-        maxLifetimeSeconds: edge.maxTokenLifetimeSeconds,
-        leewaySeconds: edge.leewaySeconds,
-      });
+      const reason =
+        typeof parsed === 'string'
+          ? parsed
+          : verify(
+              parsed,
+              Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null,
+              publishedRevocation(store, parsed),
+              edgeView(viewer, query),
+              nowOr(options.now),
+              {
+                crypto: nodeCrypto,
+                maxLifetimeSeconds: edge.maxTokenLifetimeSeconds,
+                leewaySeconds: edge.leewaySeconds,
+              },
+            );
       if (reason === '') {
         const expiry = claims ? formatTime(claims.exp) : '';
         print(options.json, { allowed: true, status: 200, reason: '', claims }, [
-          `allowed: ${parsed.path}, until ${expiry}${options.store ? '' : ', unless revoked (--store tells)'}`,
+          `allowed: ${path.slice(path.indexOf('/', 1))}, until ${expiry}${options.store ? '' : ', unless revoked (--store tells)'}`,
         ]);
       } else {
         const status = statusOf(reason);
@@ -109,9 +116,9 @@ export function registerToken(program: Command): void {
       // A plain JWT lacks the session id in front; which one is in the claims.
       const alone = text.split('.').length === 3 ? `/unknown.${text}/` : `/${text}/`;
       const parsed = parse(text.includes('/') ? pathOf(text).path : alone, nodeCrypto);
-      const claims = parsed.reason === '' ? readClaims(nodeCrypto.decode(parsed.payload)) : null;
-      if (!claims) {
-        const reason = parsed.reason || 'token-claims-invalid';
+      const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
+      if (typeof parsed === 'string' || !claims) {
+        const reason = typeof parsed === 'string' ? parsed : 'token-claims-invalid';
         print(options.json, { reason }, [`not a token: ${reason}`, REASON_DOCS[reason].meaning]);
         process.exitCode = EXIT_NO;
         return;
@@ -148,6 +155,12 @@ interface VerifyOptions {
   config?: string;
   now?: number;
   json?: boolean;
+}
+
+/** What a store says of a session: whether it is revoked, and the cut-off published with its key. */
+function publishedRevocation(store: Map<string, string>, { kid, sid }: ParsedToken): Revocation {
+  const { before } = JSON.parse(store.get(keyName(kid)) ?? '{"before":0}') as EdgeKey;
+  return { session: store.has(revocationName(sid)), before };
 }
 
 /** Path and query of a URL or an absolute path, exactly as written. */

@@ -1,27 +1,27 @@
 import { canonicalIp } from './ip.ts';
-import { fieldValue, type Viewer } from './viewer.ts';
+import { fieldValue, type Viewing } from './viewer.ts';
 
 /**
- * The bindings: each row reads the canonical value of a viewer, '' when there is none. Both sides use the same row, so
+ * The bindings: each row reads the canonical value of a request, '' when there is none. Both sides use the same row, so
  * they cannot drift. A row's documentation is in `binding-docs.ts`; keyed by name, so that a missing one does not
  * compile, and apart, so that it never reaches the edge bundle.
  */
 export const BINDINGS = {
-  ip: (viewer: Viewer) => canonicalIp(viewer.ip),
-  country: (viewer: Viewer) => fieldValue(viewer.headers, 'cloudfront-viewer-country').toUpperCase(),
-  'user-agent': (viewer: Viewer) => fieldValue(viewer.headers, 'user-agent'),
-  header: (viewer: Viewer, name: string) => fieldValue(viewer.headers, name),
-  query: (viewer: Viewer, name: string) => fieldValue(viewer.querystring, name),
+  ip: (viewing: Viewing) => canonicalIp(viewing.viewer.ip),
+  country: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country').toUpperCase(),
+  'user-agent': (viewing: Viewing) => fieldValue(viewing.request.headers, 'user-agent'),
+  header: (viewing: Viewing, name: string) => fieldValue(viewing.request.headers, name),
+  query: (viewing: Viewing, name: string) => fieldValue(viewing.request.querystring, name),
 };
 
 export type BindingName = keyof typeof BINDINGS;
 
-/** The canonical value of `binding` (`ip`, `header:x-device`, …) for a viewer; '' when absent or the binding is unknown. */
-export function bindingValue(binding: string, viewer: Viewer): string {
+/** The canonical value of `binding` (`ip`, `header:x-device`, …) for a request; '' when absent or the binding is unknown. */
+export function bindingValue(binding: string, viewing: Viewing): string {
   const colon = binding.indexOf(':');
   const name = colon < 0 ? binding : binding.slice(0, colon);
-  if (!Object.prototype.hasOwnProperty.call(BINDINGS, name)) return '';
-  return BINDINGS[name as BindingName](viewer, binding.slice(colon + 1));
+  if (!BINDINGS.hasOwnProperty(name)) return '';
+  return BINDINGS[name as BindingName](viewing, binding.slice(colon + 1));
 }
 
 /**
@@ -29,11 +29,11 @@ export function bindingValue(binding: string, viewer: Viewer): string {
  * order, each ended by a line feed. The name is on the line and a value cannot hold a line feed, so no value can move
  * from one field to another. '' when a bound value is absent.
  */
-export function bindingInput(sid: string, bindings: string[], viewer: Viewer): string {
+export function bindingInput(sid: string, bindings: string[], viewing: Viewing): string {
   let input = 'sid=' + sid + '\n';
   for (let i = 0; i < bindings.length; i++) {
     const binding = bindings[i] as string;
-    const value = bindingValue(binding, viewer);
+    const value = bindingValue(binding, viewing);
     if (value === '' || value.indexOf('\n') >= 0) return '';
     input += binding + '=' + value + '\n';
   }

@@ -11,5 +11,5 @@ export { isInScope, isUnsafePath } from './path-scope.ts';
 export { REASON_DOCS } from './reason-docs.ts';
 export { type Reason, statusOf } from './reasons.ts';
 export { redact } from './redact.ts';
-export { type Revocation, type Verdict, type VerifyContext, verify } from './verify.ts';
-export { addField, type Field, type Fields, fieldValue, parseQuerystring, type Viewer } from './viewer.ts';
+export { type Revocation, type VerifyRules, verify } from './verify.ts';
+export { addField, type Field, type Fields, fieldValue, parseQuerystring, type Viewing } from './viewer.ts';

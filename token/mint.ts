@@ -5,7 +5,7 @@ import type { MintCrypto } from './crypto.ts';
 import type { MintingKey } from './keys.ts';
 import { MAX_TOKEN_LENGTH, parse, TOKEN_TYPE } from './parse.ts';
 import { isUnsafePath } from './path-scope.ts';
-import type { Viewer } from './viewer.ts';
+import type { Viewing } from './viewer.ts';
 
 export type TokenErrorCode =
   | 'ERR_TOKEN_CLAIMS'
@@ -45,16 +45,16 @@ export function parseBinding(binding: string): [name: BindingName, argument: str
  * id. `claims` is everything but `bmac`, which is computed from the viewer when `bnd` is given. Refuses what the edge
  * would refuse: throws `TokenError`.
  */
-export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewer: Viewer, crypto: MintCrypto): string {
+export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewing: Viewing, crypto: MintCrypto): string {
   const signedClaims: ClaimsSet = { ...claims };
   if (claims.bnd) {
     for (const binding of claims.bnd) {
       parseBinding(binding);
-      if (bindingValue(binding, viewer) === '') {
+      if (bindingValue(binding, viewing) === '') {
         throw new TokenError('ERR_TOKEN_BINDING_MISSING', `the viewer has no single value for binding '${binding}'`);
       }
     }
-    signedClaims.bmac = crypto.hmac(key.bind, bindingInput(claims.sid, claims.bnd, viewer));
+    signedClaims.bmac = crypto.hmac(key.bind, bindingInput(claims.sid, claims.bnd, viewing));
   }
   const payload = JSON.stringify(signedClaims);
   if (!readClaims(payload)) {
@@ -69,7 +69,7 @@ export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewer: V
   if (token.length > MAX_TOKEN_LENGTH) {
     throw new TokenError('ERR_TOKEN_TOO_LONG', `the token has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
   }
-  if (parse(`/${token}/`, crypto).reason !== '') {
+  if (typeof parse(`/${token}/`, crypto) === 'string') {
     throw new TokenError('ERR_TOKEN_CLAIMS', 'the session id must be 12–64 and the key id 1–64 safe characters');
   }
   return token;

@@ -13,9 +13,8 @@ const USUAL_END = /^[\w-]{1,64}"}$/;
 const KEY_ID = /^[\w-]{1,64}$/;
 const SIGNATURE_LENGTH = 43;
 
-/** A tokenised URI taken apart, nothing of it verified yet; `reason` is '' when it has the shape of a token. */
+/** A tokenised URI taken apart, nothing of it verified yet. */
 export interface ParsedToken {
-  reason: Reason | '';
   sid: string;
   kid: string;
   /** What the signature covers: header and payload as sent (RFC 7515 §5.2). */
@@ -24,10 +23,6 @@ export interface ParsedToken {
   signature: string;
   /** The path without the token: what goes to cache and origin when the request is allowed. */
   path: string;
-}
-
-function refused(reason: Reason): ParsedToken {
-  return { reason: reason, sid: '', kid: '', signed: '', payload: '', signature: '', path: '' };
 }
 
 /** The key id of an encoded header; '' unless it holds exactly `alg` HS256, our `typ` and a `kid`: so no `crit`, `jku`, `jwk`, … */
@@ -56,10 +51,10 @@ function readHeader(encoded: string, crypto: TokenCrypto): string {
 
 /**
  * Takes `/<sid>.<header>.<payload>.<signature>/path` apart without trusting any of it: where the dots are, and that the
- * header is one of ours. That session id and payload are what they should be follows from the signature over them. Needs
+ * header is one of ours; a denial reason when it is not. That session id and payload are what they should be follows from the signature over them. Needs
  * no key, so the handler can look up `kid` and `sid` afterwards. Never throws.
  */
-export function parse(uri: string, crypto: TokenCrypto): ParsedToken {
+export function parse(uri: string, crypto: TokenCrypto): ParsedToken | Reason {
   const sidEnd = uri.indexOf('.');
   const headerEnd = uri.indexOf('.', sidEnd + 1);
   const payloadEnd = uri.indexOf('.', headerEnd + 1);
@@ -67,14 +62,13 @@ export function parse(uri: string, crypto: TokenCrypto): ParsedToken {
   const isToken = sidEnd > 1 && headerEnd > sidEnd && payloadEnd > headerEnd && uri[end] === '/' && uri[0] === '/';
   if (!isToken || end > MAX_TOKEN_LENGTH + 1) {
     const slash = uri.indexOf('/', 1);
-    return refused(sidEnd < 0 || slash < sidEnd ? 'token-missing' : 'token-malformed');
+    return sidEnd < 0 || slash < sidEnd ? 'token-missing' : 'token-malformed';
   }
   const path = uri.slice(end);
-  if (isUnsafePath(path)) return refused('path-unsafe');
+  if (isUnsafePath(path)) return 'path-unsafe';
   const kid = readHeader(uri.slice(sidEnd + 1, headerEnd), crypto);
-  if (kid === '') return refused('token-malformed');
+  if (kid === '') return 'token-malformed';
   return {
-    reason: '',
     sid: uri.slice(1, sidEnd),
     kid: kid,
     signed: uri.slice(sidEnd + 1, payloadEnd),

@@ -7,17 +7,18 @@ export interface Field {
 /** Fields by name: header names in lower case, query parameter names as sent. */
 export type Fields = { [name: string]: Field };
 
-/** What bindings can see of the viewer: the shape of a CloudFront viewer-request event. */
-export interface Viewer {
-  ip: string;
-  headers: Fields;
-  querystring: Fields;
+/** What bindings can see of a request: as much of a CloudFront viewer-request event as they need. */
+export interface Viewing {
+  viewer: { ip: string };
+  request: { headers: Fields; querystring: Fields };
 }
 
-/** The value of the field `name`; '' when it is absent, not text, or ambiguous because it occurs more than once. */
+/**
+ * The value of the field `name`; '' when it is absent, not text, or ambiguous because it occurs more than once. What an
+ * object inherits has no `value` that is text, so it counts as absent.
+ */
 export function fieldValue(fields: Fields, name: string): string {
-  if (!fields || !Object.prototype.hasOwnProperty.call(fields, name)) return '';
-  const field = fields[name];
+  const field = fields ? fields[name] : undefined;
   if (!field || typeof field.value !== 'string' || (field.multiValue && field.multiValue.length > 1)) return '';
   return field.value;
 }

@@ -38,6 +38,7 @@ function settingsModule(settings: EdgeSettings): Plugin {
         `export const MAX_TOKEN_LIFETIME_SECONDS = ${settings.maxTokenLifetimeSeconds};`,
         `export const LEEWAY_SECONDS = ${settings.leewaySeconds};`,
         `export const ALLOWED_ORIGINS = ${JSON.stringify(settings.allowedOrigins)};`,
+        `export const ANY_ORIGIN = ${settings.allowedOrigins.includes('*')};`,
       ].join('\n');
     },
   };

@@ -9,3 +9,5 @@ export const MAX_TOKEN_LIFETIME_SECONDS: number = 86400;
 export const LEEWAY_SECONDS: number = 0;
 /** Origins whose pages may read a denial (CORS); `*` for all. */
 export const ALLOWED_ORIGINS: string[] = ['*'];
+/** Whether all may: a constant of its own, so that the build drops what is then not needed. */
+export const ANY_ORIGIN: boolean = true;

@@ -7,11 +7,13 @@ import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 /** The ring by key id: the last line of the built file, which rotation replaces and nothing else. */
 declare const KEYS: { [kid: string]: VerificationKey };
 
+const NOT_REVOKED = { session: false, before: 0 };
+
 /** The viewer-request function without an edge store: keys in the code, revocation left to WAF. */
 export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   if (isPreflight(event.request)) return answerPreflight(event.request);
   const parsed = parse(event.request.uri, edgeCrypto);
-  if (parsed.reason !== '') return deny(event.request, parsed.reason);
-  const key = Object.prototype.hasOwnProperty.call(KEYS, parsed.kid) ? KEYS[parsed.kid] : null;
-  return decide(event, parsed, key || null, { session: false, before: 0 });
+  if (typeof parsed === 'string') return deny(event.request, parsed);
+  // What an object inherits is no key either: `verify` looks at its shape.
+  return decide(event, parsed, KEYS[parsed.kid] || null, NOT_REVOKED);
 }

@@ -14,7 +14,7 @@ const store = cf.kvs();
 export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | EdgeResponse> {
   if (isPreflight(event.request)) return answerPreflight(event.request);
   const parsed = parse(event.request.uri, edgeCrypto);
-  if (parsed.reason !== '') return deny(event.request, parsed.reason);
+  if (typeof parsed === 'string') return deny(event.request, parsed);
 
   let key = null;
   try {

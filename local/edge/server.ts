@@ -161,10 +161,18 @@ export function createEdge(options: EdgeOptions): Edge {
   function decided(exchange: Exchange, status: number, reason: string): void {
     const { path, request } = exchange;
     const parsed = parse(path, nodeCrypto);
+    const token = typeof parsed === 'string' ? undefined : parsed;
     const time = Date.now() / 1000;
-    const { sid: sessionId, kid } = parsed;
-    options.onDecision({ time, method: request.method ?? '', status, reason, sessionId, kid, uri: redact(path) });
-    const claims = reason === '' ? readClaims(nodeCrypto.decode(parsed.payload)) : null;
+    options.onDecision({
+      time,
+      method: request.method ?? '',
+      status,
+      reason,
+      sessionId: token?.sid ?? '',
+      kid: token?.kid ?? '',
+      uri: redact(path),
+    });
+    const claims = reason === '' && token ? readClaims(nodeCrypto.decode(token.payload)) : null;
     if (!claims) return;
     const { sid, aid, sub, sst, exp } = claims;
     options.onSeen({ sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt: exp }, Math.floor(time));

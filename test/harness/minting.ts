@@ -1,4 +1,15 @@
-import type { ClaimsSet, MintingKey, Viewer } from '../../token/index.ts';
+import {
+  type ClaimsSet,
+  type MintingKey,
+  type ParsedToken,
+  parse,
+  type Reason,
+  type Revocation,
+  type VerificationKey,
+  type Viewing,
+  verify,
+} from '../../token/index.ts';
+import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 
 /** Seconds since the epoch at which tests mint. */
 export const NOW = 1_760_000_000;
@@ -31,12 +42,37 @@ export const TEST_CLAIMS: ClaimsSet = {
   paths: ['/aurora/'],
 };
 
-export const TEST_VIEWER: Viewer = {
-  ip: '203.0.113.7',
-  headers: {
-    'user-agent': { value: 'Player/1.0' },
-    'cloudfront-viewer-country': { value: 'DE' },
-    'x-device': { value: 'tv-7' },
+export const TEST_VIEWING: Viewing = {
+  viewer: { ip: '203.0.113.7' },
+  request: {
+    headers: {
+      'user-agent': { value: 'Player/1.0' },
+      'cloudfront-viewer-country': { value: 'DE' },
+      'x-device': { value: 'tv-7' },
+    },
+    querystring: { d: { value: '42' } },
   },
-  querystring: { d: { value: '42' } },
 };
+
+/** The parsed token of a URI that has one. */
+export function parseToken(uri: string): ParsedToken {
+  const parsed = parse(uri, nodeCrypto);
+  if (typeof parsed === 'string') throw new Error(`no token: ${parsed}`);
+  return parsed;
+}
+
+/** What a validator that knows one key decides about a URI; '' when it is allowed. */
+export function decide(
+  uri: string,
+  viewing: Viewing = TEST_VIEWING,
+  options: { now?: number; key?: VerificationKey | null; revocation?: Revocation; leewaySeconds?: number } = {},
+): Reason | '' {
+  const { now = NOW, key = TEST_KEY, revocation = { session: false, before: 0 }, leewaySeconds = 0 } = options;
+  const parsed = parse(uri, nodeCrypto);
+  if (typeof parsed === 'string') return parsed;
+  return verify(parsed, key, revocation, viewing, now, {
+    crypto: nodeCrypto,
+    maxLifetimeSeconds: 86400,
+    leewaySeconds,
+  });
+}

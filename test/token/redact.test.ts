@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { mint, redact } from '../../token/index.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
-import { TEST_CLAIMS, TEST_KEY, TEST_VIEWER } from '../harness/minting.ts';
+import { TEST_CLAIMS, TEST_KEY, TEST_VIEWING } from '../harness/minting.ts';
 
-const token = mint(TEST_CLAIMS, TEST_KEY, TEST_VIEWER, nodeCrypto);
+const token = mint(TEST_CLAIMS, TEST_KEY, TEST_VIEWING, nodeCrypto);
 const signature = token.slice(token.lastIndexOf('.') + 1);
 
 test('the signature becomes -, everything else stays', () => {

@@ -10,7 +10,7 @@ import {
   parse,
   parseBinding,
   parseQuerystring,
-  type Viewer,
+  type Viewing,
 } from '../../token/index.ts';
 import { nodeCrypto } from './crypto.ts';
 import { MintingError, type Policy, parseDuration, parsePolicy, parseViewer, type ViewerAttributes } from './policy.ts';
@@ -65,19 +65,19 @@ function splitUrl(url: string): { origin: string; path: string; query: string } 
   if (!match || isUnsafePath(path)) {
     throw new MintingError('ERR_URL_INVALID', 'url: must be an http(s) URL with a safe path and no fragment');
   }
-  if (parse(path, nodeCrypto).kid !== '') {
+  if (typeof parse(path, nodeCrypto) !== 'string') {
     throw new MintingError('ERR_URL_INVALID', 'url: carries a token already; give the URL without one');
   }
   return { origin, path, query };
 }
 
 /** The viewer as the edge will see it; `query` is the query string of the URL, without `?`. */
-export function edgeView(attributes: ViewerAttributes, query: string): Viewer {
+export function edgeView(attributes: ViewerAttributes, query: string): Viewing {
   const headers: Fields = {};
   for (const [name, value] of Object.entries(attributes.headers ?? {})) addField(headers, name.toLowerCase(), value);
   if (attributes.userAgent) headers['user-agent'] = { value: attributes.userAgent };
   if (attributes.country) headers['cloudfront-viewer-country'] = { value: attributes.country };
-  return { ip: attributes.ip ?? '', headers, querystring: parseQuerystring(query) };
+  return { viewer: { ip: attributes.ip ?? '' }, request: { headers, querystring: parseQuerystring(query) } };
 }
 
 /** The query string with every bound parameter in it that only the viewer's attributes had. */
