@@ -37,7 +37,7 @@ const CLAIMS = {
   paths: ['/title-1/hls/', '/title-1/dash/'],
   sub: 'viewer-7f3a9c51e2d84b06',
 };
-const VIEWING = { viewer: { ip: '203.0.113.7' }, request: { headers: HEADERS, querystring: {} } };
+const VIEWING = { viewer: { ip: '203.0.113.7' }, request: { method: 'GET', headers: HEADERS, querystring: {} } };
 const BINDINGS = ['ip', 'country', 'header:x-session', 'user-agent'];
 
 const simple = mint(CLAIMS, KEY, VIEWING, nodeCrypto);

@@ -2,7 +2,17 @@ import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import { readStoreFile } from '../edge-functions/store/file.ts';
 import { type EdgeKey, keyName, revocationName } from '../edge-functions/store/names.ts';
-import { type ParsedToken, parse, REASON_DOCS, type Revocation, readClaims, statusOf, verify } from '../token/index.ts';
+import {
+  BINDING_DOCS,
+  type ParsedToken,
+  parse,
+  parseBinding,
+  REASON_DOCS,
+  type Revocation,
+  readClaims,
+  statusOf,
+  verify,
+} from '../token/index.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
@@ -18,7 +28,9 @@ Policy file, for example:
   lifetime  ISO 8601 (PT1H30M) or +3h; required
   asset     asset id; by default the first segment of the URL's path
   paths     what the token opens; by default the directory of the URL
-  bindings  ip, country, user-agent, header:<name>, query:<name>; none by default
+  countries where it may be used, ["DE", "AT"]; everywhere by default
+  bindings  ip, network, country, region, city, asn, ja4, device, user-agent, referer, method, header:<name>, query:<name>;
+            none by default; docs/token.md says what each one breaks
 Viewer file, for example:
   {"ip": "203.0.113.7", "country": "DE", "userAgent": "…", "headers": {"x-device": "…"}, "query": {}, "subject": "…"}
 
@@ -56,6 +68,7 @@ export function registerToken(program: Command): void {
       const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
       const minter = createMinter({ key: () => key, maxLifetimeSeconds, now: () => now });
       const minted = minter.mint({ policy, viewer, url: options.url });
+      for (const binding of policy.bindings ?? []) warnOf(binding);
       print(options.json, minted, [minted.url]);
     });
 
@@ -136,6 +149,12 @@ export function registerToken(program: Command): void {
         'The signature was not checked; portcullis token verify does that.',
       ]);
     });
+}
+
+/** Tells on stderr what a binding breaks, for those that break ordinary viewers. */
+function warnOf(binding: string): void {
+  const doc = BINDING_DOCS[parseBinding(binding)[0]];
+  if (doc.warns) process.stderr.write(`portcullis: note: binding '${binding}' breaks ${doc.breaks}\n`);
 }
 
 interface MintOptions {

@@ -21,11 +21,11 @@ const TABLES = {
   ),
   bindings: table(
     ['binding', 'canonical value', 'what it breaks', 'CloudFront must generate'],
-    Object.entries(BINDING_DOCS).map(([name, { argument, canonical, breaks, generatedHeader }]) => [
+    Object.entries(BINDING_DOCS).map(([name, { argument, canonical, breaks, generatedHeaders }]) => [
       argument ? `\`${name}:<${argument.meaning}>\`` : `\`${name}\``,
       canonical,
       breaks,
-      generatedHeader ? `\`${generatedHeader}\`` : '',
+      (generatedHeaders ?? []).map((header) => `\`${header}\``).join(', '),
     ]),
   ),
   reasons: table(

@@ -315,6 +315,8 @@ for (const [name, value] of [
   ['bnd', 'ip'],
   ['bnd', []],
   ['bmac', 'x'],
+  ['cty', 'DE'],
+  ['cty', []],
 ]) {
   const described =
     typeof value === 'string' && value.length > 20 ? 'long' : JSON.stringify(value).replaceAll(/[^\w.-]+/g, '_');
@@ -504,6 +506,64 @@ await bindingCase('query-absent', 'absent is a denial', query, 'binding-missing'
 await bindingCase('query-twice', 'an ambiguous parameter is absent', query, 'binding-missing', {
   querystring: { d: { value: '42', multiValue: [field('41'), field('42')] } },
 });
+const rows = [
+  ['network-ip4', 'network=203.0.113.0/24', 'network', { ip: '203.0.113.250' }, { ip: '203.0.114.7' }, { ip: '' }],
+  [
+    'network-mapped',
+    'network=203.0.113.0/24',
+    'network',
+    { ip: '::ffff:203.0.113.9' },
+    { ip: '2001:db8:7::1' },
+    { ip: 'x' },
+  ],
+  [
+    'network-ip6',
+    'network=2001:db8:7::/48',
+    'network',
+    { ip: '2001:0DB8:7:ffff::9' },
+    { ip: '2001:db8:8::1' },
+    { ip: '::1%0' },
+  ],
+  ...[
+    ['region', 'cloudfront-viewer-country-region', 'BE', 'NY'],
+    ['city', 'cloudfront-viewer-city', 'Berlin', 'Paris'],
+    ['asn', 'cloudfront-viewer-asn', '3320', '3215'],
+    [
+      'ja4',
+      'cloudfront-viewer-ja4-fingerprint',
+      't13d1516h2_8daaf6152771_02713d6af862',
+      't13d1516h2_8daaf6152771_b186095e22b6',
+    ],
+    ['referer', 'referer', 'https://page.example/', 'https://other.example/'],
+  ].map(([name, header, same, other]) => [
+    name,
+    `${name}=${same}`,
+    name,
+    { headers: { [header]: field(same) } },
+    { headers: { [header]: field(other) } },
+    {},
+  ]),
+  [
+    'device',
+    'device=mobile',
+    'device',
+    { headers: { 'cloudfront-is-mobile-viewer': field('true'), 'cloudfront-is-tablet-viewer': field('true') } },
+    { headers: { 'cloudfront-is-mobile-viewer': field('false'), 'cloudfront-is-desktop-viewer': field('true') } },
+    { headers: { 'cloudfront-is-mobile-viewer': field('false') } },
+  ],
+  ['method', 'method=GET', 'method', {}, { method: 'HEAD' }, { method: '' }],
+];
+for (const [name, line, binding, same, other, absent] of rows) {
+  const token = bound([binding], [line]);
+  await bindingCase(`${name}-same`, 'the bound value passes', token, PATH, same);
+  await bindingCase(`${name}-other`, 'another value is denied', token, 'binding-mismatch', other);
+  await bindingCase(`${name}-absent`, 'absent is a denial', token, 'binding-missing', absent);
+}
+const allowed = sign({ ...CLAIMS, cty: ['DE', 'AT'] });
+await bindingCase('countries-first', 'an allowed country passes', allowed, PATH, from('DE'));
+await bindingCase('countries-second', 'an allowed country passes', allowed, PATH, from('AT'));
+await bindingCase('countries-other', 'another country is denied', allowed, 'country-not-allowed', from('FR'));
+await bindingCase('countries-absent', 'an unknown country is denied', allowed, 'country-not-allowed');
 const two = bound(['header:x-a', 'header:x-b'], ['header:x-a=1', 'header:x-b=2']);
 await bindingCase('values-swapped', 'a value cannot move to another field', two, 'binding-mismatch', {
   headers: { 'x-a': field('2'), 'x-b': field('1') },

@@ -1,5 +1,21 @@
 import { canonicalIp } from './ip.ts';
-import { fieldValue, type Viewing } from './viewer.ts';
+import { type Fields, fieldValue, type Viewing } from './viewer.ts';
+
+/** The network of a canonical address: its first 24 (IPv4) or 48 bits (IPv6); '' when there is no address. */
+function networkOf(ip: string): string {
+  if (ip === '') return '';
+  const groups = ip.split('.');
+  return groups.length === 4 ? groups.slice(0, 3).join('.') + '.0/24' : ip.split(':').slice(0, 3).join(':') + '::/48';
+}
+
+/** What CloudFront takes the device for; '' when its headers say nothing. */
+function deviceOf(headers: Fields): string {
+  const kinds = ['mobile', 'tablet', 'smarttv', 'desktop'];
+  for (let i = 0; i < kinds.length; i++) {
+    if (fieldValue(headers, 'cloudfront-is-' + kinds[i] + '-viewer') === 'true') return kinds[i] as string;
+  }
+  return '';
+}
 
 /**
  * The bindings: each row reads the canonical value of a request, '' when there is none. Both sides use the same row, so
@@ -8,8 +24,16 @@ import { fieldValue, type Viewing } from './viewer.ts';
  */
 export const BINDINGS = {
   ip: (viewing: Viewing) => canonicalIp(viewing.viewer.ip),
+  network: (viewing: Viewing) => networkOf(canonicalIp(viewing.viewer.ip)),
   country: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country').toUpperCase(),
+  region: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country-region').toUpperCase(),
+  city: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-city'),
+  asn: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-asn'),
+  ja4: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-ja4-fingerprint'),
+  device: (viewing: Viewing) => deviceOf(viewing.request.headers),
   'user-agent': (viewing: Viewing) => fieldValue(viewing.request.headers, 'user-agent'),
+  referer: (viewing: Viewing) => fieldValue(viewing.request.headers, 'referer'),
+  method: (viewing: Viewing) => viewing.request.method,
   header: (viewing: Viewing, name: string) => fieldValue(viewing.request.headers, name),
   query: (viewing: Viewing, name: string) => fieldValue(viewing.request.querystring, name),
 };

@@ -22,6 +22,11 @@ export const CLAIMS_DOCS: Record<keyof ClaimsSet, { type: string; required: bool
     required: false,
     meaning: 'Subject: an opaque viewer id, 1–128 characters (RFC 7519 §4.1.2).',
   },
+  cty: {
+    type: 'string[]',
+    required: false,
+    meaning: 'Allowed countries, ISO 3166-1 alpha-2 in upper case, at least one; without it all are.',
+  },
   bnd: { type: 'string[]', required: false, meaning: 'The bindings, in the order in which `bmac` covers them.' },
   bmac: { type: 'string', required: false, meaning: 'Binding MAC, base64url; present exactly when `bnd` is.' },
 };

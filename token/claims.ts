@@ -8,6 +8,7 @@ export interface ClaimsSet {
   paths: string[];
   nbf?: number;
   sub?: string;
+  cty?: string[];
   bnd?: string[];
   bmac?: string;
 }
@@ -59,6 +60,7 @@ export function readClaims(payload: string): ClaimsSet | null {
     isTextList(claims.paths) &&
     (claims.nbf === undefined || isTime(claims.nbf)) &&
     (claims.sub === undefined || isText(claims.sub)) &&
+    (claims.cty === undefined || isTextList(claims.cty)) &&
     (claims.bnd === undefined ? claims.bmac === undefined : isTextList(claims.bnd) && isText(claims.bmac));
   return isRight ? claims : null;
 }

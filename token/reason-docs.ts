@@ -40,6 +40,10 @@ export const REASON_DOCS: Record<Reason, { meaning: string; player: string }> = 
     player: 'Ask for a new playback URL once.',
   },
   'path-not-allowed': { meaning: 'The path is outside the path scope of the token.', player: 'Stop.' },
+  'country-not-allowed': {
+    meaning: 'The viewer is in no country that the token allows, or in none that is known.',
+    player: 'Stop; tell the viewer.',
+  },
   'binding-missing': {
     meaning: 'The request lacks a value that the token is bound to, or has it more than once.',
     player: 'Send the value, or ask for a playback URL.',

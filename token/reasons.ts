@@ -18,6 +18,7 @@ export type Reason =
   | 'session-revoked'
   | 'session-cutoff'
   | 'path-not-allowed'
+  | 'country-not-allowed'
   | 'binding-missing'
   | 'binding-mismatch';
 

@@ -1,4 +1,4 @@
-import { bindingInput } from './bindings.ts';
+import { bindingInput, bindingValue } from './bindings.ts';
 import { readClaims } from './claims.ts';
 import type { TokenCrypto } from './crypto.ts';
 import type { VerificationKey } from './keys.ts';
@@ -60,6 +60,8 @@ export function verify(
   if (!(claims.sst >= revocation.before)) return 'session-cutoff';
 
   if (!isInScope(parsed.path, claims.paths)) return 'path-not-allowed';
+
+  if (claims.cty && claims.cty.indexOf(bindingValue('country', viewing)) < 0) return 'country-not-allowed';
 
   if (claims.bnd && claims.bmac) {
     const input = bindingInput(claims.sid, claims.bnd, viewing);

@@ -10,7 +10,7 @@ export type Fields = { [name: string]: Field };
 /** What bindings can see of a request: as much of a CloudFront viewer-request event as they need. */
 export interface Viewing {
   viewer: { ip: string };
-  request: { headers: Fields; querystring: Fields };
+  request: { method: string; headers: Fields; querystring: Fields };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { BINDING_DOCS } from '../../token/binding-docs.ts';
 import type { EdgeFunction } from './bundle.ts';
+import { EdgeBuildError } from './errors.ts';
 import type { EdgeSettings } from './settings.ts';
 
 /** What a deployment needs to know of the built functions; written to `dist/edge/manifest.json`. */
@@ -15,6 +16,16 @@ export interface EdgeManifest {
   viewerHeaders: string[];
 }
 
+/** Headers in an origin request policy, unless AWS raises the quota (AWS, "Quotas on policies"). */
+const MAX_GENERATED_HEADERS = 10;
+
+/** Throws `ERR_EDGE_HEADERS` when one origin request policy cannot name all of these. */
+export function checkedHeaders(names: string[]): string[] {
+  if (names.length <= MAX_GENERATED_HEADERS) return names;
+  const message = `the bindings need ${names.length} generated headers, CloudFront gives ${MAX_GENERATED_HEADERS}`;
+  throw new EdgeBuildError('ERR_EDGE_HEADERS', message);
+}
+
 /** The manifest of the functions by file name. */
 export function edgeManifest(functions: Record<string, EdgeFunction>, settings: EdgeSettings): EdgeManifest {
   const docs = Object.values(BINDING_DOCS);
@@ -25,7 +36,7 @@ export function edgeManifest(functions: Record<string, EdgeFunction>, settings: 
       Object.entries(functions).map(([name, { bytes, sha256 }]) => [name, { bytes, sha256 }]),
     ),
     settings,
-    generatedHeaders: docs.flatMap(({ generatedHeader }) => generatedHeader ?? []).sort(),
+    generatedHeaders: checkedHeaders(docs.flatMap(({ generatedHeaders }) => generatedHeaders ?? []).sort()),
     viewerHeaders: [...docs.flatMap(({ viewerHeader }) => viewerHeader ?? []), 'origin'].sort(),
   };
 }

@@ -95,13 +95,13 @@ export function createEdge(options: EdgeOptions): Edge {
     return serveMedia(exchange);
   }
 
-  /** Behaviour `/v1/*`: all methods, no cache, the origin secret and the viewer's attributes added. */
+  /** Behaviour `/v1/*`: all methods, no cache, the origin secret and what the edge knows of the viewer added. */
   async function forwardToApi(exchange: Exchange): Promise<void> {
     const { request, viewer, ip, port } = exchange;
     const headers = endToEndHeaders(request);
     delete headers[ORIGIN_SECRET_HEADER];
     const known = generatedHeaders(viewer, ip, port);
-    for (const name of ['cloudfront-viewer-address', 'cloudfront-viewer-country']) headers[name] = known[name];
+    for (const name of ['cloudfront-viewer-address', ...options.generatedHeaders]) headers[name] = known[name];
     headers[ORIGIN_SECRET_HEADER] = options.originSecret;
     const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
     const answer = await api.request({

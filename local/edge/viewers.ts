@@ -9,7 +9,7 @@ const ViewerAttributesSchema = v.strictObject({
   city: v.optional(v.string()),
   asn: v.optional(v.string()),
   ja4: v.optional(v.string()),
-  device: v.optional(v.picklist(['desktop', 'mobile', 'tablet', 'smart-tv'])),
+  device: v.optional(v.picklist(['desktop', 'mobile', 'tablet', 'smarttv'])),
 });
 
 const ViewersSchema = v.record(v.string(), ViewerAttributesSchema);
@@ -24,7 +24,7 @@ export type Viewers = v.InferOutput<typeof ViewersSchema>;
 export const DEFAULT_VIEWERS: Viewers = {
   '127.0.0.1': { country: 'DE', region: 'BE', city: 'Berlin', asn: '3320', device: 'desktop' },
   '127.0.0.2': { ip: '198.51.100.7', country: 'FR', region: 'IDF', city: 'Paris', asn: '3215', device: 'mobile' },
-  '127.0.0.3': { ip: '2001:db8:7::1', country: 'US', region: 'NY', city: 'New York', asn: '7018', device: 'smart-tv' },
+  '127.0.0.3': { ip: '2001:db8:7::1', country: 'US', region: 'NY', city: 'New York', asn: '7018', device: 'smarttv' },
 };
 
 /** Checks the viewers file. Throws `ERR_STACK_DATA`. */
@@ -48,6 +48,6 @@ export function generatedHeaders(viewer: EdgeViewer, ip: string, port: number): 
     'cloudfront-is-desktop-viewer': is('desktop'),
     'cloudfront-is-mobile-viewer': is('mobile'),
     'cloudfront-is-tablet-viewer': is('tablet'),
-    'cloudfront-is-smarttv-viewer': is('smart-tv'),
+    'cloudfront-is-smarttv-viewer': is('smarttv'),
   };
 }

@@ -64,7 +64,7 @@ describeWith('chromium', 'the console in a real browser', () => {
       ...['token', 'mint', '--policy', write('policy.json', policy), '--viewer', write('viewer.json', viewer)],
       ...['--keys', join(data, 'key-ring.json'), '--url', `${stack.edge}/aurora/master.m3u8`, ...more],
     );
-    if (stderr) throw new Error(stderr);
+    if (!stdout) throw new Error(stderr);
     return stdout.trim();
   }
 

@@ -40,6 +40,12 @@ beforeAll(async () => {
   minted = JSON.parse((await mint('--json')).stdout);
 });
 
+test('mint warns of bindings that break ordinary viewers', async () => {
+  const { stderr } = await mint();
+  expect(stderr).toMatch(/binding 'ip' breaks mobile viewers/);
+  expect(stderr).toMatch(/binding 'user-agent' breaks AirPlay/);
+});
+
 test('mint prints the URL, or JSON', async () => {
   const { code, stdout } = await mint();
   expect(code).toBe(0);
@@ -152,7 +158,7 @@ describe('bad usage and input: exit 2, one clear line, no stack trace', () => {
   test.each([
     ['policy', { policy: 'soon' }, /policy: /],
     ['lifetime', { lifetime: 'soon' }, /policy: lifetime/],
-    ['bindings', { lifetime: 'PT1H', bindings: ['asn'] }, /unknown binding 'asn'/],
+    ['bindings', { lifetime: 'PT1H', bindings: ['shoe-size'] }, /unknown binding 'shoe-size'; known are ip, network/],
   ])('a policy with a wrong %s', async (_, content, message) => {
     const { code, stderr } = await mint('--policy', file('bad.json', content));
     expect([code, stderr.trim().split('\n').length]).toEqual([2, 1]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { afterAll, describe, expect, test } from 'vitest';
 import { BYTE_BUDGET, buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
-import type { EdgeManifest } from '../../edge-functions/build/manifest.ts';
+import { checkedHeaders, type EdgeManifest } from '../../edge-functions/build/manifest.ts';
 import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { parseKeyRing, verificationKeys } from '../../token-api/key-ring/key-ring.ts';
@@ -37,8 +37,11 @@ describe('the shipped functions', () => {
 
   test('the manifest tells generated headers from those of the viewer', () => {
     expect(manifest.runtime).toBe('cloudfront-js-2.0');
-    expect(manifest.generatedHeaders).toEqual(['cloudfront-viewer-country']);
-    expect(manifest.viewerHeaders).toEqual(['origin', 'user-agent']);
+    expect(manifest.generatedHeaders).toContain('cloudfront-viewer-country');
+    expect(manifest.generatedHeaders).toContain('cloudfront-is-mobile-viewer');
+    expect(manifest.generatedHeaders.every((name) => name.startsWith('cloudfront-'))).toBe(true);
+    expect(new Set(manifest.generatedHeaders).size).toBeLessThanOrEqual(10);
+    expect(manifest.viewerHeaders).toEqual(['origin', 'referer', 'user-agent']);
   });
 });
 
@@ -65,6 +68,12 @@ test('settings are built in', async () => {
 });
 
 describe('gates', () => {
+  test('more generated headers than CloudFront gives are refused', () => {
+    const names = Array.from({ length: 11 }, (_, i) => `cloudfront-viewer-${i}`);
+    expect(() => checkedHeaders(names)).toThrow(expect.objectContaining({ code: 'ERR_EDGE_HEADERS' }));
+    expect(checkedHeaders(names.slice(1))).toHaveLength(10);
+  });
+
   test('a function over the budget is refused', async () => {
     const folder = sourceWith(`export function handler(event) { return ${JSON.stringify('x'.repeat(BYTE_BUDGET))}; }`);
     await expect(buildEdgeFunction(folder, 'store', defaults)).rejects.toMatchObject({ code: 'ERR_EDGE_BUDGET' });

@@ -45,6 +45,7 @@ export const TEST_CLAIMS: ClaimsSet = {
 export const TEST_VIEWING: Viewing = {
   viewer: { ip: '203.0.113.7' },
   request: {
+    method: 'GET',
     headers: {
       'user-agent': { value: 'Player/1.0' },
       'cloudfront-viewer-country': { value: 'DE' },

@@ -382,6 +382,19 @@ describe('bad input to the API is a problem document', () => {
 });
 
 describe('the viewer is who the edge says', () => {
+  test('an odd user-agent keeps nobody from a token that does not bind it', async () => {
+    const answer = await rawRequest(stack.edge, '/v1/playback', {
+      method: 'POST',
+      body: '{"asset":"aurora"}',
+      headers: {
+        authorization: `Bearer ${stack.tokens.player}`,
+        'content-type': 'application/json',
+        'user-agent': 'Fernseher \u00dc',
+      },
+    });
+    expect(answer.status).toBe(200);
+  });
+
   test('an address per loopback source, never from a header', async () => {
     const { playbackUrl } = await requestPlayback(stack);
     const headers = {

@@ -11,13 +11,32 @@ const url = 'https://media.example.com/aurora/master.m3u8';
 const viewer = {
   ip: '203.0.113.7',
   country: 'DE',
+  region: 'BE',
+  city: 'Berlin',
+  asn: '3320',
+  ja4: 't13d1516h2_8daaf6152771_02713d6af862',
+  device: 'desktop' as const,
+  referer: 'https://page.example/',
   userAgent: 'Player/1.0',
   headers: { 'X-Device': 'tv-7' },
   query: { d: '42' },
 };
 
 test('a minted URL opens at the edge', () => {
-  const all = { ...policy, bindings: ['ip', 'country', 'user-agent', 'header:x-device', 'query:d'] };
+  const bindings = [
+    'ip',
+    'network',
+    'country',
+    'region',
+    'city',
+    'asn',
+    'ja4',
+    'device',
+    'user-agent',
+    'referer',
+    'method',
+  ];
+  const all = { ...policy, countries: ['DE', 'AT'], bindings: [...bindings, 'header:x-device', 'query:d'] };
   const minted = minter.mint({ policy: all, viewer, url });
   expect(minted).toMatchObject({ asset: 'aurora', issuedAt: NOW, expiresAt: NOW + 3600 });
   expect(minted.sessionId).toMatch(/^[A-Za-z0-9]{12}$/);
@@ -78,6 +97,9 @@ describe('a policy that cannot be meant is refused by name', () => {
     ['ERR_POLICY_INVALID', 'paths.0', { ...policy, paths: ['aurora'] }],
     ['ERR_POLICY_INVALID', 'paths.1', { ...policy, paths: ['/a/', '/a/../b/'] }],
     ['ERR_POLICY_INVALID', 'bindings', { ...policy, bindings: 'ip' }],
+    ['ERR_POLICY_INVALID', 'countries', { ...policy, countries: 'DE' }],
+    ['ERR_POLICY_INVALID', 'countries', { ...policy, countries: [] }],
+    ['ERR_POLICY_INVALID', 'countries.0', { ...policy, countries: ['de'] }],
     ['ERR_POLICY_INVALID', 'bindings.0', { ...policy, bindings: ['shoe-size'] }],
     ['ERR_POLICY_INVALID', 'bindings.0', { ...policy, bindings: ['header:X-Device'] }],
     ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 'soon' }],
@@ -108,6 +130,8 @@ describe('what cannot be minted is refused by name', () => {
     ['ERR_VIEWER_INVALID', { viewer: { ip: 7 } }],
     ['ERR_VIEWER_INVALID', { viewer: { shoe: 42 } }],
     ['ERR_VIEWER_INVALID', { viewer: { country: 'Germany' } }],
+    ['ERR_VIEWER_INVALID', { viewer: { asn: 'AS3320' } }],
+    ['ERR_VIEWER_INVALID', { viewer: { device: 'fridge' } }],
     ['ERR_VIEWER_INVALID', { viewer: { headers: { 'x-device': 'Ü' } } }],
     ['ERR_URL_INVALID', { url: minter.mint({ policy, viewer: {}, url }).url }],
     ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['country'] }, viewer: {} }],

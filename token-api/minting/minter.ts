@@ -73,11 +73,21 @@ function splitUrl(url: string): { origin: string; path: string; query: string } 
 
 /** The viewer as the edge will see it; `query` is the query string of the URL, without `?`. */
 export function edgeView(attributes: ViewerAttributes, query: string): Viewing {
+  const { ip = '', country, region, city, asn, ja4, device, userAgent, referer, method = 'GET' } = attributes;
   const headers: Fields = {};
   for (const [name, value] of Object.entries(attributes.headers ?? {})) addField(headers, name.toLowerCase(), value);
-  if (attributes.userAgent) headers['user-agent'] = { value: attributes.userAgent };
-  if (attributes.country) headers['cloudfront-viewer-country'] = { value: attributes.country };
-  return { viewer: { ip: attributes.ip ?? '' }, request: { headers, querystring: parseQuerystring(query) } };
+  const generated = {
+    'cloudfront-viewer-country': country,
+    'cloudfront-viewer-country-region': region,
+    'cloudfront-viewer-city': city,
+    'cloudfront-viewer-asn': asn,
+    'cloudfront-viewer-ja4-fingerprint': ja4,
+    'user-agent': userAgent,
+    referer,
+  };
+  for (const [name, value] of Object.entries(generated)) if (value !== undefined) headers[name] = { value };
+  if (device) headers[`cloudfront-is-${device}-viewer`] = { value: 'true' };
+  return { viewer: { ip }, request: { method, headers, querystring: parseQuerystring(query) } };
 }
 
 /** The query string with every bound parameter in it that only the viewer's attributes had. */
@@ -126,6 +136,7 @@ export function createMinter(options: MinterOptions): Minter {
         paths,
       };
       if (attributes.subject) claims.sub = attributes.subject;
+      if (policy.countries) claims.cty = policy.countries;
       if (bindings.length > 0) claims.bnd = bindings;
       const token = mint(claims, options.key(), edgeView(attributes, query), nodeCrypto);
       return {

@@ -50,6 +50,8 @@ const binding = v.pipe(
   }),
 );
 
+const COUNTRY = "must be two upper-case letters (ISO 3166-1 alpha-2), like 'DE'";
+
 /** What a policy file may say; the interface documents the fields. */
 export const PolicySchema = v.strictObject({
   lifetime: v.pipe(
@@ -58,6 +60,7 @@ export const PolicySchema = v.strictObject({
   ),
   asset: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
   paths: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
+  countries: v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Z]{2}$/, COUNTRY))), v.minLength(1))),
   bindings: v.optional(
     v.pipe(
       v.array(binding),
@@ -75,6 +78,8 @@ export interface Policy {
   asset?: string | undefined;
   /** Path scope (claim `paths`); by default the directory of the playback URL. */
   paths?: string[] | undefined;
+  /** Countries from which the token may be used, ISO 3166-1 alpha-2; all by default. */
+  countries?: string[] | undefined;
   /** Bindings such as `country` or `header:x-device`, in the order they are signed; none by default. */
   bindings?: string[] | undefined;
 }
@@ -113,7 +118,14 @@ const ViewerSchema = v.strictObject({
   country: v.optional(
     v.pipe(v.string(), v.regex(/^[A-Z]{2}$/i, "must be two letters (ISO 3166-1 alpha-2), like 'DE'")),
   ),
+  region: v.optional(ascii),
+  city: v.optional(text),
+  asn: v.optional(v.pipe(v.string(), v.regex(/^\d{1,10}$/, "must be digits, like '3320'"))),
+  ja4: v.optional(ascii),
+  device: v.optional(v.picklist(['mobile', 'tablet', 'smarttv', 'desktop'])),
   userAgent: v.optional(ascii),
+  referer: v.optional(ascii),
+  method: v.optional(v.picklist(['GET', 'HEAD'])),
   headers: fields,
   query: fields,
   subject: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
@@ -124,7 +136,18 @@ export interface ViewerAttributes {
   ip?: string | undefined;
   /** ISO 3166-1 alpha-2. */
   country?: string | undefined;
+  /** The part of ISO 3166-2 after the country. */
+  region?: string | undefined;
+  city?: string | undefined;
+  /** Autonomous system number, digits only. */
+  asn?: string | undefined;
+  /** JA4 fingerprint of the TLS client hello. */
+  ja4?: string | undefined;
+  device?: 'mobile' | 'tablet' | 'smarttv' | 'desktop' | undefined;
   userAgent?: string | undefined;
+  referer?: string | undefined;
+  /** GET unless given. */
+  method?: 'GET' | 'HEAD' | undefined;
   /** Further request headers by name, in any case. */
   headers?: Record<string, string> | undefined;
   /** Query parameters as they will stand in the URL, percent-encoded. */
@@ -139,4 +162,17 @@ export function parseViewer(input: unknown): ViewerAttributes {
   if (!result.success)
     throw new MintingError('ERR_VIEWER_INVALID', `viewer: ${describe(result.issues, ViewerSchema.entries)}`);
   return result.output;
+}
+
+/**
+ * What of some attributes is right; the rest counts as unknown. For what a request carries, where an odd User-Agent must
+ * not keep a viewer from a token that does not bind it: one that does is refused at minting for want of the value.
+ */
+export function knownViewer(attributes: Partial<Record<keyof ViewerAttributes, unknown>>): ViewerAttributes {
+  const schemas: Record<string, v.GenericSchema> = ViewerSchema.entries;
+  const known = Object.entries(attributes).filter(([name, value]) => {
+    const schema = schemas[name];
+    return schema !== undefined && value !== undefined && v.is(schema, value);
+  });
+  return Object.fromEntries(known);
 }
