@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Rule } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
+import { packagePath } from '../../local/package-root.ts';
 import {
   type Playback,
   type RunningStack,
@@ -538,6 +541,26 @@ describe('starting and stopping', () => {
     expect(statSync(other).mode & 0o777).toBe(0o755);
     expect(existsSync(join(other, 'stack.json'))).toBe(false);
     removeDirectory(other);
+  });
+
+  test('what ends npm ends the stack that it started', async () => {
+    const npm = spawn('npm', ['run', '-s', 'up', '--', '--port', '0', '--ephemeral', '--json'], {
+      cwd: packagePath(),
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const [line] = await once(npm.stdout, 'data');
+    const { api } = JSON.parse(String(line));
+    expect((await fetch(`${api}/healthz`)).status).toBe(200);
+    npm.kill('SIGTERM');
+    await once(npm, 'exit');
+    await expect
+      .poll(() =>
+        fetch(`${api}/healthz`).then(
+          () => 'up',
+          () => 'down',
+        ),
+      )
+      .toBe('down');
   });
 
   test('--ephemeral leaves nothing behind', async () => {
