@@ -15,5 +15,6 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const parsed = parse(event.request.uri, edgeCrypto);
   if (typeof parsed === 'string') return deny(event.request, parsed);
   // What an object inherits is no key either: `verify` looks at its shape.
+  // Within an expression: njs 0.7.9 takes `const key = KEYS[…]` for a use before the declaration, which comes last.
   return decide(event, parsed, KEYS[parsed.kid] || null, NOT_REVOKED);
 }
