@@ -40,6 +40,14 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
+/** Parses an option that is a time, in seconds since the epoch, up to the year 9999. */
+export const epochSeconds = integer(0, 253_402_300_799);
+
+/** Says something beside the answer, on stderr. */
+export function note(line: string): void {
+  process.stderr.write(`portcullis: note: ${line}\n`);
+}
+
 /** Seconds since the epoch: the option `--now`, or the system clock. */
 export function nowOr(seconds: number | undefined): number {
   return seconds ?? Math.floor(Date.now() / 1000);

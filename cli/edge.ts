@@ -9,7 +9,7 @@ import { readStoreFile } from '../edge-functions/store/file.ts';
 import { packagePath } from '../local/package-root.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
-import { EXIT_NO, InputError, integer, nowOr, print, readText } from './command.ts';
+import { EXIT_NO, epochSeconds, InputError, note, nowOr, print, readText } from './command.ts';
 
 const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
 
@@ -62,7 +62,7 @@ export function registerEdge(program: Command): void {
     .argument('<bundle>', 'built function')
     .requiredOption('--events <file>', 'events, one JSON object a line; required')
     .addOption(new Option('--engine <engine>', 'engine to run it in').choices(Object.keys(ENGINES)).default('vm'))
-    .option('--now <seconds>', 'the clock, seconds since the epoch', integer(0, 253_402_300_799))
+    .option('--now <seconds>', 'the clock, seconds since the epoch', epochSeconds)
     .option('--store <file>', 'content of the edge store')
     .option('--json', 'accepted for uniformity; the output is JSON anyway')
     .addHelpText('after', INVOKE_HELP)
@@ -71,21 +71,17 @@ export function registerEdge(program: Command): void {
       const events = parseEvents(await readText(options.events), options.events);
       const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
       const readsStore = /^import[^;]*["']cloudfront["']/.test(code);
-      if (readsStore && !options.store) warn('the function reads the edge store, which is empty without --store');
-      if (!readsStore && options.store) warn('the function does not read the edge store; --store changes nothing');
+      if (readsStore && !options.store) note('the function reads the edge store, which is empty without --store');
+      if (!readsStore && options.store) note('the function does not read the edge store; --store changes nothing');
       const run = ENGINES[options.engine] ?? runInVm;
       const results = await run(code, events, { now: nowOr(options.now), store });
       for (const [index, result] of results.entries()) {
         process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
         if ('value' in result) continue;
-        warn(`event ${index + 1} did not run: ${result.error}`);
+        note(`event ${index + 1} did not run: ${result.error}`);
         process.exitCode = EXIT_NO;
       }
     });
-}
-
-function warn(line: string): void {
-  process.stderr.write(`portcullis: note: ${line}\n`);
 }
 
 function parseEvents(text: string, path: string): unknown[] {

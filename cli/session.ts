@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
+import { SESSION_ID } from '../token/index.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print, readJson } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -76,7 +77,7 @@ export function registerSession(program: Command): void {
 }
 
 function revocationPath(id: string): string {
-  if (!/^[A-Za-z0-9]{12,64}$/.test(id)) throw new InputError('a session id is 12–64 letters and digits');
+  if (!SESSION_ID.test(id)) throw new InputError('a session id is 12–64 letters and digits');
   return `/v1/sessions/${id}/revocation`;
 }
 

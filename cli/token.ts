@@ -18,9 +18,7 @@ import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts'
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
 import { createMinter, edgeView } from '../token-api/minting/minter.ts';
 import { parsePolicy, parseViewer } from '../token-api/minting/policy.ts';
-import { EXIT_NO, formatTime, InputError, integer, nowOr, print, readJson } from './command.ts';
-
-const SECONDS = integer(0, 253_402_300_799);
+import { EXIT_NO, epochSeconds, formatTime, InputError, note, nowOr, print, readJson } from './command.ts';
 
 const MINT_HELP = `
 Policy file, for example:
@@ -56,7 +54,7 @@ export function registerToken(program: Command): void {
     .requiredOption('--keys <file>', 'key ring (mode 0600); required')
     .requiredOption('--url <url>', 'playback URL without a token; required')
     .option('--config <file>', 'configuration (docs/configuration.md), for the maximum lifetime')
-    .option('--now <seconds>', 'time of minting, seconds since the epoch', SECONDS)
+    .option('--now <seconds>', 'time of minting, seconds since the epoch', epochSeconds)
     .option('--json', 'print JSON')
     .addHelpText('after', MINT_HELP)
     .action(async (options: MintOptions) => {
@@ -80,7 +78,7 @@ export function registerToken(program: Command): void {
     .option('--store <file>', 'content of the edge store, for revocations; without it none is known')
     .option('--viewer <file>', 'what the request shows of the viewer (JSON), for tokens with bindings')
     .option('--config <file>', 'configuration of the edge (docs/configuration.md)')
-    .option('--now <seconds>', 'time of the request, seconds since the epoch', SECONDS)
+    .option('--now <seconds>', 'time of the request, seconds since the epoch', epochSeconds)
     .option('--json', 'print JSON')
     .addHelpText('after', VERIFY_HELP)
     .action(async (url: string, options: VerifyOptions) => {
@@ -154,7 +152,7 @@ export function registerToken(program: Command): void {
 /** Tells on stderr what a binding breaks, for those that break ordinary viewers. */
 function warnOf(binding: string): void {
   const doc = BINDING_DOCS[parseBinding(binding)[0]];
-  if (doc.warns) process.stderr.write(`portcullis: note: binding '${binding}' breaks ${doc.breaks}\n`);
+  if (doc.warns) note(`binding '${binding}' breaks ${doc.breaks}`);
 }
 
 interface MintOptions {

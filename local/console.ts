@@ -1,9 +1,9 @@
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
-import send from 'send';
 import { isSameSecret } from '../token-api/http/secret.ts';
 import type { RoleTokens } from './issuer.ts';
+import { sendFile } from './send-file.ts';
 
 /** What the console page gets in exchange for its key. */
 export interface ConsoleSession {
@@ -38,9 +38,6 @@ export function createConsole(directory: string, key: string, session: () => Pro
     response.setHeader('x-frame-options', 'DENY');
     response.setHeader('referrer-policy', 'no-referrer');
     if (request.method === 'POST') void answer(request, response);
-    else
-      send(request, (request.url ?? '/').split('?', 1)[0] ?? '/', { root: directory, dotfiles: 'ignore' }).pipe(
-        response,
-      );
+    else sendFile(request, response, { root: directory });
   };
 }

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
-import send from 'send';
 import { isSameSecret } from '../token-api/http/secret.ts';
 import { ORIGIN_SECRET_HEADER } from '../token-api/http/viewer.ts';
+import { sendFile } from './send-file.ts';
 
 /** The origin: packaged titles as static files, for the edge only, as a bucket with origin access control would be. */
 export function createOrigin(directory: string, originSecret: string): RequestListener {
@@ -11,12 +11,10 @@ export function createOrigin(directory: string, originSecret: string): RequestLi
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else {
-      // The path without its query: send would take `?` for a part of the name.
-      const [path = '/'] = (request.url ?? '/').split('?', 1);
-      send(request, path, { root: directory, index: false, dotfiles: 'ignore', maxAge: 60_000 })
-        .on('error', (error: { status?: number }) => response.writeHead(error.status ?? 500).end())
-        .on('directory', () => response.writeHead(404).end())
-        .pipe(response);
+      sendFile(request, response, { root: directory, index: false, maxAge: 60_000 }, (stream) => {
+        stream.on('error', (error: { status?: number }) => response.writeHead(error.status ?? 500).end());
+        stream.on('directory', () => response.writeHead(404).end());
+      });
     }
   };
 }

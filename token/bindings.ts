@@ -8,11 +8,13 @@ function networkOf(ip: string): string {
   return groups.length === 4 ? groups.slice(0, 3).join('.') + '.0/24' : ip.split(':').slice(0, 3).join(':') + '::/48';
 }
 
+/** The kinds of device that CloudFront tells apart, in the order in which they count when it says several. */
+export const DEVICES = ['mobile', 'tablet', 'smarttv', 'desktop'] as const;
+
 /** What CloudFront takes the device for; '' when its headers say nothing. */
 function deviceOf(headers: Fields): string {
-  const kinds = ['mobile', 'tablet', 'smarttv', 'desktop'];
-  for (let i = 0; i < kinds.length; i++) {
-    if (fieldValue(headers, 'cloudfront-is-' + kinds[i] + '-viewer') === 'true') return kinds[i] as string;
+  for (let i = 0; i < DEVICES.length; i++) {
+    if (fieldValue(headers, 'cloudfront-is-' + DEVICES[i] + '-viewer') === 'true') return DEVICES[i] as string;
   }
   return '';
 }

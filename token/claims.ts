@@ -13,7 +13,8 @@ export interface ClaimsSet {
   bmac?: string;
 }
 
-const SESSION_ID = /^[A-Za-z0-9]{12,64}$/;
+/** A session id: what the API, the rule group and the logs can all tell apart. */
+export const SESSION_ID = /^[A-Za-z0-9]{12,64}$/;
 
 function isTime(value: unknown): boolean {
   return typeof value === 'number' && value >= 0 && value % 1 === 0;

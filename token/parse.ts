@@ -10,7 +10,8 @@ export const MAX_TOKEN_LENGTH = 2047;
 /** How most libraries begin a header, `{"alg":"HS256","typ":"portcullis+jwt","kid":"`: 45 bytes, so whole groups of base64url. */
 const USUAL_HEADER = 'eyJhbGciOiJIUzI1NiIsInR5cCI6InBvcnRjdWxsaXMrand0Iiwia2lkIjoi';
 const USUAL_END = /^[\w-]{1,64}"}$/;
-const KEY_ID = /^[\w-]{1,64}$/;
+/** A key id. */
+export const KEY_ID = /^[\w-]{1,64}$/;
 const SIGNATURE_LENGTH = 43;
 
 /** A tokenised URI taken apart, nothing of it verified yet. */

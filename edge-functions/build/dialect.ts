@@ -1,5 +1,5 @@
-import { type AnyNode, type Program, parse } from 'acorn';
-import { fullAncestor } from 'acorn-walk';
+import { type AnyNode, type Pattern, type Program, parse } from 'acorn';
+import { full, fullAncestor } from 'acorn-walk';
 import { EdgeBuildError } from './errors.ts';
 
 /** Globals of runtime 2.0 (AWS, "JavaScript runtime 2.0 features"); a function may use these and what it declares itself. */
@@ -104,23 +104,30 @@ function isReference(node: AnyNode, parent: AnyNode | undefined): boolean {
   );
 }
 
+/** What a node declares: the patterns that name variables, functions, parameters or imports. */
+function declarations(node: AnyNode): (Pattern | null | undefined)[] {
+  switch (node.type) {
+    case 'VariableDeclarator':
+      return [node.id];
+    case 'FunctionDeclaration':
+    case 'FunctionExpression':
+      return [...node.params, node.id];
+    case 'ArrowFunctionExpression':
+      return node.params;
+    case 'CatchClause':
+      return [node.param];
+    case 'ImportDefaultSpecifier':
+      return [node.local];
+    default:
+      return [];
+  }
+}
+
 /** Every name that the program declares, in any scope. */
 function declaredNames(program: Program): Set<string> {
   const names = new Set<string>();
-  fullAncestor(program, (node) => {
-    const patterns =
-      node.type === 'VariableDeclarator'
-        ? [node.id]
-        : node.type === 'FunctionDeclaration' || node.type === 'FunctionExpression'
-          ? [...node.params, node.id]
-          : node.type === 'ArrowFunctionExpression'
-            ? node.params
-            : node.type === 'CatchClause'
-              ? [node.param]
-              : node.type === 'ImportDefaultSpecifier'
-                ? [node.local]
-                : [];
-    for (const pattern of patterns) {
+  full(program, (node) => {
+    for (const pattern of declarations(node as AnyNode)) {
       const target = pattern?.type === 'RestElement' ? pattern.argument : pattern;
       if (target?.type === 'Identifier') names.add(target.name);
     }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PassThrough, type Readable, Transform } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { AccessLog } from './access-log.ts';
 import type { EdgeViewer, Viewers } from './viewers.ts';
@@ -65,12 +65,10 @@ export async function stream(
   writeHead(exchange, status, headers);
   exchange.response.flushHeaders();
   // One pipeline, so that a viewer who goes away ends the request to the origin too.
-  await pipeline(body, keep ? tap(keep) : new PassThrough(), exchange.response).catch(
-    (error: NodeJS.ErrnoException) => {
-      // Going away in the middle is ordinary.
-      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
-    },
-  );
+  await pipeline([body, ...(keep ? [tap(keep)] : []), exchange.response]).catch((error: NodeJS.ErrnoException) => {
+    // Going away in the middle is ordinary.
+    if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  });
 }
 
 /** Passes chunks on and hands over all of them together at the end. */

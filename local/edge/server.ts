@@ -64,7 +64,6 @@ export function createEdge(options: EdgeOptions): Edge {
     const exchange = openExchange(request, response, options.viewers);
     response.once('close', () => logExchange(options.log, exchange));
     handle(exchange).catch(() => {
-      exchange.resultType = 'Error';
       if (response.headersSent) response.destroy();
       else send(exchange, 502, { 'cache-control': 'no-store' }, '');
     });
@@ -99,9 +98,9 @@ export function createEdge(options: EdgeOptions): Edge {
   async function forwardToApi(exchange: Exchange): Promise<void> {
     const { request, viewer, ip, port } = exchange;
     const headers = endToEndHeaders(request);
-    delete headers[ORIGIN_SECRET_HEADER];
     const known = generatedHeaders(viewer, ip, port);
     for (const name of ['cloudfront-viewer-address', ...options.generatedHeaders]) headers[name] = known[name];
+    // In place of whatever the viewer sent under that name.
     headers[ORIGIN_SECRET_HEADER] = options.originSecret;
     const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
     const answer = await api.request({

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { DEVICES } from '../../token/index.ts';
 import { StackError } from '../errors.ts';
 
 const ViewerAttributesSchema = v.strictObject({
@@ -9,7 +10,7 @@ const ViewerAttributesSchema = v.strictObject({
   city: v.optional(v.string()),
   asn: v.optional(v.string()),
   ja4: v.optional(v.string()),
-  device: v.optional(v.picklist(['desktop', 'mobile', 'tablet', 'smarttv'])),
+  device: v.optional(v.picklist(DEVICES)),
 });
 
 const ViewersSchema = v.record(v.string(), ViewerAttributesSchema);

@@ -2,6 +2,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
+import { SESSION_ID } from '../../token/index.ts';
 import type { RevocationList } from '../list/revocation-list.ts';
 import type { EdgePublisher } from '../publish/edge-store.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
@@ -21,7 +22,7 @@ export interface RevocationOptions {
   now: () => number;
 }
 
-const SessionId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9]{12,64}$/));
+const SessionId = v.pipe(v.string(), v.regex(SESSION_ID));
 const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
 
 /** Decisions that may wait for a client who reads slowly; beyond that they are left out for it. */

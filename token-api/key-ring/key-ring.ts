@@ -1,6 +1,6 @@
 import { hkdfSync, randomBytes } from 'node:crypto';
 import * as v from 'valibot';
-import { KEY_LABELS, type MintingKey, type VerificationKey } from '../../token/index.ts';
+import { KEY_ID, KEY_LABELS, type MintingKey, type VerificationKey } from '../../token/index.ts';
 
 export type KeyRingErrorCode = 'ERR_RING_FILE' | 'ERR_RING_PERMISSIONS' | 'ERR_RING_INVALID';
 
@@ -24,7 +24,7 @@ const KeyRingSchema = v.pipe(
     version: v.literal(1),
     keys: v.array(
       v.looseObject({
-        kid: v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/, 'must be 1–64 letters, digits, _ or -')),
+        kid: v.pipe(v.string(), v.regex(KEY_ID, 'must be 1–64 letters, digits, _ or -')),
         secret: v.pipe(v.string(), v.check(isSecret, 'must be 32 bytes as base64url without padding')),
         state: v.picklist(['next', 'current', 'previous', 'retired']),
         createdAt: v.union([v.pipe(v.string(), v.isoTimestamp()), v.pipe(v.number(), v.integer(), v.minValue(0))]),

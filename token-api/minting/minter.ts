@@ -13,7 +13,15 @@ import {
   type Viewing,
 } from '../../token/index.ts';
 import { nodeCrypto } from './crypto.ts';
-import { MintingError, type Policy, parseDuration, parsePolicy, parseViewer, type ViewerAttributes } from './policy.ts';
+import {
+  ATTRIBUTE_HEADERS,
+  MintingError,
+  type Policy,
+  parseDuration,
+  parsePolicy,
+  parseViewer,
+  type ViewerAttributes,
+} from './policy.ts';
 
 /** What a minter is made of. */
 export interface MinterOptions {
@@ -73,19 +81,13 @@ function splitUrl(url: string): { origin: string; path: string; query: string } 
 
 /** The viewer as the edge will see it; `query` is the query string of the URL, without `?`. */
 export function edgeView(attributes: ViewerAttributes, query: string): Viewing {
-  const { ip = '', country, region, city, asn, ja4, device, userAgent, referer, method = 'GET' } = attributes;
+  const { ip = '', device, method = 'GET' } = attributes;
   const headers: Fields = {};
   for (const [name, value] of Object.entries(attributes.headers ?? {})) addField(headers, name.toLowerCase(), value);
-  const generated = {
-    'cloudfront-viewer-country': country,
-    'cloudfront-viewer-country-region': region,
-    'cloudfront-viewer-city': city,
-    'cloudfront-viewer-asn': asn,
-    'cloudfront-viewer-ja4-fingerprint': ja4,
-    'user-agent': userAgent,
-    referer,
-  };
-  for (const [name, value] of Object.entries(generated)) if (value !== undefined) headers[name] = { value };
+  for (const [attribute, name] of Object.entries(ATTRIBUTE_HEADERS)) {
+    const value = attributes[attribute as keyof typeof ATTRIBUTE_HEADERS];
+    if (value !== undefined) headers[name] = { value };
+  }
   if (device) headers[`cloudfront-is-${device}-viewer`] = { value: 'true' };
   return { viewer: { ip }, request: { method, headers, querystring: parseQuerystring(query) } };
 }

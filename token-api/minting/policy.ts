@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { isUnsafePath, parseBinding } from '../../token/index.ts';
+import { DEVICES, isUnsafePath, parseBinding } from '../../token/index.ts';
 
 export type MintingErrorCode =
   | 'ERR_POLICY_INVALID'
@@ -122,7 +122,7 @@ const ViewerSchema = v.strictObject({
   city: v.optional(text),
   asn: v.optional(v.pipe(v.string(), v.regex(/^\d{1,10}$/, "must be digits, like '3320'"))),
   ja4: v.optional(ascii),
-  device: v.optional(v.picklist(['mobile', 'tablet', 'smarttv', 'desktop'])),
+  device: v.optional(v.picklist(DEVICES)),
   userAgent: v.optional(ascii),
   referer: v.optional(ascii),
   method: v.optional(v.picklist(['GET', 'HEAD'])),
@@ -143,7 +143,7 @@ export interface ViewerAttributes {
   asn?: string | undefined;
   /** JA4 fingerprint of the TLS client hello. */
   ja4?: string | undefined;
-  device?: 'mobile' | 'tablet' | 'smarttv' | 'desktop' | undefined;
+  device?: (typeof DEVICES)[number] | undefined;
   userAgent?: string | undefined;
   referer?: string | undefined;
   /** GET unless given. */
@@ -155,6 +155,17 @@ export interface ViewerAttributes {
   /** Opaque viewer id (claim `sub`). */
   subject?: string | undefined;
 }
+
+/** The request header in which the edge shows an attribute; `device` has a header for each kind instead. */
+export const ATTRIBUTE_HEADERS = {
+  country: 'cloudfront-viewer-country',
+  region: 'cloudfront-viewer-country-region',
+  city: 'cloudfront-viewer-city',
+  asn: 'cloudfront-viewer-asn',
+  ja4: 'cloudfront-viewer-ja4-fingerprint',
+  userAgent: 'user-agent',
+  referer: 'referer',
+} as const satisfies Partial<Record<keyof ViewerAttributes, string>>;
 
 /** Checks the attributes of a viewer. Throws `ERR_VIEWER_INVALID` with the path of the offending field. */
 export function parseViewer(input: unknown): ViewerAttributes {
