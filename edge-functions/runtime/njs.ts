@@ -8,24 +8,38 @@ import { EdgeRuntimeError, type InvocationResult, type RunOptions, TIMEOUT_MS, t
 
 const MARK = '\u0001';
 
-/** The driver that is appended to the function: every event in one process, each result on a line of its own. */
+/** The driver that is appended to the function: every event in one process, each result on lines of its own. */
 function driver(events: unknown[], now: number): string {
   return `
 ;Date.now = function () { return ${now} * 1000; };
 var DRIVER_EVENTS = JSON.parse(${JSON.stringify(JSON.stringify(events))});
-function driverPrint(index, result) { console.log(${JSON.stringify(MARK)} + index + ' ' + JSON.stringify(result)); }
-function driverStart(index) {
-  function done(value) { driverPrint(index, { value: value === undefined ? null : value }); }
-  function failed(error) { driverPrint(index, { error: String(error) }); }
-  try {
-    var result = handler(DRIVER_EVENTS[index]);
-    if (result && typeof result.then === 'function') result.then(done, failed);
-    else done(result);
-  } catch (e) {
-    failed(e);
+// Percent-encoded and in pieces: njs 0.7.9 prints no more than 2,048 bytes at once.
+function driverPrint(index, result) {
+  const text = encodeURIComponent(JSON.stringify(result));
+  for (let from = 0; from < text.length; from += 2000) {
+    console.log(${JSON.stringify(MARK)} + index + ' ' + text.slice(from, from + 2000));
   }
 }
-for (var driverIndex = 0; driverIndex < DRIVER_EVENTS.length; driverIndex++) driverStart(driverIndex);
+function driverRun(first) {
+  for (let index = first; index < DRIVER_EVENTS.length; index++) {
+    driverCloudfront.logged = undefined;
+    driverCloudfront.reads = 0;
+    const done = function (value) { driverPrint(index, { value: value === undefined ? null : value, log: driverCloudfront.logged, reads: driverCloudfront.reads }); };
+    const failed = function (error) { driverPrint(index, { error: String(error), log: driverCloudfront.logged, reads: driverCloudfront.reads }); };
+    try {
+      const result = handler(DRIVER_EVENTS[index]);
+      if (result && typeof result.then === 'function') {
+        // One after the other, as on CloudFront: what is logged belongs to one request.
+        result.then(done, failed).then(function () { driverRun(index + 1); });
+        return;
+      }
+      done(result);
+    } catch (e) {
+      failed(e);
+    }
+  }
+}
+driverRun(0);
 `;
 }
 
@@ -37,27 +51,34 @@ export async function runInNjs(code: string, events: unknown[], options: RunOpti
   const directory = await mkdtemp(join(tmpdir(), 'portcullis-njs-'));
   try {
     const entries = JSON.stringify(Object.fromEntries(options.store));
-    const read = `var ENTRIES = JSON.parse(${JSON.stringify(entries)});
+    const read = `var UNREADABLE = ${JSON.stringify(options.unreadable ?? [])};
+var ENTRIES = JSON.parse(${JSON.stringify(entries)});
 function READ(key) { return Object.prototype.hasOwnProperty.call(ENTRIES, key) ? ENTRIES[key] : undefined; }`;
     await writeFile(join(directory, 'cloudfront'), `${read}${CLOUDFRONT_MODULE}export default cloudfrontModule;`, {
       mode: 0o600,
     });
-    await writeFile(join(directory, 'function.js'), `${code}${driver(events, options.now)}`, { mode: 0o600 });
+    await writeFile(
+      join(directory, 'function.js'),
+      `import driverCloudfront from 'cloudfront';\n${code}${driver(events, options.now)}`,
+      { mode: 0o600 },
+    );
     const { stdout } = await promisify(execFile)('njs', ['-p', directory, join(directory, 'function.js')], {
       maxBuffer: 1 << 30,
       timeout: TIMEOUT_MS,
       killSignal: 'SIGKILL',
     });
-    const results: InvocationResult[] = [];
+    const printed: string[] = events.map(() => '');
     for (const line of stdout.split('\n')) {
       if (!line.startsWith(MARK)) continue;
       const space = line.indexOf(' ');
-      results[Number(line.slice(1, space))] = JSON.parse(line.slice(space + 1));
+      printed[Number(line.slice(1, space))] += line.slice(space + 1);
     }
-    for (let i = 0; i < events.length; i++) results[i] ??= { error: 'the handler never finished' };
-    return results;
+    return printed.map((text) =>
+      text === '' ? { error: 'the handler never finished', reads: 0 } : JSON.parse(decodeURIComponent(text)),
+    );
   } catch (error) {
-    if (error instanceof SyntaxError) throw new EdgeRuntimeError('ERR_RUNTIME_FUNCTION', 'njs printed no JSON');
+    if (error instanceof SyntaxError || error instanceof URIError)
+      throw new EdgeRuntimeError('ERR_RUNTIME_FUNCTION', 'njs printed no JSON');
     if ((error as { killed?: boolean }).killed) throw timeoutError();
     const { code: errorCode, stdout = '', stderr = '' } = error as { code?: unknown; stdout?: string; stderr?: string };
     if (errorCode === 'ENOENT') {

@@ -1,5 +1,10 @@
 /** What an invocation came to: what the handler returned, or the text of what it threw. */
-export type InvocationResult = { value: unknown } | { error: string };
+export type InvocationResult = ({ value: unknown } | { error: string }) & {
+  /** What it wrote with `logCustomData`, absent when it wrote nothing. */
+  log?: string;
+  /** How often it read the edge store. */
+  reads: number;
+};
 
 /** The surroundings of a run. */
 export interface RunOptions {
@@ -7,6 +12,8 @@ export interface RunOptions {
   now: number;
   /** Entries of the edge store. */
   store: ReadonlyMap<string, string>;
+  /** Beginnings of keys that the edge store fails to read; none by default. */
+  unreadable?: string[];
 }
 
 /** Runs a built function, byte for byte as it would be uploaded, on one event after the other. */

@@ -14,7 +14,8 @@ export interface LoadedFunction {
 
 /**
  * Loads a built function into a V8 context of its own. Only its leading import lines are replaced; everything else is
- * run as shipped. `now` returns seconds since the epoch, `read` an entry of the edge store. V8 knows more of the
+ * run as shipped. `now` returns seconds since the epoch, `read` an entry of the edge store;
+ * keys that begin with one of `unreadable` cannot be read. V8 knows more of the
  * language than CloudFront does and a context is no security boundary: this runs our own bundle, nobody else's.
  * Throws `ERR_RUNTIME_FUNCTION` when the code does not load or has no handler.
  */
@@ -22,6 +23,7 @@ export function loadFunction(
   code: string,
   now: () => number,
   read: (key: string) => string | undefined,
+  unreadable: string[] = [],
 ): LoadedFunction {
   let body = code;
   let imports = '';
@@ -33,6 +35,7 @@ export function loadFunction(
   const context = vm.createContext(
     {
       READ: read,
+      UNREADABLE: unreadable,
       NOW: now,
       MODULES: { crypto, querystring },
       EVENT: '',
@@ -51,11 +54,13 @@ export function loadFunction(
     static now() { return NOW() * 1000; }
   };`;
   const driver = `;async function INVOKE() {
+    MODULES.cloudfront.logged = undefined;
+    MODULES.cloudfront.reads = 0;
     try {
       const value = await handler(JSON.parse(EVENT));
-      RESULT = JSON.stringify({ value: value === undefined ? null : value });
+      RESULT = JSON.stringify({ value: value === undefined ? null : value, log: MODULES.cloudfront.logged, reads: MODULES.cloudfront.reads });
     } catch (error) {
-      RESULT = JSON.stringify({ error: String(error) });
+      RESULT = JSON.stringify({ error: String(error), log: MODULES.cloudfront.logged, reads: MODULES.cloudfront.reads });
     }
   }`;
   try {
@@ -74,7 +79,7 @@ export function loadFunction(
       } catch {
         throw timeoutError();
       }
-      return context.RESULT === '' ? { error: 'the handler never finished' } : JSON.parse(context.RESULT);
+      return context.RESULT === '' ? { error: 'the handler never finished', reads: 0 } : JSON.parse(context.RESULT);
     },
   };
 }
@@ -85,6 +90,7 @@ export async function runInVm(code: string, events: unknown[], options: RunOptio
     code,
     () => options.now,
     (key) => options.store.get(key),
+    options.unreadable,
   );
   const results: InvocationResult[] = [];
   for (const event of events) results.push(loaded.invoke(event));

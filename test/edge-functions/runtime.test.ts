@@ -55,7 +55,7 @@ function suite(run: EdgeRuntime): void {
   });
 
   test('a handler that returns nothing returns null', async () => {
-    expect(await run('function handler(event) {}', [{}], options)).toEqual([{ value: null }]);
+    expect(await run('function handler(event) {}', [{}], options)).toMatchObject([{ value: null }]);
   });
 
   test('a function that does not load is refused', async () => {
@@ -63,7 +63,7 @@ function suite(run: EdgeRuntime): void {
   });
 
   test('a function without a handler runs no event', async () => {
-    expect(await run('var a = 1;', [{}], options)).toEqual([{ error: expect.stringContaining('handler') }]);
+    expect(await run('var a = 1;', [{}], options)).toMatchObject([{ error: expect.stringContaining('handler') }]);
   });
 }
 
