@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { readConfiguration } from '../config/configuration.ts';
 import { BYTE_BUDGET, buildEdgeFunction } from '../edge-functions/build/bundle.ts';
@@ -9,7 +9,8 @@ import { readStoreFile } from '../edge-functions/store/file.ts';
 import { packagePath } from '../local/package-root.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
-import { EXIT_NO, epochSeconds, InputError, note, nowOr, print, readText } from './command.ts';
+import { apiCommand, callApi, type StackAccess } from './api.ts';
+import { alignColumns, EXIT_NO, epochSeconds, InputError, note, nowOr, print, readText } from './command.ts';
 
 const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
 
@@ -29,6 +30,10 @@ that of a running stack is <data>/edge-store.json.
 Examples:
   portcullis edge invoke viewer-request.js --events events.jsonl --engine njs --now 1760000000
   portcullis edge invoke dist/edge/viewer-request.js --events events.jsonl --engine vm --store .portcullis/edge-store.json`;
+
+const MODES = ['off', 'log', 'enforce', 'default'];
+const MODE_EXAMPLE = 'portcullis edge mode log --prefix /live/\n  portcullis edge mode default --prefix /live/';
+const BLOCK_EXAMPLE = 'portcullis edge block aurora --countries GB,IE --until 1760007200';
 
 export function registerEdge(program: Command): void {
   const edge = program.command('edge').description('build and try the viewer-request function');
@@ -56,6 +61,8 @@ export function registerEdge(program: Command): void {
       ]);
     });
 
+  registerDelivery(edge);
+
   edge
     .command('invoke')
     .description('run a built function on events and print what its handler returns, one JSON line an event')
@@ -70,7 +77,7 @@ export function registerEdge(program: Command): void {
       const code = await readText(bundle);
       const events = parseEvents(await readText(options.events), options.events);
       const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
-      const readsStore = /^import[^;]*["']cloudfront["']/.test(code);
+      const readsStore = /\.kvs\(\)/.test(code);
       if (readsStore && !options.store) note('the function reads the edge store, which is empty without --store');
       if (!readsStore && options.store) note('the function does not read the edge store; --store changes nothing');
       const run = ENGINES[options.engine] ?? runInVm;
@@ -81,6 +88,48 @@ export function registerEdge(program: Command): void {
         note(`event ${index + 1} did not run: ${result.error}`);
         process.exitCode = EXIT_NO;
       }
+    });
+}
+
+/** What the edge does without a new deployment: roll-out modes and asset blocks. */
+function registerDelivery(edge: Command): void {
+  apiCommand(edge, 'mode', 'show the roll-out modes, or set one', MODE_EXAMPLE)
+    .addArgument(new Argument('[mode]', 'what to do with decisions below the prefix').choices(MODES))
+    .option('--prefix <path>', 'path that the mode is for, begins and ends with a slash', '/')
+    .action(async (mode: string | undefined, options: StackAccess & { prefix: string }) => {
+      const change = mode && { prefix: options.prefix, mode: mode === 'default' ? null : mode };
+      const { body } = await callApi(options, change ? 'PUT' : 'GET', '/v1/edge/modes', change || undefined);
+      const modes = body.modes as { prefix: string; mode: string }[];
+      const rows = modes.map(({ prefix, mode }) => [prefix, mode]);
+      print(
+        options.json,
+        body,
+        rows.length > 0 ? alignColumns(rows) : ['the mode built into the function holds everywhere'],
+      );
+    });
+
+  apiCommand(
+    edge,
+    'block',
+    'deny an asset with 451: withdrawn, or blacked out for a time or in countries',
+    BLOCK_EXAMPLE,
+  )
+    .argument('<asset>')
+    .option('--from <seconds>', 'from when on, seconds since the epoch', epochSeconds)
+    .option('--until <seconds>', 'until when, seconds since the epoch', epochSeconds)
+    .option('--countries <codes>', 'where, ISO 3166-1 alpha-2, separated by commas; everywhere by default')
+    .action(async (asset: string, options: StackAccess & { from?: number; until?: number; countries?: string }) => {
+      const { from, until } = options;
+      const blocks = [{ from, until, countries: options.countries?.split(',') }];
+      const { body } = await callApi(options, 'PUT', `/v1/assets/${encodeURIComponent(asset)}/blocks`, { blocks });
+      print(options.json, body, [`blocked ${asset}`]);
+    });
+
+  apiCommand(edge, 'unblock', 'take all blocks of an asset back', 'portcullis edge unblock aurora')
+    .argument('<asset>')
+    .action(async (asset: string, options: StackAccess) => {
+      const { body } = await callApi(options, 'PUT', `/v1/assets/${encodeURIComponent(asset)}/blocks`, { blocks: [] });
+      print(options.json, body, [`${asset} is no longer blocked`]);
     });
 }
 

@@ -1,16 +1,23 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import { readStoreFile } from '../edge-functions/store/file.ts';
-import { type EdgeKey, keyName, revocationName } from '../edge-functions/store/names.ts';
+import { assetBlockName, type EdgeKey, keyName, revocationName } from '../edge-functions/store/names.ts';
 import {
+  type AssetBlock,
   BINDING_DOCS,
+  type ClaimsSet,
+  isBlocked,
   type ParsedToken,
   parse,
   parseBinding,
   REASON_DOCS,
-  type Revocation,
+  type Reason,
   readClaims,
   statusOf,
+  stripTokens,
+  type VerificationKey,
+  type Viewing,
   verify,
 } from '../token/index.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
@@ -64,7 +71,12 @@ export function registerToken(program: Command): void {
       const key = mintingKey(await readKeyRing(options.keys));
       const now = nowOr(options.now);
       const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
-      const minter = createMinter({ key: () => key, maxLifetimeSeconds, now: () => now });
+      const minter = createMinter({
+        key: () => key,
+        maxLifetimeSeconds,
+        tokenPrefix: tokenPrefix(edge),
+        now: () => now,
+      });
       const minted = minter.mint({ policy, viewer, url: options.url });
       for (const binding of policy.bindings ?? []) warnOf(binding);
       print(options.json, minted, [minted.url]);
@@ -85,35 +97,24 @@ export function registerToken(program: Command): void {
       const { edge } = await readConfiguration(options.config);
       const keys = verificationKeys(await readKeyRing(options.keys));
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
-      const { path, query } = pathOf(url);
-      const parsed = parse(path, nodeCrypto);
-      const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
+      const { path: uri, query } = pathOf(url);
+      const viewing = edgeView(viewer, query);
+      const parsed = parse(uri, tokenPrefix(edge), nodeCrypto);
       const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
-      const reason =
-        typeof parsed === 'string'
-          ? parsed
-          : verify(
-              parsed,
-              Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null,
-              publishedRevocation(store, parsed),
-              edgeView(viewer, query),
-              nowOr(options.now),
-              {
-                crypto: nodeCrypto,
-                maxLifetimeSeconds: edge.maxTokenLifetimeSeconds,
-                leewaySeconds: edge.leewaySeconds,
-              },
-            );
-      if (reason === '') {
-        const expiry = claims ? formatTime(claims.exp) : '';
-        print(options.json, { allowed: true, status: 200, reason: '', claims }, [
-          `allowed: ${path.slice(path.indexOf('/', 1))}, until ${expiry}${options.store ? '' : ', unless revoked (--store tells)'}`,
-        ]);
-      } else {
-        const status = statusOf(reason);
-        const lines = [`denied: ${reason} (${status})`, REASON_DOCS[reason].meaning];
-        print(options.json, { allowed: false, status, reason, claims }, lines);
+      const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
+      const decision =
+        typeof parsed === 'string' ? parsed : decide(parsed, keys, store, viewing, nowOr(options.now), edge);
+      if (typeof decision === 'string') {
+        const status = statusOf(decision);
+        const lines = [`denied: ${decision} (${status})`, REASON_DOCS[decision].meaning];
+        print(options.json, { allowed: false, status, reason: decision, claims }, lines);
         process.exitCode = EXIT_NO;
+      } else {
+        const path = typeof parsed === 'string' ? '' : parsed.path;
+        const unless = options.store ? '' : ', unless revoked (--store tells)';
+        print(options.json, { allowed: true, status: 200, reason: '', claims: decision }, [
+          `allowed: ${path}, until ${formatTime(decision.exp)}${unless}`,
+        ]);
       }
     });
 
@@ -125,8 +126,8 @@ export function registerToken(program: Command): void {
     .addHelpText('after', '\nExample:\n  portcullis token inspect "$URL"')
     .action((text: string, options: { json?: boolean }) => {
       // A plain JWT lacks the session id in front; which one is in the claims.
-      const alone = text.split('.').length === 3 ? `/unknown.${text}/` : `/${text}/`;
-      const parsed = parse(text.includes('/') ? pathOf(text).path : alone, nodeCrypto);
+      const segment = text.includes('/') ? (pathOf(text).path.split('/').find(isTokenSegment) ?? '') : text;
+      const parsed = parse(`/${segment.split('.').length === 3 ? 'unknownsession.' : ''}${segment}/`, '/', nodeCrypto);
       const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
       if (typeof parsed === 'string' || !claims) {
         const reason = typeof parsed === 'string' ? parsed : 'token-claims-invalid';
@@ -136,22 +137,26 @@ export function registerToken(program: Command): void {
       }
       const { kid } = parsed;
       const { sid } = claims;
-      print(options.json, { kid, sessionId: sid, path: parsed.path, claims }, [
-        `session  ${sid}`,
-        `asset    ${claims.aid}`,
-        `key      ${kid}`,
-        `opens    ${claims.paths.join(', ')}`,
-        `bound to ${claims.bnd?.join(', ') ?? 'nothing'}`,
-        `issued   ${formatTime(claims.iat)}`,
-        `expires  ${formatTime(claims.exp)}`,
-        'The signature was not checked; portcullis token verify does that.',
-      ]);
+      print(
+        options.json,
+        { kid, sessionId: sid, path: stripTokens(text.includes('/') ? pathOf(text).path : '/'), claims },
+        [
+          `session  ${sid}`,
+          `asset    ${claims.aid}`,
+          `key      ${kid}`,
+          `opens    ${claims.paths.join(', ')}`,
+          `bound to ${claims.bnd?.join(', ') ?? 'nothing'}`,
+          `issued   ${formatTime(claims.iat)}`,
+          `expires  ${formatTime(claims.exp)}`,
+          'The signature was not checked; portcullis token verify does that.',
+        ],
+      );
     });
 }
 
 /** Tells on stderr what a binding breaks, for those that break ordinary viewers. */
 function warnOf(binding: string): void {
-  const doc = BINDING_DOCS[parseBinding(binding)[0]];
+  const doc = BINDING_DOCS[parseBinding(binding).name];
   if (doc.warns) note(`binding '${binding}' breaks ${doc.breaks}`);
 }
 
@@ -174,10 +179,28 @@ interface VerifyOptions {
   json?: boolean;
 }
 
-/** What a store says of a session: whether it is revoked, and the cut-off published with its key. */
-function publishedRevocation(store: Map<string, string>, { kid, sid }: ParsedToken): Revocation {
-  const { before } = JSON.parse(store.get(keyName(kid)) ?? '{"before":0}') as EdgeKey;
-  return { session: store.has(revocationName(sid)), before };
+/** What the function with the edge store decides about a token, given the content of the store. */
+function decide(
+  parsed: ParsedToken,
+  keys: Record<string, VerificationKey>,
+  store: Map<string, string>,
+  viewing: Viewing,
+  now: number,
+  { maxTokenLifetimeSeconds, leewaySeconds }: EdgeSettings,
+): ClaimsSet | Reason {
+  const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
+  const { before } = JSON.parse(store.get(keyName(parsed.kid)) ?? '{"before":0}') as EdgeKey;
+  const revocation = { session: store.has(revocationName(parsed.sid)), before };
+  const rules = { crypto: nodeCrypto, maxLifetimeSeconds: maxTokenLifetimeSeconds, leewaySeconds };
+  const decision = verify(parsed, key, revocation, viewing, now, rules);
+  if (typeof decision === 'string') return decision;
+  const blocks = JSON.parse(store.get(assetBlockName(decision.aid)) ?? '[]') as AssetBlock[];
+  return isBlocked(blocks, viewing, now) ? 'asset-withdrawn' : decision;
+}
+
+/** Whether a path segment is a token, wherever the configuration puts it. */
+function isTokenSegment(segment: string): boolean {
+  return stripTokens(`/${segment}`) === '';
 }
 
 /** Path and query of a URL or an absolute path, exactly as written. */

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { readConfiguration } from '../config/configuration.ts';
 import { integer } from './command.ts';
 
 const DEFAULT_PORT = 8080;
@@ -9,6 +10,7 @@ const EXAMPLES = `
 Examples:
   portcullis up                              on ports 8080 (edge), 8081 (API), 8082 (console)
   portcullis up --port 0 --ephemeral         on any free ports, leaving nothing behind
+  portcullis up --config portcullis.json     with settings of your own, for example in mode log
   portcullis up --port 0 --json 2>up.log     for scripts: one line of JSON when it is ready
   npm run -s up -- --port 0 --json           the same from a clone; without -s npm prints two lines of its own before`;
 
@@ -23,17 +25,20 @@ export function registerUp(program: Command): void {
       DEFAULT_PORT,
     )
     .option('--data <dir>', 'where state is kept', DEFAULT_DATA)
+    .option('--config <file>', 'configuration (docs/configuration.md); the defaults without')
     .option('--ephemeral', 'keep state in a temporary folder that is removed at the end')
     .option('--json', 'print one line of JSON when ready; everything else goes to stderr')
     .addHelpText('after', EXAMPLES)
-    .action(async (options: { port: number; data: string; ephemeral?: boolean; json?: boolean }) => {
+    .action(async (options: UpOptions) => {
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await import('../local/stack.ts');
+      const { edge: settings } = await readConfiguration(options.config);
       const report = (line: string) => process.stderr.write(`${line}\n`);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...ready } = await startStack({
         data: options.ephemeral ? undefined : options.data,
         port: options.port,
+        settings,
         report,
       });
       const ended = new Promise<NodeJS.Signals>((resolve) => {
@@ -45,6 +50,14 @@ export function registerUp(program: Command): void {
       report('stopping');
       await close();
     });
+}
+
+interface UpOptions {
+  port: number;
+  data: string;
+  config?: string;
+  ephemeral?: boolean;
+  json?: boolean;
 }
 
 function welcome(ready: { edge: string; api: string; console: string; tokenFile: string }): string {

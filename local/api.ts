@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
 import { HTTPException } from 'hono/http-exception';
+import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
 import { type VendingOptions, vendingRoutes } from '../token-api/http/routes.ts';
@@ -10,6 +11,7 @@ import { type VendingOptions, vendingRoutes } from '../token-api/http/routes.ts'
 export interface ApiOptions {
   vending: VendingOptions;
   revocation: RevocationOptions;
+  delivery: DeliveryOptions;
   /** Origins whose pages may call the API. */
   allowedOrigins: string[];
   /** Told of errors that are ours. */
@@ -19,7 +21,7 @@ export interface ApiOptions {
 const BODY_LIMIT_BYTES = 64 * 1024;
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
-export function createApi({ vending, revocation, allowedOrigins, report }: ApiOptions): Hono {
+export function createApi({ vending, revocation, delivery, allowedOrigins, report }: ApiOptions): Hono {
   const app = new Hono();
   app.onError(problemDetails(report));
   app.notFound(() => {
@@ -38,5 +40,6 @@ export function createApi({ vending, revocation, allowedOrigins, report }: ApiOp
   app.get('/healthz', (c) => c.json({ ok: true }));
   app.route('/', vendingRoutes(vending));
   app.route('/', revocationRoutes(revocation));
+  app.route('/', deliveryRoutes(delivery));
   return app;
 }

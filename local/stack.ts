@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
-import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
+import { buildEdgeFunction } from '../edge-functions/build/bundle.ts';
+import { type EdgeManifest, edgeManifest } from '../edge-functions/build/manifest.ts';
+import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
@@ -37,6 +40,8 @@ export interface StackOptions {
   data: string | undefined;
   /** Port of the edge; API and console take the next two. 0: any free ports. */
   port: number;
+  /** What the edge function is built with. */
+  settings: EdgeSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -63,7 +68,7 @@ const now = () => Math.floor(Date.now() / 1000);
  * Brings up the delivery edge, the API, an origin with two titles and the console on loopback. Throws `StackError`,
  * `KeyRingError` or `StoreError` when it cannot, and leaves nothing running.
  */
-export async function startStack({ data: path, port, report }: StackOptions): Promise<Stack> {
+export async function startStack({ data: path, port, settings, report }: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
   const openPorts: OpenPort[] = [];
   // Ports first, so that nobody asks a half-closed stack; then in reverse, because what was started last may still use
@@ -73,8 +78,8 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const built = await readBuilt();
-    const { maxTokenLifetimeSeconds, leewaySeconds } = built.manifest.settings;
+    const built = await builtFunction(settings);
+    const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
     const data = await openDataDirectory(path);
     closers.push(() => data.close());
 
@@ -118,7 +123,11 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
         authorize,
         assets,
         sessions,
-        minter: createMinter({ key: () => currentKey, maxLifetimeSeconds: maxTokenLifetimeSeconds }),
+        minter: createMinter({
+          key: () => currentKey,
+          maxLifetimeSeconds: maxTokenLifetimeSeconds,
+          tokenPrefix: tokenPrefix(settings),
+        }),
         edgeUrl: edgePort.url,
         originSecret,
         revokedSessions: (ids) => list.revoked(ids, now()),
@@ -132,6 +141,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
         revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
         now,
       },
+      delivery: { authorize, store: edgeStore },
       allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
       report: (error) => report(`error in the API: ${error.stack}`),
     });
@@ -144,6 +154,7 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
       ruleGroup: compileRuleGroup(await readOrCreate(data, 'rule-group.json', [])),
       viewers: parseViewers(await readOrCreate(data, 'viewers.json', DEFAULT_VIEWERS)),
+      tokenPrefix: tokenPrefix(settings),
       generatedHeaders: built.manifest.generatedHeaders,
       apiUrl: apiPort.url,
       originUrl: originPort.url,
@@ -181,12 +192,18 @@ export async function startStack({ data: path, port, report }: StackOptions): Pr
   }
 }
 
-/** The built function and its manifest. Throws `ERR_STACK_NOT_BUILT`. */
-async function readBuilt(): Promise<{ code: string; manifest: EdgeManifest }> {
+/** The function for these settings with its manifest: the one that was shipped when they are its own. Throws `ERR_STACK_NOT_BUILT`. */
+async function builtFunction(settings: EdgeSettings): Promise<{ code: string; manifest: EdgeManifest }> {
   const file = packagePath('dist', 'edge', 'viewer-request.js');
   if (!existsSync(file)) throw new StackError('ERR_STACK_NOT_BUILT', 'nothing is built yet; run: npm run build');
   const manifest = JSON.parse(await readFile(packagePath('dist', 'edge', 'manifest.json'), 'utf8')) as EdgeManifest;
-  return { code: await readFile(file, 'utf8'), manifest };
+  if (isDeepStrictEqual(manifest.settings, settings)) return { code: await readFile(file, 'utf8'), manifest };
+  const built = await buildEdgeFunction(
+    packagePath('dist', 'lib', 'edge-functions', 'viewer-request'),
+    'store',
+    settings,
+  );
+  return { code: built.code, manifest: edgeManifest({ 'viewer-request.js': built }, settings) };
 }
 
 /** The key ring of a data directory, made at first start. A damaged ring is an error, never replaced. */

@@ -46,6 +46,7 @@ function vector(group, name, rule, uri, expected, more = {}) {
     querystring = {},
     revoked = [],
     before = 0,
+    blocks = {},
     method = 'GET',
   } = more;
   groups[group] ??= [];
@@ -53,7 +54,7 @@ function vector(group, name, rule, uri, expected, more = {}) {
     name,
     rule,
     now,
-    store: { revoked, before },
+    store: { revoked, before, blocks },
     event: {
       version: '1.0',
       context: {
@@ -88,7 +89,7 @@ vector(
   'slash-in-session',
   'a session id holds no slash',
   `/${SID.slice(0, 6)}/${SID.slice(6)}.${good}${PATH}`,
-  'token-session-mismatch',
+  'token-malformed',
 );
 vector('shape', 'dots-without-token', 'dots in a path make no token', '/aurora/v1.2.3/x', 'token-missing');
 vector('shape', 'no-session-prefix', 'the session prefix is required', `/${good}${PATH}`, 'token-malformed');
@@ -103,7 +104,7 @@ for (const [name, sid] of [
     name,
     'a session id is 12–64 letters and digits',
     url(await sign({ ...CLAIMS, sid }), PATH, sid),
-    'token-claims-invalid',
+    'token-malformed',
   );
 }
 vector('shape', 'two-parts', 'a token has four parts', `/${SID}.${goodHeader}${PATH}`, 'token-malformed');
@@ -339,8 +340,15 @@ for (const payload of ['null', '[]', '"x"', '1', 'true', '', '{', '{}']) {
     'claims',
     `payload-${payload.replaceAll('"', '')}`,
     'a payload is a JSON object',
-    url(signRaw(JSON.stringify(HEADER), payload)),
+    url(signRaw(JSON.stringify(HEADER), payload.padStart(80))),
     'token-claims-invalid',
+  );
+  vector(
+    'claims',
+    `short-payload-${payload.replaceAll('"', '')}`,
+    'a payload too short for its claims is none',
+    url(signRaw(JSON.stringify(HEADER), payload)),
+    'token-malformed',
   );
 }
 await claimsCase('bound-without-mac', 'bindings need their MAC', { ...CLAIMS, bnd: ['ip'] }, 'token-claims-invalid');
@@ -357,6 +365,26 @@ await claimsCase(
   'token-claims-invalid',
 );
 await claimsCase('unknown-claim', 'unknown claims are left alone', { ...CLAIMS, x: { y: [1] } }, PATH);
+for (const [depth, expected] of [
+  [25, PATH],
+  [40, 'token-claims-invalid'],
+  [400, 'token-claims-invalid'],
+]) {
+  const nested = JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`);
+  await claimsCase(
+    `nested-${depth}`,
+    'a payload is nested no deeper than every engine reads',
+    { ...CLAIMS, x: nested },
+    expected,
+  );
+}
+vector(
+  'claims',
+  'session-line-feed',
+  'a session id is 12–64 letters and digits',
+  url(await sign({ ...CLAIMS, sid: `${SID}\n` }), PATH, `${SID}\n`),
+  'token-malformed',
+);
 await claimsCase(
   'other-session',
   'the session in the path is the signed one',
@@ -398,6 +426,19 @@ await pathCase('exact-file', 'a scope opens itself', '/a/one.m3u8', '/a/one.m3u8
 await pathCase('segment-boundary', 'a scope ends on a segment boundary', '/ch10/x', 'path-not-allowed', ['/ch1']);
 await pathCase('segment-boundary-dot', 'a scope ends on a segment boundary', '/ch1.m3u8', 'path-not-allowed', ['/ch1']);
 await pathCase('below-without-slash', 'a scope opens what is below it', '/ch1/x', '/ch1/x', ['/ch1']);
+const fileCase = async (name, rule, path, expected) =>
+  vector(
+    'path',
+    name,
+    rule,
+    url(await sign({ ...CLAIMS, files: ['/shared/intro.mp4', '/shared/dir/'] }), path),
+    expected,
+  );
+await fileCase('file', 'a file opens itself', '/shared/intro.mp4', '/shared/intro.mp4');
+await fileCase('beside-file', 'a file does not close the scopes', PATH, PATH);
+await fileCase('below-file', 'a file opens nothing below it', '/shared/intro.mp4/x', 'path-not-allowed');
+await fileCase('below-file-with-slash', 'a file opens nothing below it', '/shared/dir/x', 'path-not-allowed');
+await fileCase('like-file', 'a file opens itself alone', '/shared/intro.mp4x', 'path-not-allowed');
 await pathCase('escaped-blank', 'harmless escapes pass as they are', '/aurora/a%20b', '/aurora/a%20b');
 await pathCase(
   'escaped-utf8',
@@ -444,6 +485,10 @@ for (const [name, path] of [
   ['full-width-dots', '/aurora/\uff0e\uff0e/x'],
   ['fragment', '/aurora/a#b'],
   ['question-mark', '/aurora/a?b'],
+  ['escaped-parameter-dots', '/aurora/..%3bx/harbour'],
+  ['overlong-dots-five-bytes', '/aurora/%f8%80%80%80%ae/harbour'],
+  ['brackets', '/aurora/a[b]'],
+  ['trailing-line-feed', '/aurora/x.m4s\n'],
 ]) {
   await pathCase(`unsafe-${name}`, 'unsafe paths are refused, not repaired', path, 'path-unsafe', ['/']);
 }
@@ -611,6 +656,56 @@ await bindingCase(
   bound(['ip'], ['ip=203.0.113.7'], { key: SIGN }),
   'binding-mismatch',
 );
+
+// Bindings that are skipped when the request lacks the value
+const tolerant = async (claims, ...lines) => {
+  const btol = lines.map((line) => `${line.slice(0, line.lastIndexOf('='))}=${bindingMac([line])}`);
+  return sign({ ...CLAIMS, ...claims, btol });
+};
+const tolerantDevice = tolerant({}, 'header:x-device=tv-7');
+const withDevice = (value) => ({ headers: { 'x-device': field(value) } });
+await bindingCase('tolerant-same', 'a tolerant binding passes its value', tolerantDevice, PATH, withDevice('tv-7'));
+await bindingCase('tolerant-absent', 'a tolerant binding is skipped without its value', tolerantDevice, PATH);
+await bindingCase(
+  'tolerant-other',
+  'a tolerant binding denies another value',
+  tolerantDevice,
+  'binding-mismatch',
+  withDevice('tv-8'),
+);
+const mixed = tolerant({ bnd: ['ip'], bmac: bindingMac(['ip=203.0.113.7']) }, 'header:x-device=tv-7', 'query:d=42');
+await bindingCase('tolerant-one-absent', 'only the binding without its value is skipped', mixed, 'binding-mismatch', {
+  ...withDevice('tv-7'),
+  querystring: { d: field('43') },
+});
+await bindingCase('tolerant-beside-required', 'a tolerant binding loosens no other', mixed, 'binding-mismatch', {
+  ...withDevice('tv-7'),
+  ip: '203.0.113.8',
+});
+await bindingCase('tolerant-all', 'required and tolerant bindings together', mixed, PATH, withDevice('tv-7'));
+for (const [name, btol] of [
+  ['tolerant-text', 'ip=x'],
+  ['tolerant-empty', []],
+  ['tolerant-number', [1]],
+]) {
+  await bindingCase(name, 'btol has its type', sign({ ...CLAIMS, btol }), 'token-claims-invalid');
+}
+await bindingCase(
+  'tolerant-without-mac',
+  'a tolerant binding needs its MAC',
+  sign({ ...CLAIMS, btol: ['ip='] }),
+  'binding-mismatch',
+);
+await bindingCase(
+  'tolerant-swapped',
+  'a MAC is good for its binding alone',
+  sign({ ...CLAIMS, btol: [`query:d=${bindingMac(['header:x-device=42'])}`] }),
+  'binding-mismatch',
+  {
+    querystring: { d: field('42') },
+  },
+);
+
 // The oracle of a single-key design: the viewer chooses a user-agent spelled like a token and has it signed.
 const wanted = `${b64(JSON.stringify(HEADER))}.${b64(JSON.stringify({ ...CLAIMS, paths: ['/'] }))}`;
 vector(
@@ -634,6 +729,37 @@ vector('revocation', 'expired-and-revoked', 'expiry is told before revocation', 
 });
 vector('revocation', 'cutoff', 'sessions begun before the cut-off are denied', url(good), 'session-cutoff', {
   before: CLAIMS.sst + 1,
+});
+const fromCountry = (code) => ({ headers: { 'cloudfront-viewer-country': field(code) } });
+const blockCase = (name, rule, block, expected, more = {}) =>
+  vector('asset-blocks', name, rule, url(good), expected, { blocks: { aurora: [block] }, ...more });
+blockCase('withdrawn', 'a withdrawn asset is denied everywhere', {}, 'asset-withdrawn');
+vector('asset-blocks', 'other-asset', 'another asset is not', url(good), PATH, { blocks: { harbour: [{}] } });
+blockCase('window-open', 'denied within the window', { from: NOW, until: NOW + 1 }, 'asset-withdrawn');
+blockCase('window-to-come', 'allowed before the window', { from: NOW + 1 }, PATH);
+blockCase('window-over', 'allowed from the end of the window on', { from: NOW - 60, until: NOW }, PATH);
+blockCase(
+  'country',
+  'denied in the country of the blackout',
+  { countries: ['GB', 'DE'] },
+  'asset-withdrawn',
+  fromCountry('DE'),
+);
+blockCase('other-country', 'allowed in other countries', { countries: ['GB'] }, PATH, fromCountry('DE'));
+blockCase('no-country', 'a viewer of no known country is in all of them', { countries: ['GB'] }, 'asset-withdrawn');
+blockCase(
+  'country-later',
+  'window and country both have to match',
+  { countries: ['DE'], from: NOW + 1 },
+  PATH,
+  fromCountry('DE'),
+);
+vector('asset-blocks', 'second-block', 'every block counts', url(good), 'asset-withdrawn', {
+  blocks: { aurora: [{ until: NOW }, { from: NOW }] },
+});
+vector('asset-blocks', 'revoked-and-withdrawn', 'revocation is told before the block', url(good), 'session-revoked', {
+  revoked: [SID],
+  blocks: { aurora: [{}] },
 });
 vector('revocation', 'at-cutoff', 'sessions begun at the cut-off are not', url(good), PATH, { before: CLAIMS.sst });
 

@@ -1,67 +1,92 @@
 import { canonicalIp } from './ip.ts';
-import { type Fields, fieldValue, type Viewing } from './viewer.ts';
+import { fieldValue, type Viewing } from './viewer.ts';
 
-/** The network of a canonical address: its first 24 (IPv4) or 48 bits (IPv6); '' when there is no address. */
-function networkOf(ip: string): string {
-  if (ip === '') return '';
-  const groups = ip.split('.');
-  return groups.length === 4 ? groups.slice(0, 3).join('.') + '.0/24' : ip.split(':').slice(0, 3).join(':') + '::/48';
+/** The address of the viewer, canonical; '' when there is none. */
+function addressOf(viewing: Viewing): string {
+  return viewing.viewer ? canonicalIp(viewing.viewer.ip) : '';
+}
+
+/** The network of the viewer's address: its first 24 (IPv4) or 48 bits (IPv6); '' when there is no address. */
+function networkOf(viewing: Viewing): string {
+  return addressOf(viewing)
+    .replace(/\.\d+$/, '.0/24')
+    .replace(/^(\w+:\w+:\w+):.*/, '$1::/48');
 }
 
 /** The kinds of device that CloudFront tells apart, in the order in which they count when it says several. */
 export const DEVICES = ['mobile', 'tablet', 'smarttv', 'desktop'] as const;
 
 /** What CloudFront takes the device for; '' when its headers say nothing. */
-function deviceOf(headers: Fields): string {
+function deviceOf(viewing: Viewing): string {
   for (let i = 0; i < DEVICES.length; i++) {
-    if (fieldValue(headers, 'cloudfront-is-' + DEVICES[i] + '-viewer') === 'true') return DEVICES[i] as string;
+    const name = 'cloudfront-is-' + DEVICES[i] + '-viewer';
+    if (fieldValue(viewing.request.headers, name) === 'true') return DEVICES[i] as string;
   }
   return '';
 }
 
-/**
- * The bindings: each row reads the canonical value of a request, '' when there is none. Both sides use the same row, so
- * they cannot drift. A row's documentation is in `binding-docs.ts`; keyed by name, so that a missing one does not
- * compile, and apart, so that it never reaches the edge bundle.
- */
-export const BINDINGS = {
-  ip: (viewing: Viewing) => canonicalIp(viewing.viewer.ip),
-  network: (viewing: Viewing) => networkOf(canonicalIp(viewing.viewer.ip)),
-  country: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country').toUpperCase(),
+/** The country of the viewer, ISO 3166-1 alpha-2 in upper case; '' when none is known. */
+export function countryOf(viewing: Viewing): string {
+  return fieldValue(viewing.request.headers, 'cloudfront-viewer-country').toUpperCase();
+}
+
+/** Reads the canonical value of a binding off a request, '' when there is none; `argument` is what follows its colon. */
+type Row = string | ((viewing: Viewing, argument: string) => string);
+
+const ROWS = {
+  ip: addressOf,
+  network: networkOf,
+  country: countryOf,
   region: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country-region').toUpperCase(),
-  city: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-city'),
-  asn: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-asn'),
-  ja4: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-ja4-fingerprint'),
-  device: (viewing: Viewing) => deviceOf(viewing.request.headers),
-  'user-agent': (viewing: Viewing) => fieldValue(viewing.request.headers, 'user-agent'),
-  referer: (viewing: Viewing) => fieldValue(viewing.request.headers, 'referer'),
+  city: 'cloudfront-viewer-city',
+  asn: 'cloudfront-viewer-asn',
+  ja4: 'cloudfront-viewer-ja4-fingerprint',
+  device: deviceOf,
+  'user-agent': 'user-agent',
+  referer: 'referer',
   method: (viewing: Viewing) => viewing.request.method,
   header: (viewing: Viewing, name: string) => fieldValue(viewing.request.headers, name),
   query: (viewing: Viewing, name: string) => fieldValue(viewing.request.querystring, name),
 };
 
-export type BindingName = keyof typeof BINDINGS;
+export type BindingName = keyof typeof ROWS;
+
+/**
+ * The bindings, a row each: the name of the header whose value it is as sent, or what reads it. Both sides use the same
+ * row, so they cannot drift. A row's documentation is in `binding-docs.ts`; keyed by name, so that a missing one does not
+ * compile, and apart, so that it never reaches the edge bundle. Inherits nothing, so that only rows are found in it.
+ */
+export const BINDINGS: Record<BindingName, Row> = Object.setPrototypeOf(ROWS, null);
 
 /** The canonical value of `binding` (`ip`, `header:x-device`, …) for a request; '' when absent or the binding is unknown. */
 export function bindingValue(binding: string, viewing: Viewing): string {
-  const colon = binding.indexOf(':');
-  const name = colon < 0 ? binding : binding.slice(0, colon);
-  if (!BINDINGS.hasOwnProperty(name)) return '';
-  return BINDINGS[name as BindingName](viewing, binding.slice(colon + 1));
+  let row: Row | undefined = BINDINGS[binding as BindingName];
+  let argument = '';
+  if (row === undefined) {
+    const colon = binding.indexOf(':');
+    row = BINDINGS[binding.slice(0, colon) as BindingName];
+    argument = binding.slice(colon + 1);
+  }
+  if (typeof row === 'string') return fieldValue(viewing.request.headers, row);
+  return row ? row(viewing, argument) : '';
 }
+
+const LINE_FEED = /\n/;
 
 /**
  * What the binding MAC is computed over: a line `sid=<session id>`, then a line `<binding>=<value>` for each binding in
  * order, each ended by a line feed. The name is on the line and a value cannot hold a line feed, so no value can move
- * from one field to another. '' when a bound value is absent.
+ * from one field to another. '' when a bound value is absent or has one.
  */
 export function bindingInput(sid: string, bindings: string[], viewing: Viewing): string {
   let input = 'sid=' + sid + '\n';
+  let values = '';
   for (let i = 0; i < bindings.length; i++) {
     const binding = bindings[i] as string;
     const value = bindingValue(binding, viewing);
-    if (value === '' || value.indexOf('\n') >= 0) return '';
+    if (value === '') return '';
+    values += value;
     input += binding + '=' + value + '\n';
   }
-  return input;
+  return values.search(LINE_FEED) < 0 ? input : '';
 }

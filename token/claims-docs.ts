@@ -16,6 +16,11 @@ export const CLAIMS_DOCS: Record<keyof ClaimsSet, { type: string; required: bool
     required: true,
     meaning: 'Path scope, at least one entry: each opens itself and everything below it, on segment boundaries.',
   },
+  files: {
+    type: 'string[]',
+    required: false,
+    meaning: 'Exact files opened beside `paths`, at least one; each opens itself alone.',
+  },
   nbf: { type: 'integer', required: false, meaning: 'Not before, seconds (RFC 7519 §4.1.5).' },
   sub: {
     type: 'string',
@@ -29,4 +34,10 @@ export const CLAIMS_DOCS: Record<keyof ClaimsSet, { type: string; required: bool
   },
   bnd: { type: 'string[]', required: false, meaning: 'The bindings, in the order in which `bmac` covers them.' },
   bmac: { type: 'string', required: false, meaning: 'Binding MAC, base64url; present exactly when `bnd` is.' },
+  btol: {
+    type: 'string[]',
+    required: false,
+    meaning:
+      'Bindings that are skipped when the request lacks the value, each with a MAC of its own: `<binding>=<base64url>`.',
+  },
 };

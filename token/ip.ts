@@ -1,16 +1,17 @@
-const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
-const HEXTET = /^[0-9a-f]{1,4}$/i;
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}(?![\s\S])/;
+const IPV6 = /^(?:[\da-f]{1,4}:){7}[\da-f]{1,4}(?![\s\S])/;
+const MAPPED = /^(?:0:){5}ffff:(\w+):(\w+)$/;
 
-/** The groups between colons as lower-case hexadecimal without leading zeros; null when one is not a hextet. */
-function hextets(text: string): string[] | null {
-  if (text === '') return [];
-  const groups = text.split(':');
-  for (let i = 0; i < groups.length; i++) {
-    const group = groups[i] as string;
-    if (!HEXTET.test(group)) return null;
-    groups[i] = parseInt(group, 16).toString(16);
-  }
-  return groups;
+/** Four octets in decimal as two groups in hexadecimal. */
+function hextets(four: string[]): string {
+  const bits = four.map(Number) as [number, number, number, number];
+  return (bits[0] * 256 + bits[1]).toString(16) + ':' + (bits[2] * 256 + bits[3]).toString(16);
+}
+
+/** A group in hexadecimal as two octets in decimal. */
+function octets(group: string): string {
+  const bits = parseInt(group, 16);
+  return (bits >> 8) + '.' + (bits & 255);
 }
 
 /**
@@ -19,31 +20,21 @@ function hextets(text: string): string[] | null {
  * Written out rather than compressed (RFC 5952) so that a network prefix is a prefix of the groups.
  */
 export function canonicalIp(text: string): string {
+  if (typeof text !== 'string') return '';
   if (text.search(IPV4) === 0) return text;
-  if (text.length > 45) return '';
-  const colon = text.lastIndexOf(':');
-  const tail = text.slice(colon + 1);
-  if (tail.indexOf('.') >= 0) {
-    if (colon < 0 || !IPV4.test(tail)) return '';
-    const octets = tail.split('.');
-    const high = Number(octets[0]) * 256 + Number(octets[1]);
-    const low = Number(octets[2]) * 256 + Number(octets[3]);
-    text = text.slice(0, colon + 1) + high.toString(16) + ':' + low.toString(16);
+  let groups = text.toLowerCase();
+  // The last two groups may be written as an IPv4 address.
+  const tail = groups.slice(groups.lastIndexOf(':') + 1);
+  if (tail.search(IPV4) === 0) groups = groups.slice(0, -tail.length) + hextets(tail.split('.'));
+  const gap = groups.indexOf('::');
+  if (gap >= 0) {
+    const present = (groups.match(/[^:]+/g) || []).length;
+    if (present > 7) return '';
+    const right = groups.slice(gap + 2);
+    groups = (gap > 0 ? groups.slice(0, gap) + ':' : '') + '0:'.repeat(7 - present) + '0' + (right && ':' + right);
   }
-  const gap = text.indexOf('::');
-  const left = hextets(gap < 0 ? text : text.slice(0, gap));
-  const right = hextets(gap < 0 ? '' : text.slice(gap + 2));
-  if (!left || !right) return '';
-  let missing = 8 - left.length - right.length;
-  if (gap < 0 ? missing !== 0 : missing < 1) return '';
-  while (missing > 0) {
-    left.push('0');
-    missing--;
-  }
-  const groups = left.concat(right);
-  const text6 = groups.join(':');
-  if (text6.indexOf('0:0:0:0:0:ffff:') !== 0) return text6;
-  const high = parseInt(groups[6] as string, 16);
-  const low = parseInt(groups[7] as string, 16);
-  return (high >> 8) + '.' + (high & 255) + '.' + (low >> 8) + '.' + (low & 255);
+  if (groups.search(IPV6) < 0) return '';
+  groups = groups.replace(/\b0+(?=\w)/g, '');
+  const mapped = groups.match(MAPPED);
+  return mapped ? octets(mapped[1] as string) + '.' + octets(mapped[2] as string) : groups;
 }

@@ -24,8 +24,24 @@ export class TokenError extends Error {
   }
 }
 
-/** The parts of a binding: `header:x-device` → `['header', 'x-device']`. Throws `ERR_TOKEN_BINDING_UNKNOWN`. */
-export function parseBinding(binding: string): [name: BindingName, argument: string] {
+/** Claims to mint: without the MACs, which are computed, and with `bnd` as in a policy (`country?`). */
+export type MintClaims = Omit<ClaimsSet, 'bmac' | 'btol'>;
+
+/** A binding as a policy names it. */
+export interface PolicyBinding {
+  /** Without the question mark: `header:x-device`. */
+  binding: string;
+  name: BindingName;
+  /** What follows the colon: `x-device`. */
+  argument: string;
+  /** Whether a request without the value is let through. */
+  isTolerant: boolean;
+}
+
+/** Reads a binding of a policy, such as `country`, `header:x-device` or `country?`. Throws `ERR_TOKEN_BINDING_UNKNOWN`. */
+export function parseBinding(text: string): PolicyBinding {
+  const isTolerant = text.endsWith('?');
+  const binding = isTolerant ? text.slice(0, -1) : text;
   const [name = '', ...rest] = binding.split(':');
   const argument = rest.join(':');
   if (!Object.hasOwn(BINDINGS, name)) {
@@ -37,30 +53,22 @@ export function parseBinding(binding: string): [name: BindingName, argument: str
     const form = expected ? `'${name}:<${expected.meaning}>'` : `'${name}' alone`;
     throw new TokenError('ERR_TOKEN_BINDING_UNKNOWN', `binding '${binding}' must be ${form}`);
   }
-  return [name as BindingName, argument];
+  return { binding, name: name as BindingName, argument, isTolerant };
 }
 
 /**
  * Mints `<sid>.<header>.<payload>.<signature>`: a JWS in compact serialisation (RFC 7515 §7.1, HS256) behind the session
- * id. `claims` is everything but `bmac`, which is computed from the viewer when `bnd` is given. Refuses what the edge
- * would refuse: throws `TokenError`.
+ * id. The MACs of the bindings are computed from the viewer; a tolerant binding of which the viewer has no value is left
+ * out. Refuses what the edge would refuse: throws `TokenError`.
  */
-export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewing: Viewing, crypto: MintCrypto): string {
-  const signedClaims: ClaimsSet = { ...claims };
-  if (claims.bnd) {
-    for (const binding of claims.bnd) {
-      parseBinding(binding);
-      if (bindingValue(binding, viewing) === '') {
-        throw new TokenError('ERR_TOKEN_BINDING_MISSING', `the viewer has no single value for binding '${binding}'`);
-      }
-    }
-    signedClaims.bmac = crypto.hmac(key.bind, bindingInput(claims.sid, claims.bnd, viewing));
-  }
+export function mint(claims: MintClaims, key: MintingKey, viewing: Viewing, crypto: MintCrypto): string {
+  const { bnd = [], ...unbound } = claims;
+  const signedClaims: ClaimsSet = { ...unbound, ...boundClaims(claims.sid, bnd, key, viewing, crypto) };
   const payload = JSON.stringify(signedClaims);
   if (!readClaims(payload)) {
     throw new TokenError('ERR_TOKEN_CLAIMS', 'a claim is missing, has the wrong type, or the times are out of order');
   }
-  for (const scope of claims.paths) {
+  for (const scope of [...claims.paths, ...(claims.files ?? [])]) {
     if (isUnsafePath(scope)) throw new TokenError('ERR_TOKEN_SCOPE', `'${scope}' is not a safe absolute path`);
   }
   const header = JSON.stringify({ alg: 'HS256', typ: TOKEN_TYPE, kid: key.kid });
@@ -69,8 +77,31 @@ export function mint(claims: Omit<ClaimsSet, 'bmac'>, key: MintingKey, viewing: 
   if (token.length > MAX_TOKEN_LENGTH) {
     throw new TokenError('ERR_TOKEN_TOO_LONG', `the token has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
   }
-  if (typeof parse(`/${token}/`, crypto) === 'string') {
+  if (typeof parse(`/${token}/`, '/', crypto) === 'string') {
     throw new TokenError('ERR_TOKEN_CLAIMS', 'the session id must be 12–64 and the key id 1–64 safe characters');
   }
   return token;
+}
+
+/** The claims that bind a session to a viewer; none when nothing is bound. */
+function boundClaims(
+  sid: string,
+  policyBindings: string[],
+  key: MintingKey,
+  viewing: Viewing,
+  crypto: MintCrypto,
+): Pick<ClaimsSet, 'bnd' | 'bmac' | 'btol'> {
+  const bindings = policyBindings.map(parseBinding);
+  const macOf = (names: string[]) => crypto.hmac(key.bind, bindingInput(sid, names, viewing));
+  const hasValue = (binding: string) => bindingValue(binding, viewing) !== '';
+  const required = bindings.filter(({ isTolerant }) => !isTolerant).map(({ binding }) => binding);
+  const missing = required.find((binding) => !hasValue(binding));
+  if (missing !== undefined) {
+    throw new TokenError('ERR_TOKEN_BINDING_MISSING', `the viewer has no single value for binding '${missing}'`);
+  }
+  const tolerant = bindings.filter(({ isTolerant, binding }) => isTolerant && hasValue(binding));
+  return {
+    ...(required.length > 0 && { bnd: required, bmac: macOf(required) }),
+    ...(tolerant.length > 0 && { btol: tolerant.map(({ binding }) => `${binding}=${macOf([binding])}`) }),
+  };
 }

@@ -1,3 +1,4 @@
+import { SESSION_ID } from './claims.ts';
 import type { TokenCrypto } from './crypto.ts';
 import { isUnsafePath } from './path-scope.ts';
 import type { Reason } from './reasons.ts';
@@ -9,10 +10,19 @@ export const MAX_TOKEN_LENGTH = 2047;
 
 /** How most libraries begin a header, `{"alg":"HS256","typ":"portcullis+jwt","kid":"`: 45 bytes, so whole groups of base64url. */
 const USUAL_HEADER = 'eyJhbGciOiJIUzI1NiIsInR5cCI6InBvcnRjdWxsaXMrand0Iiwia2lkIjoi';
-const USUAL_END = /^[\w-]{1,64}"}$/;
+const USUAL_HEADER_LENGTH = 60;
+const USUAL_END = /^[\w-]{1,64}"}(?![\s\S])/;
 /** A key id. */
-export const KEY_ID = /^[\w-]{1,64}$/;
+export const KEY_ID = /^[\w-]{1,64}(?![\s\S])/;
+/** Fewer characters than a header or payload with all its members has: where the search for the next dot may begin. */
+const SHORTEST_HEADER = 60;
+const SHORTEST_PAYLOAD = 80;
 const SIGNATURE_LENGTH = 43;
+/** A session id, then a path of segments in which nothing can be unsafe. */
+const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}(?:\/[\w-][\w.-]*)+(?![\s\S])/;
+
+/** A segment that looks like a token, ours or of another issuer: three base64url parts of which the first is a JSON object, perhaps behind a session id. */
+const TOKEN_SHAPED = /\/(?:[\w-]+\.)?ey[\w-]*\.[\w-]*\.[\w-]*(?=\/|$)/g;
 
 /** A tokenised URI taken apart, nothing of it verified yet. */
 export interface ParsedToken {
@@ -28,11 +38,6 @@ export interface ParsedToken {
 
 /** The key id of an encoded header; '' unless it holds exactly `alg` HS256, our `typ` and a `kid`: so no `crit`, `jku`, `jwk`, … */
 function readHeader(encoded: string, crypto: TokenCrypto): string {
-  // A short cut to the same answer: what follows the usual beginning must be the key id and nothing else.
-  if (encoded.startsWith(USUAL_HEADER)) {
-    const end = crypto.decode(encoded.slice(USUAL_HEADER.length));
-    return end.search(USUAL_END) < 0 ? '' : end.slice(0, -2);
-  }
   let header: { alg?: unknown; typ?: unknown; kid?: unknown } | null;
   try {
     header = JSON.parse(crypto.decode(encoded));
@@ -40,7 +45,6 @@ function readHeader(encoded: string, crypto: TokenCrypto): string {
     return '';
   }
   return header !== null &&
-    typeof header === 'object' &&
     header.alg === 'HS256' &&
     header.typ === TOKEN_TYPE &&
     typeof header.kid === 'string' &&
@@ -50,31 +54,51 @@ function readHeader(encoded: string, crypto: TokenCrypto): string {
     : '';
 }
 
+/** The key id of a header of which only the end is left to read: a short cut to the same answer. */
+function readUsualEnd(encoded: string, crypto: TokenCrypto): string {
+  const end = crypto.decode(encoded);
+  return end.search(USUAL_END) < 0 ? '' : end.slice(0, -2);
+}
+
 /**
- * Takes `/<sid>.<header>.<payload>.<signature>/path` apart without trusting any of it: where the dots are, and that the
- * header is one of ours; a denial reason when it is not. That session id and payload are what they should be follows from the signature over them. Needs
- * no key, so the handler can look up `kid` and `sid` afterwards. Never throws.
+ * Takes `<prefix><sid>.<header>.<payload>.<signature>/path` apart without trusting any of it: where the dots are, and and
+ * that session id and header look like ours; a denial reason when they do not. `prefix` begins and ends with a slash. That
+ * the payload is what it should be follows from the signature over it. Needs no key, so the handler can look up `kid`
+ * and `sid` afterwards. Never throws.
  */
-export function parse(uri: string, crypto: TokenCrypto): ParsedToken | Reason {
-  const sidEnd = uri.indexOf('.');
-  const headerEnd = uri.indexOf('.', sidEnd + 1);
-  const payloadEnd = uri.indexOf('.', headerEnd + 1);
+export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedToken | Reason {
+  const start = prefix.length;
+  const sidEnd = uri.indexOf('.', start);
+  const headerEnd = uri.indexOf('.', sidEnd + SHORTEST_HEADER);
+  const payloadEnd = uri.indexOf('.', headerEnd + SHORTEST_PAYLOAD);
   const end = payloadEnd + 1 + SIGNATURE_LENGTH;
-  const isToken = sidEnd > 1 && headerEnd > sidEnd && payloadEnd > headerEnd && uri[end] === '/' && uri[0] === '/';
-  if (!isToken || end > MAX_TOKEN_LENGTH + 1) {
-    const slash = uri.indexOf('/', 1);
+  const isToken = payloadEnd > headerEnd && headerEnd > sidEnd && sidEnd > start && uri[end] === '/';
+  if (!isToken || end > MAX_TOKEN_LENGTH + start || !uri.startsWith(prefix)) {
+    const slash = uri.indexOf('/', start);
     return sidEnd < 0 || slash < sidEnd ? 'token-missing' : 'token-malformed';
   }
-  const path = uri.slice(end);
-  if (isUnsafePath(path)) return 'path-unsafe';
-  const kid = readHeader(uri.slice(sidEnd + 1, headerEnd), crypto);
+  const path = prefix + uri.slice(end + 1);
+  const sid = uri.slice(start, sidEnd);
+  // Nearly every path passes here, together with the session id; what does not is looked at closely.
+  if ((sid + path).search(USUAL_SESSION_AND_PATH) < 0) {
+    if (isUnsafePath(path)) return 'path-unsafe';
+    if (!SESSION_ID.test(sid)) return 'token-malformed';
+  }
+  const kid = uri.startsWith(USUAL_HEADER, sidEnd + 1)
+    ? readUsualEnd(uri.slice(sidEnd + 1 + USUAL_HEADER_LENGTH, headerEnd), crypto)
+    : readHeader(uri.slice(sidEnd + 1, headerEnd), crypto);
   if (kid === '') return 'token-malformed';
   return {
-    sid: uri.slice(1, sidEnd),
+    sid: sid,
     kid: kid,
     signed: uri.slice(sidEnd + 1, payloadEnd),
     payload: uri.slice(headerEnd + 1, payloadEnd),
     signature: uri.slice(payloadEnd + 1, end),
     path: path,
   };
+}
+
+/** A URI without its token-shaped segments, wherever they stand: for requests that go on, or are logged, without a valid token. */
+export function stripTokens(uri: string): string {
+  return uri.length < SHORTEST_HEADER + SHORTEST_PAYLOAD ? uri : uri.replace(TOKEN_SHAPED, '');
 }

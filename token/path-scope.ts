@@ -4,7 +4,7 @@
  * or `\`, also in overlong UTF-8 (RFC 3629 §3), or that are not escapes at all. Refused, never repaired: an origin or cache may repair differently.
  */
 const UNSAFE =
-  /[^!-~]|["#<>?\\^`{|}]|\/\/|\/\.\.?(?:[/;]|$)|%(?:[01]|2[5ef]|5c|7f|c[01]|e0%[89]|f0%8|.?$|[^\da-f]|.[^\da-f])/i;
+  /[^!-~]|["#<>?[\\\]^`{|}]|\/\/|\/\.\.?(?:[/;]|%3b|$)|%(?:[01]|2[5ef]|5c|7f|c[01]|e0%[89]|f[08c]%8|.?$|[^\da-f]|.[^\da-f])/i;
 
 /** Whether `path` must be refused whatever the token says; every path that is not absolute is unsafe. */
 export function isUnsafePath(path: string): boolean {
@@ -15,8 +15,8 @@ export function isUnsafePath(path: string): boolean {
 export function isInScope(path: string, scopes: string[]): boolean {
   for (let i = 0; i < scopes.length; i++) {
     const scope = scopes[i] as string;
-    if (path === scope) return true;
-    if (path.startsWith(scope.endsWith('/') ? scope : scope + '/')) return true;
+    const end = scope.length;
+    if (path.startsWith(scope) && (path.length === end || path[end] === '/' || scope[end - 1] === '/')) return true;
   }
   return false;
 }

@@ -6,7 +6,7 @@ export const REASON_DOCS: Record<Reason, { meaning: string; player: string }> = 
     meaning: 'The path has dot segments, empty segments, a backslash, or an escape that could be decoded into one.',
     player: 'Fix the URL; a new token does not help.',
   },
-  'token-missing': { meaning: 'No token in the first path segment.', player: 'Ask for a playback URL.' },
+  'token-missing': { meaning: 'No token where the URL should have one.', player: 'Ask for a playback URL.' },
   'token-malformed': {
     meaning: 'The segment does not have the shape of a token, is too long, or its header is not ours.',
     player: 'Ask for a playback URL.',
@@ -51,5 +51,9 @@ export const REASON_DOCS: Record<Reason, { meaning: string; player: string }> = 
   'binding-mismatch': {
     meaning: 'A bound value (address, country, …) differs from the one at minting.',
     player: 'Ask for a new playback URL from where the viewer is now.',
+  },
+  'asset-withdrawn': {
+    meaning: 'The asset is withdrawn, or blacked out where the viewer is at this time.',
+    player: 'Stop; tell the viewer that the title is not available here.',
   },
 };

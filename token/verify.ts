@@ -1,5 +1,5 @@
-import { bindingInput, bindingValue } from './bindings.ts';
-import { readClaims } from './claims.ts';
+import { bindingInput, bindingValue, countryOf } from './bindings.ts';
+import { type ClaimsSet, readClaims } from './claims.ts';
 import type { TokenCrypto } from './crypto.ts';
 import type { VerificationKey } from './keys.ts';
 import type { ParsedToken } from './parse.ts';
@@ -28,9 +28,9 @@ export interface VerifyRules {
 const KEY_LENGTH = 43;
 
 /**
- * Decides about a parsed token: '' when the request is allowed, else the reason why not. The signature comes first, so
- * that nothing an attacker wrote is interpreted; then each claim in turn (RFC 7519 §7.2, RFC 8725 §3). Never throws. `key`
- * is null when the key id is unknown, `now` is in seconds since the epoch, fractions allowed.
+ * Verifies a parsed token: its claims set when the request is allowed, else the reason why not. The signature comes first,
+ * so that nothing an attacker wrote is interpreted; then each claim in turn (RFC 7519 §7.2, RFC 8725 §3). Never throws.
+ * `key` is null when the key id is unknown, `now` is in seconds since the epoch, fractions allowed.
  */
 export function verify(
   parsed: ParsedToken,
@@ -39,35 +39,53 @@ export function verify(
   viewing: Viewing,
   now: number,
   rules: VerifyRules,
-): Reason | '' {
-  if (!key || typeof key.sign !== 'string' || key.sign.length !== KEY_LENGTH) return 'token-key-unknown';
+): ClaimsSet | Reason {
+  const sign = key ? key.sign : null;
+  if (!key || typeof sign !== 'string' || sign.length !== KEY_LENGTH) return 'token-key-unknown';
 
   const crypto = rules.crypto;
-  if (!crypto.isMac(key.sign, parsed.signed, parsed.signature)) return 'token-signature-invalid';
+  if (!crypto.isMac(sign, parsed.signed, parsed.signature)) return 'token-signature-invalid';
 
   const claims = readClaims(crypto.decode(parsed.payload));
   if (!claims) return 'token-claims-invalid';
   if (claims.sid !== parsed.sid) return 'token-session-mismatch';
 
-  const latest = now + rules.leewaySeconds;
-  // An `iat` in the future must not stretch the lifetime: what counts is the earlier of `iat` and now.
-  if (claims.exp > Math.min(claims.iat, latest) + rules.maxLifetimeSeconds) return 'token-lifetime-exceeded';
-  if (claims.nbf !== undefined && latest < claims.nbf) return 'token-not-yet-valid';
-  if (now - rules.leewaySeconds >= claims.exp) return 'token-expired';
+  const leewaySeconds = rules.leewaySeconds;
+  const exp = claims.exp;
+  const latest = now + leewaySeconds;
+  const longest = rules.maxLifetimeSeconds;
+  // Also from now on, because an `iat` in the future must not stretch the lifetime.
+  if (exp - claims.iat > longest || exp - latest > longest) return 'token-lifetime-exceeded';
+  if (claims.nbf && latest < claims.nbf) return 'token-not-yet-valid';
+  if (now - leewaySeconds >= exp) return 'token-expired';
 
   if (revocation.session) return 'session-revoked';
   // Written so that a cut-off that is no number denies.
   if (!(claims.sst >= revocation.before)) return 'session-cutoff';
 
-  if (!isInScope(parsed.path, claims.paths)) return 'path-not-allowed';
+  const isOpen = isInScope(parsed.path, claims.paths) || (claims.files && claims.files.indexOf(parsed.path) >= 0);
+  if (!isOpen) return 'path-not-allowed';
+  if (claims.cty && claims.cty.indexOf(countryOf(viewing)) < 0) return 'country-not-allowed';
+  if (claims.bnd || claims.btol) return verifyBindings(claims, key, viewing, crypto) || claims;
+  return claims;
+}
 
-  if (claims.cty && claims.cty.indexOf(bindingValue('country', viewing)) < 0) return 'country-not-allowed';
-
-  if (claims.bnd && claims.bmac) {
+/** Verifies what the token is bound to; '' when all of it matches. */
+function verifyBindings(claims: ClaimsSet, key: VerificationKey, viewing: Viewing, crypto: TokenCrypto): Reason | '' {
+  const bind = key.bind;
+  if (typeof bind !== 'string' || bind.length !== KEY_LENGTH) return 'token-key-unknown';
+  if (claims.bnd) {
     const input = bindingInput(claims.sid, claims.bnd, viewing);
     if (input === '') return 'binding-missing';
-    if (typeof key.bind !== 'string' || key.bind.length !== KEY_LENGTH) return 'token-key-unknown';
-    if (!crypto.isMac(key.bind, input, claims.bmac)) return 'binding-mismatch';
+    if (!crypto.isMac(bind, input, claims.bmac as string)) return 'binding-mismatch';
+  }
+  const tolerant = claims.btol || [];
+  for (let i = 0; i < tolerant.length; i++) {
+    const entry = tolerant[i] as string;
+    const mac = entry.lastIndexOf('=') + 1;
+    const binding = entry.slice(0, mac - 1);
+    if (bindingValue(binding, viewing) === '') continue;
+    if (!crypto.isMac(bind, bindingInput(claims.sid, [binding], viewing), entry.slice(mac))) return 'binding-mismatch';
   }
   return '';
 }

@@ -19,8 +19,9 @@ export interface Viewing {
  */
 export function fieldValue(fields: Fields, name: string): string {
   const field = fields ? fields[name] : undefined;
-  if (!field || typeof field.value !== 'string' || (field.multiValue && field.multiValue.length > 1)) return '';
-  return field.value;
+  if (!field || (field.multiValue && field.multiValue.length > 1)) return '';
+  const value = field.value;
+  return typeof value === 'string' ? value : '';
 }
 
 /**

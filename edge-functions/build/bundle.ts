@@ -5,13 +5,16 @@ import { minify } from 'terser';
 import type { VerificationKey } from '../../token/keys.ts';
 import { checkDialect } from './dialect.ts';
 import { EdgeBuildError } from './errors.ts';
-import type { EdgeSettings } from './settings.ts';
+import { type EdgeSettings, tokenPrefix } from './settings.ts';
 
 /** Largest function that CloudFront takes, in bytes (AWS, "Quotas on CloudFront Functions"). */
 export const BYTE_BUDGET = 10240;
 
 /** What the bundle must not contain: nothing that signs for others, no SDK, nothing of Node. */
 const FORBIDDEN_CONTENT = /\bmint\w*|@aws-sdk|node:|\brequire\(/i;
+
+/** Members that never leave the function, and may have any name: no claim, no field of an event, nothing in the store. */
+const INTERNAL_MEMBERS = /^(?:isMac|decode|maxLifetimeSeconds|leewaySeconds|signed|payload|signature|isRight|session)$/;
 
 /** `store` reads keys and revocations from the edge store, `embedded` carries its key ring in its last line. */
 export type EdgeVariant = 'store' | 'embedded';
@@ -34,11 +37,15 @@ function settingsModule(settings: EdgeSettings): Plugin {
     name: 'settings',
     load(id) {
       if (basename(id) !== 'settings.js') return null;
+      const list = (items: string[]) => JSON.stringify(items.length > 0 ? items : null);
       return [
         `export const MAX_TOKEN_LIFETIME_SECONDS = ${settings.maxTokenLifetimeSeconds};`,
         `export const LEEWAY_SECONDS = ${settings.leewaySeconds};`,
-        `export const ALLOWED_ORIGINS = ${JSON.stringify(settings.allowedOrigins)};`,
-        `export const ANY_ORIGIN = ${settings.allowedOrigins.includes('*')};`,
+        `export const TOKEN_PREFIX = ${JSON.stringify(tokenPrefix(settings))};`,
+        `export const MODE = ${JSON.stringify(settings.mode)};`,
+        `export const DENY_UNREADABLE = ${settings.unreadableStore === 'deny'};`,
+        `export const LEGACY_USER_AGENTS = ${list(settings.legacyUserAgents)};`,
+        `export const ALLOWED_ORIGINS = ${settings.allowedOrigins.includes('*') ? null : JSON.stringify(settings.allowedOrigins)};`,
       ].join('\n');
     },
   };
@@ -71,21 +78,21 @@ export async function buildEdgeFunction(
   const handlerExport = /\nexport \{ handler \};\s*$/;
   if (!handlerExport.test(output[0].code)) throw new EdgeBuildError('ERR_EDGE_SOURCE', 'the entry must export handler');
 
-  // `inline: 0, reduce_funcs: false`: a function inlined into another one is a closure, and larger. `shorthand: false`:
+  // `inline: 1, reduce_funcs: false`: a function of several statements becomes a closure when inlined, and larger. `shorthand: false`:
   // the runtime does not document `{a}`.
   const { code = '' } = await minify(output[0].code.replace(handlerExport, '\n'), {
     ecma: 2015,
     module: false,
     toplevel: true,
-    mangle: { toplevel: true, reserved: ['handler', 'KEYS'] },
+    mangle: { toplevel: true, reserved: ['handler', 'KEYS'], properties: { regex: INTERNAL_MEMBERS } },
     compress: {
       ecma: 2015,
       toplevel: true,
-      passes: 3,
+      passes: 5,
       top_retain: ['handler'],
-      inline: 0,
+      inline: 1,
       reduce_funcs: false,
-      global_defs: {},
+      unsafe_arrows: true,
     },
     format: { ecma: 2015, ascii_only: true, shorthand: false },
   });

@@ -1,9 +1,12 @@
-import type { VerificationKey } from '../../token/keys.ts';
+import { type AssetBlock, isUnsafePath, type VerificationKey } from '../../token/index.ts';
+import type { ModeRule } from '../viewer-request/mode.ts';
+import type { Mode } from '../viewer-request/settings.ts';
 import { type KeyValueStore, STORE_LIMITS, StoreError, type StoreUpdate } from './key-value-store.ts';
-import { type EdgeKey, keyName, revocationName } from './names.ts';
+import { assetBlockName, type EdgeKey, keyName, MODES, revocationName } from './names.ts';
 
 const KEY_PREFIX = keyName('');
 const REVOCATION_PREFIX = revocationName('');
+const ASSET_BLOCK_PREFIX = assetBlockName('');
 const ATTEMPTS = 5;
 
 /** What a publisher of revocations may do: no command of it can touch a key. */
@@ -29,11 +32,24 @@ export interface KeyCommands {
   keyIds(): Promise<string[]>;
 }
 
+/** What whoever rolls out and withdraws may do. */
+export interface DeliveryCommands {
+  /**
+   * Sets the roll-out mode of the paths below `prefix`, which begins and ends with a slash; null leaves it to the mode
+   * built in. Rejects with `ERR_STORE_COMMAND` when the prefix could match nothing.
+   */
+  setMode(prefix: string, mode: Mode | null): Promise<void>;
+  /** The modes that are set, the longest prefix first, which is the order in which they count. */
+  modes(): Promise<ModeRule[]>;
+  /** Denies an asset when and where one of `blocks` says so; an empty list takes it all back. */
+  blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void>;
+}
+
 /**
  * The only writer of the edge store. Keeps a mirror of what it last published, so that a change costs one call; lists
  * the store only at first and when somebody else wrote to it.
  */
-export class EdgeStore implements KeyCommands, RevocationCommands {
+export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryCommands {
   readonly #store: KeyValueStore;
   #mirror: { entries: Map<string, string>; etag: string } | null = null;
   #queue: Promise<unknown> = Promise.resolve();
@@ -45,8 +61,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
   putKey(kid: string, key: VerificationKey): Promise<void> {
     return this.#change((entries) => {
       const { before } = JSON.parse(entries.get(keyName(kid)) ?? '{"before":0}') as EdgeKey;
-      const value: EdgeKey = { sign: key.sign, bind: key.bind, before };
-      entries.set(keyName(kid), JSON.stringify(value));
+      entries.set(keyName(kid), JSON.stringify({ sign: key.sign, bind: key.bind, before } satisfies EdgeKey));
     });
   }
 
@@ -79,6 +94,31 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
     });
   }
 
+  setMode(prefix: string, mode: Mode | null): Promise<void> {
+    if (!/^\/(?:.*\/)?$/.test(prefix) || isUnsafePath(prefix) || prefix.includes('%')) {
+      const message = `'${prefix}' must begin and end with a slash and hold no escapes, like '/live/'`;
+      return Promise.reject(new StoreError('ERR_STORE_COMMAND', message));
+    }
+    return this.#change((entries) => {
+      const rules = modesOf(entries).filter(([other]) => other !== prefix);
+      if (mode) rules.push([prefix, mode]);
+      rules.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1));
+      if (rules.length > 0) entries.set(MODES, JSON.stringify(rules));
+      else entries.delete(MODES);
+    });
+  }
+
+  async modes(): Promise<ModeRule[]> {
+    return modesOf((await this.#load()).entries);
+  }
+
+  blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void> {
+    return this.#change((entries) => {
+      if (blocks.length > 0) entries.set(assetBlockName(assetId), JSON.stringify(blocks));
+      else entries.delete(assetBlockName(assetId));
+    });
+  }
+
   async #load(): Promise<{ entries: Map<string, string>; etag: string }> {
     if (!this.#mirror) {
       const { entries, etag } = await this.#store.list();
@@ -99,6 +139,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
       const mirror = await this.#load();
       const wanted = new Map(mirror.entries);
       await apply(wanted);
+      copyIntoKeys(wanted);
       try {
         for (const update of updates(mirror.entries, wanted)) {
           mirror.etag = await this.#store.update(update, mirror.etag);
@@ -113,6 +154,22 @@ export class EdgeStore implements KeyCommands, RevocationCommands {
         if (!conflict || attempt === ATTEMPTS) throw error;
       }
     }
+  }
+}
+
+function modesOf(entries: ReadonlyMap<string, string>): ModeRule[] {
+  return JSON.parse(entries.get(MODES) ?? '[]') as ModeRule[];
+}
+
+/** Repeats in the value of each key what the function must know before it has verified anything: one read tells it all. */
+function copyIntoKeys(entries: Map<string, string>): void {
+  const modes = modesOf(entries);
+  const blocks = [...entries.keys()].some((key) => key.startsWith(ASSET_BLOCK_PREFIX));
+  for (const [key, value] of entries) {
+    if (!key.startsWith(KEY_PREFIX)) continue;
+    const { sign, bind, before } = JSON.parse(value) as EdgeKey;
+    const copied: EdgeKey = { sign, bind, before, ...(modes.length > 0 && { modes }), ...(blocks && { blocks }) };
+    entries.set(key, JSON.stringify(copied));
   }
 }
 

@@ -1,11 +1,20 @@
 import type { VerificationKey } from '../../token/keys.ts';
 
-/** Key names of the edge store, and the value stored under `k/<kid>`. Read by the edge function, so: constants only. */
+import type { ModeRule } from '../viewer-request/mode.ts';
 
-/** Value of a signing key, as JSON. */
+/** Key names of the edge store, and what is stored under them. Read by the edge function, so: constants only. */
+
+/** Entry with the mode rules, for requests that name no key of ours. */
+export const MODES = 'modes';
+
+/** Value of a signing key, as JSON: all that the function has to know of a ring before it verifies. */
 export interface EdgeKey extends VerificationKey {
   /** Sessions that began before this time (seconds since the epoch) are revoked; 0 when none are. */
   before: number;
+  /** The roll-out modes by path prefix, the longest first; absent when there are none. A copy of the entry `modes`. */
+  modes?: ModeRule[];
+  /** Whether there are asset blocks at all; absent when there are none, which saves a read. */
+  blocks?: boolean;
 }
 
 export function keyName(kid: string): string {
@@ -14,4 +23,8 @@ export function keyName(kid: string): string {
 
 export function revocationName(sid: string): string {
   return 'r/' + sid;
+}
+
+export function assetBlockName(aid: string): string {
+  return 'a/' + aid;
 }

@@ -1,36 +1,33 @@
-import type { VerificationKey } from '../../token/keys.ts';
-import type { ParsedToken } from '../../token/parse.ts';
+import cf from 'cloudfront';
+import { isUnsafePath } from '../../token/path-scope.ts';
 import { type Reason, statusOf } from '../../token/reasons.ts';
-import { type Revocation, type VerifyRules, verify } from '../../token/verify.ts';
 import { type Field, type Fields, fieldValue } from '../../token/viewer.ts';
-import { edgeCrypto } from './crypto.ts';
-import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
-import { ALLOWED_ORIGINS, ANY_ORIGIN, LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from './settings.ts';
+import type { EdgeRequest, EdgeResponse } from './event.ts';
+import { type ModeRule, modeOf } from './mode.ts';
+import { ALLOWED_ORIGINS, LEGACY_USER_AGENTS, MODE } from './settings.ts';
 
 const ANY: Field = { value: '*' };
 const NEVER: Field = { value: 'no-store' };
 const REASON: Field = { value: 'x-portcullis-reason' };
 
-/** Adds what lets the page of the request read the answer (CORS), when its origin is one of those allowed. */
-function allowOrigin(request: EdgeRequest, headers: Fields): void {
-  if (ANY_ORIGIN) {
-    headers['access-control-allow-origin'] = ANY;
-    return;
-  }
+/** Lets a page read the answer only when its origin is one of those allowed (CORS). */
+function restrictOrigin(request: EdgeRequest, origins: string[], headers: Fields): Fields {
   const origin = fieldValue(request.headers, 'origin');
-  if (ALLOWED_ORIGINS.indexOf(origin) >= 0) headers['access-control-allow-origin'] = { value: origin };
+  if (origins.indexOf(origin) >= 0) headers['access-control-allow-origin'] = { value: origin };
+  else delete headers['access-control-allow-origin'];
   headers['vary'] = { value: 'origin' };
+  return headers;
 }
 
 /** Answers a browser that asks beforehand if a page may send a request (CORS preflight): no token is needed, nothing is shown. */
 export function answerPreflight(request: EdgeRequest): EdgeResponse {
   const headers: Fields = {
+    'access-control-allow-origin': ANY,
     'access-control-allow-methods': { value: 'GET, HEAD' },
     'access-control-allow-headers': ANY,
     'access-control-max-age': { value: '600' },
   };
-  allowOrigin(request, headers);
-  return { statusCode: 204, statusDescription: 'No Content', headers: headers };
+  return { statusCode: 204, headers: ALLOWED_ORIGINS ? restrictOrigin(request, ALLOWED_ORIGINS, headers) : headers };
 }
 
 /** Whether a request is a CORS preflight (Fetch standard). */
@@ -39,33 +36,50 @@ export function isPreflight(request: EdgeRequest): boolean {
 }
 
 /** A denial that a player can read: status, reason, CORS for the page's origin, and never cached. */
-export function deny(request: EdgeRequest, reason: Reason): EdgeResponse {
-  const status = statusOf(reason);
+function deny(request: EdgeRequest, reason: Reason): EdgeResponse {
   const headers: Fields = {
-    'x-portcullis-reason': { value: reason },
-    'cache-control': NEVER,
+    'access-control-allow-origin': ANY,
     'access-control-expose-headers': REASON,
+    'cache-control': NEVER,
+    'x-portcullis-reason': { value: reason },
   };
-  allowOrigin(request, headers);
-  return { statusCode: status, statusDescription: status === 401 ? 'Unauthorized' : 'Forbidden', headers: headers };
+  return {
+    statusCode: statusOf(reason),
+    headers: ALLOWED_ORIGINS ? restrictOrigin(request, ALLOWED_ORIGINS, headers) : headers,
+  };
 }
 
-const RULES: VerifyRules = {
-  crypto: edgeCrypto,
-  maxLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS,
-  leewaySeconds: LEEWAY_SECONDS,
-};
-
-/** Verifies a parsed token with what was looked up: the request without its token, or a denial. */
-export function decide(
-  event: ViewerRequestEvent,
-  parsed: ParsedToken,
-  key: VerificationKey | null,
-  revocation: Revocation,
-): EdgeRequest | EdgeResponse {
-  const request = event.request;
-  const reason = verify(parsed, key, revocation, event, Date.now() / 1000, RULES);
-  if (reason !== '') return deny(request, reason);
-  request.uri = parsed.path;
+/** Lets a request go on without its token. */
+export function pass(request: EdgeRequest, path: string): EdgeRequest {
+  request.uri = path;
   return request;
+}
+
+/** Whether a request comes from one of the players that are let through without a token. */
+function isLegacy(request: EdgeRequest, userAgents: string[]): boolean {
+  const userAgent = fieldValue(request.headers, 'user-agent');
+  return userAgents.some((start) => userAgent.startsWith(start));
+}
+
+/**
+ * What becomes of a request for which `path` would be allowed, or that is refused for `reason`: the decision goes to the
+ * log as `<session or ->,<reason or allowed>,<path>`, and the mode tells if it holds. An unsafe path is refused in every mode.
+ */
+export function conclude(
+  request: EdgeRequest,
+  path: string,
+  sid: string,
+  reason: Reason | '',
+  rules: ModeRule[] | undefined,
+): EdgeRequest | EdgeResponse {
+  const mode = rules ? modeOf(path, rules) : MODE;
+  const line = (sid || '-') + ',' + (reason || 'allowed') + ',' + path;
+  // At most 800 bytes: an allowed path is ASCII, any other has four bytes a character at worst.
+  if (mode !== 'off') cf.logCustomData(line.length > 200 ? line.slice(0, reason ? 200 : 800) : line);
+  if (reason === '') return pass(request, path);
+  const isHeld = reason === 'path-unsafe' || (mode !== 'off' && mode !== 'log');
+  if (isHeld && !(LEGACY_USER_AGENTS && reason === 'token-missing' && isLegacy(request, LEGACY_USER_AGENTS))) {
+    return deny(request, reason);
+  }
+  return isUnsafePath(path) ? deny(request, 'path-unsafe') : pass(request, path);
 }

@@ -5,6 +5,10 @@ declare module 'cloudfront' {
     get(key: string, options?: { format: 'string' | 'json' | 'bytes' }): Promise<unknown>;
     exists(key: string): Promise<boolean>;
   }
-  const cf: { kvs(): KeyValueStoreHandle };
+  const cf: {
+    kvs(): KeyValueStoreHandle;
+    /** Puts text, at most 800 bytes, into the field `viewer-request-log-data` of the access log; the last call counts. */
+    logCustomData(text: string): void;
+  };
   export default cf;
 }

@@ -20,6 +20,5 @@ export interface ViewerRequestEvent {
 /** A response that the function generates instead of forwarding the request. */
 export interface EdgeResponse {
   statusCode: number;
-  statusDescription: string;
   headers: Fields;
 }

@@ -1,33 +1,64 @@
 import cf from 'cloudfront';
-import { parse } from '../../token/parse.ts';
-import { type EdgeKey, keyName, revocationName } from '../store/names.ts';
+import { type AssetBlock, isBlocked } from '../../token/asset-block.ts';
+import { parse, stripTokens } from '../../token/parse.ts';
+import type { Reason } from '../../token/reasons.ts';
+import { verify } from '../../token/verify.ts';
+import { assetBlockName, type EdgeKey, keyName, MODES, revocationName } from '../store/names.ts';
+import { answerPreflight, conclude, isPreflight, pass } from './answer.ts';
 import { edgeCrypto } from './crypto.ts';
-import { answerPreflight, decide, deny, isPreflight } from './decide.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
+import { type ModeRule, modeOf } from './mode.ts';
+import { RULES } from './rules.ts';
+import { DENY_UNREADABLE, TOKEN_PREFIX } from './settings.ts';
 
 const store = cf.kvs();
+const JSON_VALUE = { format: 'json' } as const;
 
 /**
- * The viewer-request function with keys and revocations in the edge store: at most two reads, one after the other, and
- * nothing that throws an Error after the first (facts of the runtime: a rejected read is cheap, a throw is not).
+ * The viewer-request function with keys, modes and revocations in the edge store: two reads, one after the other, and
+ * nothing that throws an Error after the first (facts of the runtime: a rejected read is cheap, a throw is not). What is
+ * missing and what cannot be read reject alike: without a key the request is refused, without a mode the one built in holds.
  */
 export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | EdgeResponse> {
-  if (isPreflight(event.request)) return answerPreflight(event.request);
-  const parsed = parse(event.request.uri, edgeCrypto);
-  if (typeof parsed === 'string') return deny(event.request, parsed);
+  const request = event.request;
+  if (isPreflight(request)) return answerPreflight(request);
 
-  let key = null;
-  try {
-    key = (await store.get(keyName(parsed.kid), { format: 'json' })) as EdgeKey;
-  } catch (e) {
-    // A missing key and an unreadable store reject alike: both fail closed.
-    return deny(event.request, 'token-key-unknown');
+  const parsed = parse(request.uri, TOKEN_PREFIX, edgeCrypto);
+  let key: EdgeKey | null = null;
+  if (typeof parsed !== 'string') {
+    try {
+      key = (await store.get(keyName(parsed.kid), JSON_VALUE)) as EdgeKey;
+    } catch (e) {}
   }
-  let revoked = true;
+  if (typeof parsed === 'string' || !key) {
+    let rules: ModeRule[] | undefined;
+    try {
+      rules = (await store.get(MODES, JSON_VALUE)) as ModeRule[];
+    } catch (e) {}
+    const reason = typeof parsed === 'string' ? parsed : 'token-key-unknown';
+    return conclude(request, stripTokens(request.uri), '', reason, rules);
+  }
+  const path = parsed.path;
+  if (key.modes && modeOf(path, key.modes) === 'off') return pass(request, path);
+
+  let revoked = false;
   try {
     revoked = await store.exists(revocationName(parsed.sid));
   } catch (e) {
-    return deny(event.request, 'store-unavailable');
+    if (DENY_UNREADABLE) return conclude(request, path, parsed.sid, 'store-unavailable', key.modes);
   }
-  return decide(event, parsed, key, { session: revoked, before: key ? key.before : 0 });
+  const now = Date.now() / 1000;
+  const decision = verify(parsed, key, { session: revoked, before: key.before }, event, now, RULES);
+  let reason: Reason | '' = typeof decision === 'string' ? decision : '';
+  if (typeof decision !== 'string' && key.blocks) {
+    try {
+      const name = assetBlockName(decision.aid);
+      let blocks: AssetBlock[] = [];
+      if (await store.exists(name)) blocks = (await store.get(name, JSON_VALUE)) as AssetBlock[];
+      if (isBlocked(blocks, event, now)) reason = 'asset-withdrawn';
+    } catch (e) {
+      if (DENY_UNREADABLE) reason = 'store-unavailable';
+    }
+  }
+  return conclude(request, path, parsed.sid, reason, key.modes);
 }

@@ -3,7 +3,10 @@ import { open } from 'node:fs/promises';
 import { redact } from '../../token/index.ts';
 import { StackError } from '../errors.ts';
 
-/** The 33 fields of CloudFront standard logs (AWS, "Standard log file fields"), in their order. */
+/**
+ * The 33 fields of CloudFront standard logs (AWS, "Standard log file fields"), in their order, and what the viewer-request
+ * function logs of its decision, a field of standard logs v2.
+ */
 export const FIELDS = [
   'date',
   'time',
@@ -38,6 +41,7 @@ export const FIELDS = [
   'sc-content-len',
   'sc-range-start',
   'sc-range-end',
+  'viewer-request-log-data',
 ] as const;
 
 export type LogEntry = Partial<Record<(typeof FIELDS)[number], string | number | undefined>>;

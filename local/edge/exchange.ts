@@ -21,6 +21,8 @@ export interface Exchange {
   /** The connection, and what it had sent before this request: it may serve many. */
   socket: Socket;
   bytesBefore: number;
+  /** What the viewer-request function logged of its decision. */
+  logData: string | undefined;
   resultType: 'Hit' | 'Miss' | 'Error' | 'FunctionGeneratedResponse';
 }
 
@@ -43,6 +45,7 @@ export function openExchange(request: IncomingMessage, response: ServerResponse,
     firstByteAt: 0,
     socket: request.socket,
     bytesBefore: request.socket.bytesWritten,
+    logData: undefined,
     resultType: 'Miss',
   };
 }
@@ -135,5 +138,6 @@ export function logExchange(log: AccessLog, exchange: Exchange): void {
     'sc-content-len': header('content-length'),
     'sc-range-start': rangeStart,
     'sc-range-end': rangeEnd,
+    'viewer-request-log-data': exchange.logData,
   });
 }

@@ -20,6 +20,8 @@ export interface EdgeOptions {
   viewerRequest: LoadedFunction;
   ruleGroup: RuleGroup;
   viewers: Viewers;
+  /** Path before the token, begins and ends with a slash. */
+  tokenPrefix: string;
   /** Headers that the origin request policy of the default behaviour has CloudFront generate. */
   generatedHeaders: string[];
   /** Base URLs. */
@@ -119,6 +121,7 @@ export function createEdge(options: EdgeOptions): Edge {
     const known = generatedHeaders(viewer, ip, port);
     const generated = Object.fromEntries(options.generatedHeaders.map((name) => [name, known[name]]));
     const result = options.viewerRequest.invoke(viewerRequestEvent(request, path, query, ip, generated, requestId));
+    exchange.logData = result.log;
     // CloudFront answers 503 when a function throws.
     if ('error' in result) return send(exchange, 503, { 'cache-control': 'no-store' }, '');
     const outcome = result.value as EdgeRequest | EdgeResponse;
@@ -137,7 +140,7 @@ export function createEdge(options: EdgeOptions): Edge {
     if (cached) {
       exchange.resultType = 'Hit';
       const answer = answerFromCache(cached, request.headers);
-      decided(exchange, answer.status, '');
+      decided(exchange, answer.status, loggedReason(exchange));
       return send(exchange, answer.status, answer.headers, answer.body);
     }
     const answer = await origin.request({
@@ -146,7 +149,7 @@ export function createEdge(options: EdgeOptions): Edge {
       headers: { ...conditionalHeaders(request), [ORIGIN_SECRET_HEADER]: options.originSecret },
     });
     // Before the body, which may take as long as the viewer likes.
-    decided(exchange, answer.statusCode, '');
+    decided(exchange, answer.statusCode, loggedReason(exchange));
     const headers: Record<string, string> = { ...responseHeaders(answer.headers), ...MEDIA_CORS };
     const length = Number(headers['content-length']);
     const cacheable = request.method === 'GET' && answer.statusCode === 200 && length <= MAX_OBJECT_BYTES;
@@ -159,7 +162,7 @@ export function createEdge(options: EdgeOptions): Edge {
   /** Reports a decision, and that a session was seen when the request was allowed. */
   function decided(exchange: Exchange, status: number, reason: string): void {
     const { path, request } = exchange;
-    const parsed = parse(path, nodeCrypto);
+    const parsed = parse(path, options.tokenPrefix, nodeCrypto);
     const token = typeof parsed === 'string' ? undefined : parsed;
     const time = Date.now() / 1000;
     options.onDecision({
@@ -176,6 +179,12 @@ export function createEdge(options: EdgeOptions): Edge {
     const { sid, aid, sub, sst, exp } = claims;
     options.onSeen({ sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt: exp }, Math.floor(time));
   }
+}
+
+/** Why a request that went on would have been denied; '' when it was allowed. Modes other than `enforce` let it through. */
+function loggedReason({ logData }: Exchange): string {
+  const reason = logData?.split(',')[1] ?? '';
+  return reason === 'allowed' ? '' : reason;
 }
 
 /** Request headers that go on to an origin, without those only CloudFront may set. */

@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
 import type { RevocationList } from '../list/revocation-list.ts';
 import type { EdgePublisher } from '../publish/edge-store.ts';
+import { parseBody } from './body.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
 
 type CallerEnv = { Variables: { caller: { subject: string; roles: string[] } } };
@@ -37,7 +38,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
 
   app.post('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
     const sessionId = sessionIdOf(c);
-    const { reason } = await optionalBody(c);
+    const { reason } = parseBody(RevocationRequest, await c.req.text());
     const revokedAt = now();
     const { entry, added } = await list.add({
       sessionId,
@@ -89,19 +90,4 @@ function sessionIdOf(c: Context): string {
   if (result.success) return result.output;
   const message = 'A session id is 12–64 letters and digits.';
   throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID' } });
-}
-
-/** The body of a revocation; none at all means no reason. */
-async function optionalBody(c: Context): Promise<v.InferOutput<typeof RevocationRequest>> {
-  const text = await c.req.text();
-  let body: unknown;
-  try {
-    body = text === '' ? {} : JSON.parse(text);
-  } catch {
-    throw new HTTPException(400, { message: 'The body is not JSON.', cause: { code: 'ERR_BODY_INVALID' } });
-  }
-  const result = v.safeParse(RevocationRequest, body);
-  if (result.success) return result.output;
-  const message = `The body is not as expected: ${result.issues[0].message}.`;
-  throw new HTTPException(400, { message, cause: { code: 'ERR_BODY_INVALID' } });
 }

@@ -105,7 +105,7 @@ describe('verify', () => {
 
   test('for people it says what the reason means', async () => {
     const { stdout } = await portcullis('token', 'verify', url, '--keys', keys);
-    expect(stdout).toBe('denied: token-missing (401)\nNo token in the first path segment.\n');
+    expect(stdout).toBe('denied: token-missing (401)\nNo token where the URL should have one.\n');
   });
 });
 

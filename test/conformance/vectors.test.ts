@@ -6,10 +6,10 @@ import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import { runInNjs } from '../../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime, InvocationResult } from '../../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
-import { keyName, revocationName } from '../../edge-functions/store/names.ts';
+import { assetBlockName, keyName, revocationName } from '../../edge-functions/store/names.ts';
 import type { EdgeRequest, EdgeResponse } from '../../edge-functions/viewer-request/event.ts';
 import { packagePath } from '../../local/package-root.ts';
-import { parse, statusOf, type VerificationKey, verify } from '../../token/index.ts';
+import { isBlocked, parse, statusOf, type VerificationKey, verify } from '../../token/index.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 import { describeWith } from '../harness/programs.ts';
 import { readVectors, type Vector } from '../harness/vectors.ts';
@@ -27,10 +27,13 @@ async function runAll(
 ): Promise<InvocationResult[]> {
   const results: InvocationResult[] = [];
   for (const batch of groupBy(vectors, keyOf).values()) {
-    const [{ now, store } = { now: 0, store: { revoked: [], before: 0 } }] = batch;
+    const [{ now, store } = { now: 0, store: { revoked: [], before: 0, blocks: {} } }] = batch;
     const entries = new Map(store.revoked.map((sid) => [revocationName(sid), '1']));
+    const hasBlocks = Object.keys(store.blocks).length > 0;
+    for (const [asset, blocks] of Object.entries(store.blocks))
+      entries.set(assetBlockName(asset), JSON.stringify(blocks));
     for (const [kid, { sign, bind }] of Object.entries(keys)) {
-      entries.set(keyName(kid), JSON.stringify({ sign, bind, before: store.before }));
+      entries.set(keyName(kid), JSON.stringify({ sign, bind, before: store.before, blocks: hasBlocks || undefined }));
     }
     const answers = await run(
       code,
@@ -67,7 +70,8 @@ function expectAnswer(vector: Vector, result: InvocationResult | undefined): voi
 }
 
 /** What the embedded variant can know: it has no store, so a revoked session passes. */
-const inEmbedded = (vector: Vector) => vector.store.revoked.length === 0 && vector.store.before === 0;
+const inEmbedded = ({ store }: Vector) =>
+  store.revoked.length === 0 && store.before === 0 && Object.keys(store.blocks).length === 0;
 
 function suite(run: EdgeRuntime): void {
   for (const { group, keys, vectors } of groups) {
@@ -90,7 +94,7 @@ describeWith('njs', 'vectors on the built function in njs', () => suite(runInNjs
 describe('vectors on the library', () => {
   for (const { group, keys, vectors } of groups) {
     test.each(vectors)(`${group}: $name: $rule`, ({ event, now, store, expected }) => {
-      const parsed = parse(event.request.uri, nodeCrypto);
+      const parsed = parse(event.request.uri, '/', nodeCrypto);
       if (typeof parsed === 'string') {
         expect({ reason: parsed }).toEqual(expected);
         return;
@@ -98,8 +102,10 @@ describe('vectors on the library', () => {
       const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
       const revocation = { session: store.revoked.includes(parsed.sid), before: store.before };
       const rules = { crypto: nodeCrypto, maxLifetimeSeconds: 86400, leewaySeconds: 0 };
-      const reason = verify(parsed, key, revocation, event, now, rules);
-      expect(reason === '' ? { uri: parsed.path } : { reason }).toEqual(expected);
+      const decision = verify(parsed, key, revocation, event, now, rules);
+      const blocks = typeof decision === 'string' ? [] : (store.blocks[decision.aid] ?? []);
+      const reason = isBlocked(blocks, event, now) ? 'asset-withdrawn' : decision;
+      expect(typeof reason === 'string' ? { reason } : { uri: parsed.path }).toEqual(expected);
     });
   }
 });

@@ -57,7 +57,7 @@ export const TEST_VIEWING: Viewing = {
 
 /** The parsed token of a URI that has one. */
 export function parseToken(uri: string): ParsedToken {
-  const parsed = parse(uri, nodeCrypto);
+  const parsed = parse(uri, '/', nodeCrypto);
   if (typeof parsed === 'string') throw new Error(`no token: ${parsed}`);
   return parsed;
 }
@@ -69,11 +69,9 @@ export function decide(
   options: { now?: number; key?: VerificationKey | null; revocation?: Revocation; leewaySeconds?: number } = {},
 ): Reason | '' {
   const { now = NOW, key = TEST_KEY, revocation = { session: false, before: 0 }, leewaySeconds = 0 } = options;
-  const parsed = parse(uri, nodeCrypto);
+  const parsed = parse(uri, '/', nodeCrypto);
   if (typeof parsed === 'string') return parsed;
-  return verify(parsed, key, revocation, viewing, now, {
-    crypto: nodeCrypto,
-    maxLifetimeSeconds: 86400,
-    leewaySeconds,
-  });
+  const rules = { crypto: nodeCrypto, maxLifetimeSeconds: 86400, leewaySeconds };
+  const decision = verify(parsed, key, revocation, viewing, now, rules);
+  return typeof decision === 'string' ? decision : '';
 }

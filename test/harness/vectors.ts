@@ -2,13 +2,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ViewerRequestEvent } from '../../edge-functions/viewer-request/event.ts';
 import { packagePath } from '../../local/package-root.ts';
-import type { Reason, VerificationKey } from '../../token/index.ts';
+import type { AssetBlock, Reason, VerificationKey } from '../../token/index.ts';
 
 export interface Vector {
   name: string;
   rule: string;
   now: number;
-  store: { revoked: string[]; before: number };
+  store: { revoked: string[]; before: number; blocks: Record<string, AssetBlock[]> };
   event: ViewerRequestEvent;
   expected: { reason: Reason } | { uri: string };
 }

@@ -1,15 +1,15 @@
 import { randomInt } from 'node:crypto';
 import {
   addField,
-  type ClaimsSet,
   type Fields,
   isInScope,
   isUnsafePath,
+  type MintClaims,
   type MintingKey,
   mint,
-  parse,
   parseBinding,
   parseQuerystring,
+  stripTokens,
   type Viewing,
 } from '../../token/index.ts';
 import { nodeCrypto } from './crypto.ts';
@@ -29,6 +29,8 @@ export interface MinterOptions {
   key: () => MintingKey;
   /** Largest lifetime that the edge accepts, in seconds. */
   maxLifetimeSeconds: number;
+  /** Path before the token in a URL, begins and ends with a slash; `/` by default. */
+  tokenPrefix?: string;
   /** Seconds since the epoch; the system clock by default. */
   now?: () => number;
 }
@@ -67,13 +69,19 @@ function createSessionId(): string {
 }
 
 /** Origin, path and query of a URL exactly as written: `new URL` would repair the path instead of refusing it. */
-function splitUrl(url: string): { origin: string; path: string; query: string } {
+function splitUrl(url: string, tokenPrefix: string): { origin: string; path: string; query: string } {
   const match = /^(https?:\/\/[^/?#\s]+)(\/[^?#\s]*)(?:\?([^#\s]*))?$/i.exec(url);
   const [, origin = '', path = '', query = ''] = match ?? [];
   if (!match || isUnsafePath(path)) {
     throw new MintingError('ERR_URL_INVALID', 'url: must be an http(s) URL with a safe path and no fragment');
   }
-  if (typeof parse(path, nodeCrypto) !== 'string') {
+  if (!path.startsWith(tokenPrefix)) {
+    throw new MintingError(
+      'ERR_URL_INVALID',
+      `url: must begin with ${tokenPrefix}, behind which the edge looks for a token`,
+    );
+  }
+  if (stripTokens(path) !== path) {
     throw new MintingError('ERR_URL_INVALID', 'url: carries a token already; give the URL without one');
   }
   return { origin, path, query };
@@ -97,8 +105,8 @@ function withBoundParameters(query: string, bindings: string[], attributes: View
   const present = parseQuerystring(query);
   const missing = bindings
     .map((binding) => parseBinding(binding))
-    .filter(([name, parameter]) => name === 'query' && !Object.hasOwn(present, parameter))
-    .flatMap(([, parameter]) => {
+    .filter(({ name, argument }) => name === 'query' && !Object.hasOwn(present, argument))
+    .flatMap(({ argument: parameter }) => {
       const value = attributes.query?.[parameter];
       return value === undefined ? [] : `${parameter}=${value}`;
     });
@@ -116,34 +124,38 @@ function directoryOf(path: string): string {
 
 /** Makes a minter. It keeps no state between calls. */
 export function createMinter(options: MinterOptions): Minter {
+  const tokenPrefix = options.tokenPrefix ?? '/';
   const now = options.now ?? (() => Math.floor(Date.now() / 1000));
   return {
     mint(request) {
       const policy = parsePolicy(request.policy, options.maxLifetimeSeconds);
       const attributes = parseViewer(request.viewer);
-      const { origin, path, query: givenQuery } = splitUrl(request.url);
+      const { origin, path, query: givenQuery } = splitUrl(request.url, tokenPrefix);
+      const files = policy.files ?? [];
       const paths = policy.paths ?? [directoryOf(path)];
-      if (!isInScope(path, paths)) {
+      if (!isInScope(path, paths) && !files.includes(path)) {
         throw new MintingError('ERR_URL_OUT_OF_SCOPE', 'url: the policy does not open the path of the playback URL');
       }
       const bindings = policy.bindings ?? [];
       const query = withBoundParameters(givenQuery, bindings, attributes);
       const issuedAt = now();
-      const claims: Omit<ClaimsSet, 'bmac'> = {
+      const claims: MintClaims = {
         sid: createSessionId(),
         aid: policy.asset ?? path.split('/')[1] ?? '',
         iat: issuedAt,
         exp: issuedAt + parseDuration(policy.lifetime),
         sst: issuedAt,
-        paths,
+        // An exclusion is one more path that the token opens: the check of the path is all that it is excluded from.
+        paths: [...paths, ...(policy.exclusions ?? [])],
       };
       if (attributes.subject) claims.sub = attributes.subject;
       if (policy.countries) claims.cty = policy.countries;
+      if (policy.files) claims.files = policy.files;
       if (bindings.length > 0) claims.bnd = bindings;
       const token = mint(claims, options.key(), edgeView(attributes, query), nodeCrypto);
       return {
         token,
-        url: `${origin}/${token}${path}${query ? `?${query}` : ''}`,
+        url: `${origin}${tokenPrefix}${token}/${path.slice(tokenPrefix.length)}${query ? `?${query}` : ''}`,
         sessionId: claims.sid,
         asset: claims.aid,
         issuedAt,

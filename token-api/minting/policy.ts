@@ -60,11 +60,16 @@ export const PolicySchema = v.strictObject({
   ),
   asset: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
   paths: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
+  files: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
+  exclusions: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
   countries: v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Z]{2}$/, COUNTRY))), v.minLength(1))),
   bindings: v.optional(
     v.pipe(
       v.array(binding),
-      v.check((names) => new Set(names).size === names.length, 'names a binding twice'),
+      v.check(
+        (names) => new Set(names.map((name) => name.replace('?', ''))).size === names.length,
+        'names a binding twice',
+      ),
     ),
     [],
   ),
@@ -78,9 +83,16 @@ export interface Policy {
   asset?: string | undefined;
   /** Path scope (claim `paths`); by default the directory of the playback URL. */
   paths?: string[] | undefined;
+  /** Exact files opened beside them (claim `files`); each opens itself alone. */
+  files?: string[] | undefined;
+  /** Paths outside the asset that need not be in the scope, such as shared fonts; every other check holds for them too. */
+  exclusions?: string[] | undefined;
   /** Countries from which the token may be used, ISO 3166-1 alpha-2; all by default. */
   countries?: string[] | undefined;
-  /** Bindings such as `country` or `header:x-device`, in the order they are signed; none by default. */
+  /**
+   * Bindings such as `country` or `header:x-device`, in the order they are signed; none by default. One that ends in `?`
+   * is skipped when the viewer, at minting or later, has no value for it.
+   */
   bindings?: string[] | undefined;
 }
 
