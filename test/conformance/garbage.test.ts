@@ -239,6 +239,69 @@ function uris(): Case[] {
   return list.map((uri) => ({ name: `uri ${nameOf(uri)}`, event: viewerRequest(uri) }));
 }
 
+/** Spellings of what a path may not have, behind a token that is good. */
+function paths(): Case[] {
+  const dots = ['.', '..'].flatMap((dot) =>
+    [
+      dot,
+      dot.replaceAll('.', '%2e'),
+      dot.replaceAll('.', '%2E'),
+      dot.replace('.', '%2e'),
+      dot.replaceAll('.', '%252e'),
+      dot.replaceAll('.', '%c0%ae'),
+    ].flatMap((segment) => [segment, `${segment};x`, `${segment};`, `${segment}%3b`, `${segment}%3Bx`]),
+  );
+  const unsafe = [
+    ...new Set(dots),
+    ...[
+      '/',
+      '//',
+      '%2f',
+      '%2F',
+      '%5c',
+      '%5C',
+      '%252f',
+      '%255c',
+      '%00',
+      '%0a',
+      '%0d%0a',
+      '%1f',
+      '%7f',
+      '%',
+      '%2',
+      '%zz',
+      '%u002e',
+      '\\',
+      '?',
+      '#',
+      '"',
+      '<',
+      '>',
+      '^',
+      '`',
+      '{',
+      '|',
+      '}',
+      '[',
+      ']',
+    ],
+    // Overlong UTF-8 (RFC 3629 §3), in each length that decoders have known.
+    ...['%c0%ae', '%c0%af', '%c1%9c', '%e0%80%ae', '%f0%80%80%ae', '%f8%80%80%80%ae', '%fc%80%80%80%80%ae'],
+  ];
+  return [
+    ...unsafe.map((segment) => ({
+      name: `path segment ${segment}`,
+      event: viewerRequest(tokenUri(genuine, `/aurora/${segment}/x.m4s`)),
+      expected: 'denied path-unsafe',
+    })),
+    ...['x', '...', '.x', 'x..', 'x;y=..', '%20', '%C3%A9', "!$&'()*+,;=:@-._~"].map((segment) => ({
+      name: `path segment ${segment}`,
+      event: viewerRequest(tokenUri(genuine, `/aurora/${segment}/x.m4s`)),
+      expected: `allowed /aurora/${segment}/x.m4s`,
+    })),
+  ];
+}
+
 function keyIds(): Case[] {
   const unknown = [...NAMES, 'k2', 'K1', '1', '-', '_', 'a'.repeat(64), 'k1-', '0'];
   const malformed = [
@@ -474,6 +537,11 @@ function strange(): Case[] {
       { name: `arrays nested ${depth} deep`, event: raw(nested(depth, '[', ']')), expected: SAME },
       { name: `objects nested ${depth} deep`, event: raw(nested(depth, '{"a":', '}')), expected: SAME },
     ]),
+    {
+      name: 'a session id that ends in a line feed',
+      event: viewerRequest(signed({ sid: `${TEST_CLAIMS.sid}\n` }).replace('.', '\n.')),
+      expected: 'denied token-claims-invalid',
+    },
     ...DEVICES.map((device) => ({
       name: `an asset called ${device}`,
       event: viewerRequest(signed({ aid: device })),
@@ -486,6 +554,7 @@ const SUITES: Record<string, () => Case[]> = {
   requests,
   bindings,
   uris,
+  paths,
   keyIds,
   headers,
   claims,

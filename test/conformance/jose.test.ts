@@ -92,6 +92,7 @@ const CLAIMS: Record<string, unknown>[] = [
     })),
   ),
   { exp: NOW + 86_400, nbf: NOW },
+  ...[NOW - 1, NOW, NOW + 1].map((exp) => ({ iat: NOW - 60, sst: NOW - 60, exp })),
 ];
 
 /** Tokens by what was done to the genuine one. */
