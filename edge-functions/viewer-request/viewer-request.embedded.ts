@@ -23,9 +23,11 @@ function keyOf(kid: string): VerificationKey | null {
 /** The viewer-request function without an edge store: keys and mode in the code, revocation left to WAF. */
 export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const request = event.request;
+  // Text, whatever it is: nothing below may throw.
+  const uri = '' + request.uri;
   if (isPreflight(request)) return answerPreflight(request);
-  const parsed = parse(request.uri, TOKEN_PREFIX, edgeCrypto);
-  if (typeof parsed === 'string') return conclude(request, stripTokens(request.uri), '', parsed, undefined);
+  const parsed = parse(uri, TOKEN_PREFIX, edgeCrypto);
+  if (typeof parsed === 'string') return conclude(request, stripTokens(uri), '', parsed, undefined);
   const decision = verify(parsed, keyOf(parsed.kid), NOT_REVOKED, event, Date.now() / 1000, RULES);
   return conclude(request, parsed.path, parsed.sid, typeof decision === 'string' ? decision : '', undefined);
 }

@@ -21,9 +21,11 @@ const JSON_VALUE = { format: 'json' } as const;
  */
 export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | EdgeResponse> {
   const request = event.request;
+  // Text, whatever it is: nothing below may throw.
+  const uri = '' + request.uri;
   if (isPreflight(request)) return answerPreflight(request);
 
-  const parsed = parse(request.uri, TOKEN_PREFIX, edgeCrypto);
+  const parsed = parse(uri, TOKEN_PREFIX, edgeCrypto);
   let key: EdgeKey | null = null;
   if (typeof parsed !== 'string') {
     try {
@@ -36,7 +38,7 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
       rules = (await store.get(MODES, JSON_VALUE)) as ModeRule[];
     } catch (e) {}
     const reason = typeof parsed === 'string' ? parsed : 'token-key-unknown';
-    return conclude(request, stripTokens(request.uri), '', reason, rules);
+    return conclude(request, stripTokens(uri), '', reason, rules);
   }
   const path = parsed.path;
   if (key.modes && modeOf(path, key.modes) === 'off') return pass(request, path);

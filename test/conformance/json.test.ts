@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { describeCorpus, readCorpusFiles } from '../harness/corpora.ts';
 import { HEADER, outcomes, PATH, signRaw, tokenUri, VARIANTS, viewerRequest } from '../harness/edge.ts';
+import { ENGINE_DIFFERENCES, expectNothingWrong } from '../harness/engine-differences.ts';
 import { TEST_CLAIMS } from '../harness/minting.ts';
-import { expectNothingWrong, OPEN_DEFECTS } from '../harness/open-defects.ts';
 import { describeWith } from '../harness/programs.ts';
 
 const CORPUS = 'json/test_parsing';
@@ -33,7 +33,8 @@ const PLACES: Record<
   { token: (bytes: Buffer) => string; expected: (name: string, bytes: Buffer) => RegExp; open?: string[] }
 > = {
   'as the claims set': {
-    token: (bytes) => signRaw(header, bytes),
+    // White space around it changes nothing about JSON, and makes it long enough to be looked at.
+    token: (bytes) => signRaw(header, Buffer.concat([bytes, Buffer.alloc(80, ' ')])),
     expected: () => /^denied token-claims-invalid$/,
   },
   'as the header': {
@@ -49,7 +50,7 @@ const PLACES: Record<
         ? /^(?:allowed \/aurora\/master\.m3u8|denied token-claims-invalid)$/
         : /^allowed \/aurora\/master\.m3u8$/;
     },
-    open: OPEN_DEFECTS.jsonMembers,
+    open: ENGINE_DIFFERENCES.jsonMembers,
   },
   'as a member of the header': {
     token: (bytes) => signRaw(headerWith(bytes), claims),

@@ -11,8 +11,8 @@ import {
   VARIANTS,
   viewerRequest,
 } from '../harness/edge.ts';
+import { expectNothingWrong } from '../harness/engine-differences.ts';
 import { NOW, TEST_CLAIMS, TEST_KEY } from '../harness/minting.ts';
-import { expectNothingWrong, OPEN_DEFECTS } from '../harness/open-defects.ts';
 import { LONG } from '../harness/programs.ts';
 
 /** Another seed asks with other tokens; a failure names it, the kind of change, and the token. */
@@ -298,7 +298,7 @@ describeEngines('altered tokens', (engine) => {
       }
       asked += altered.length;
     }
-    expectNothingWrong(wrong, engine === 'node:vm' ? OPEN_DEFECTS.mutationsInVm : []);
+    expectNothingWrong(wrong);
     // Every kind of change counts for what it is worth.
     for (const kind of Object.keys(MUTATIONS))
       expect([kind, (counts[kind] ?? 0) > asked / kinds.length / 3]).toEqual([kind, true]);

@@ -14,8 +14,8 @@ import {
   viewerRequest,
 } from '../harness/edge.ts';
 import { describeVerifiers, type MacQuestion, type Verifier, verdicts } from '../harness/edge-crypto.ts';
+import { expectNothingWrong } from '../harness/engine-differences.ts';
 import { TEST_CLAIMS, TEST_KEY } from '../harness/minting.ts';
-import { expectNothingWrong, OPEN_DEFECTS } from '../harness/open-defects.ts';
 
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
@@ -220,7 +220,7 @@ describeCorpus(HMAC, 'Wycheproof hmac_sha256_test.json', () => {
       const wrong = Object.fromEntries(
         spellings.flatMap(({ name }, i) => (answers[i] === false ? [] : [[name, answers[i]]])),
       );
-      expectNothingWrong(wrong, verifier === 'node:vm' ? OPEN_DEFECTS.macSpellingInVm : []);
+      expectNothingWrong(wrong);
     });
   });
 });
