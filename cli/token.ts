@@ -33,9 +33,12 @@ Policy file, for example:
   lifetime  ISO 8601 (PT1H30M) or +3h; required
   asset     asset id; by default the first segment of the URL's path
   paths     what the token opens; by default the directory of the URL
+  files     exact files opened beside them
+  exclusions  paths outside the asset that need not be in its scope, such as shared fonts
   countries where it may be used, ["DE", "AT"]; everywhere by default
   bindings  ip, network, country, region, city, asn, ja4, device, user-agent, referer, method, header:<name>, query:<name>;
-            none by default; docs/token.md says what each one breaks
+            none by default; with a question mark (country?) a viewer without the value is let through;
+            docs/token.md says what each one breaks
 Viewer file, for example:
   {"ip": "203.0.113.7", "country": "DE", "userAgent": "…", "headers": {"x-device": "…"}, "query": {}, "subject": "…"}
 

@@ -1,0 +1,99 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { portcullis } from '../harness/cli.ts';
+import {
+  type RunningStack,
+  removeDirectory,
+  requestPlayback,
+  startStack,
+  temporaryDirectory,
+} from '../harness/stack.ts';
+
+let data: string;
+let stack: RunningStack;
+
+beforeAll(async () => {
+  data = temporaryDirectory();
+  const config = join(data, 'portcullis.json');
+  writeFileSync(config, JSON.stringify({ edge: { tokenPosition: '/aurora/~TOKEN', legacyUserAgents: ['OldTV/'] } }));
+  stack = await startStack(data, '--config', config);
+});
+afterAll(async () => {
+  await stack.stop();
+  removeDirectory(data);
+});
+
+const cli = (...args: string[]) => portcullis(...args, '--data', data);
+async function answer(url: string, headers: Record<string, string> = {}): Promise<[number, string | null]> {
+  const response = await fetch(url, { headers });
+  await response.arrayBuffer();
+  return [response.status, response.headers.get('x-portcullis-reason')];
+}
+const lastLog = () =>
+  readFileSync(join(data, 'logs', 'access.log'), 'utf8')
+    .trim()
+    .split('\n')
+    .at(-1)
+    ?.split('\t')
+    .at(-1);
+
+describe('a running stack with settings of its own', () => {
+  test('puts the token where the configuration says, all the way from vending to the access log', async () => {
+    const { playbackUrl, sessionId } = await requestPlayback(stack);
+    expect(new URL(playbackUrl).pathname).toMatch(/^\/aurora\/[A-Za-z0-9]{12}\.[^/]+\/master\.m3u8$/);
+    expect(await answer(playbackUrl)).toEqual([200, null]);
+    await expect.poll(lastLog).toBe(`${sessionId},allowed,/aurora/master.m3u8`);
+  });
+
+  test('a mode set on the command line holds at once, and is logged', async () => {
+    const bare = `${stack.edge}/aurora/master.m3u8`;
+    expect(await answer(bare)).toEqual([401, 'token-missing']);
+    const set = await cli('edge', 'mode', 'log', '--prefix', '/aurora/');
+    expect([set.code, set.stdout]).toEqual([0, '/aurora/  log\n']);
+    expect(await answer(bare)).toEqual([200, null]);
+    await expect.poll(lastLog).toBe('-,token-missing,/aurora/master.m3u8');
+    expect(await answer(`${stack.edge}/harbour/master.m3u8`)).toEqual([401, 'token-missing']);
+    const listed = await cli('edge', 'mode', '--json');
+    expect(JSON.parse(listed.stdout)).toEqual({ modes: [{ prefix: '/aurora/', mode: 'log' }] });
+    const back = await cli('edge', 'mode', 'default', '--prefix', '/aurora/');
+    expect(back.stdout).toBe('the mode built into the function holds everywhere\n');
+    expect(await answer(bare)).toEqual([401, 'token-missing']);
+  });
+
+  test('a prefix that can match nothing is refused with what to do', async () => {
+    const { code, stderr } = await cli('edge', 'mode', 'log', '--prefix', '/aurora');
+    expect([code, stderr]).toEqual([2, expect.stringContaining('must begin and end with a slash')]);
+  });
+
+  test('a blocked asset is 451 until it is unblocked', async () => {
+    const { playbackUrl } = await requestPlayback(stack);
+    expect((await cli('edge', 'block', 'aurora', '--until', '4102444800')).code).toBe(0);
+    expect(await answer(playbackUrl)).toEqual([451, 'asset-withdrawn']);
+    expect((await cli('edge', 'unblock', 'aurora')).stdout).toBe('aurora is no longer blocked\n');
+    expect(await answer(playbackUrl)).toEqual([200, null]);
+  });
+
+  test.each([
+    [['--countries', 'germany'], /blocks\.0\.countries\.0/],
+    [['--from', '20', '--until', '10'], /must begin before it ends/],
+  ])('a block that can never hold is refused: %j', async (options, message) => {
+    const { code, stderr } = await cli('edge', 'block', 'aurora', ...options);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
+  });
+
+  test('an old player passes without a token', async () => {
+    expect(await answer(`${stack.edge}/aurora/master.m3u8`, { 'user-agent': 'OldTV/1.7' })).toEqual([200, null]);
+  });
+
+  test('only security may change what the edge does', async () => {
+    for (const [method, path] of [
+      ['GET', '/v1/edge/modes'],
+      ['PUT', '/v1/edge/modes'],
+      ['PUT', '/v1/assets/aurora/blocks'],
+    ] as const) {
+      const headers = { authorization: `Bearer ${stack.tokens.backend}` };
+      expect((await fetch(`${stack.api}${path}`, { method, headers })).status).toBe(403);
+    }
+  });
+});
