@@ -7,6 +7,7 @@ import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../edge-functions/runtime/vm.ts';
 import { readStoreFile } from '../edge-functions/store/file.ts';
 import { packagePath } from '../local/package-root.ts';
+import { edgeKeys, readCompatRing, unusualCompatKeys } from '../token-api/key-ring/compat.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
@@ -18,9 +19,12 @@ const BUILD_HELP = `
 The function holds derived keys: it is written with mode 0600. The key ring is its last line, const KEYS=…;
 It cannot see revocations: WAF has to enforce them. The variant that reads keys and revocations from the edge store needs
 no ring and lies ready in dist/edge/viewer-request.js.
+The dialect compat takes the tokens of the AWS solution v1 beside ours (docs/compat.md). Its keys are a secret of that
+solution, {"<key id>":"<128 hexadecimal digits>"}, or the keys of a key ring that say "use":"compat".
 
-Example:
-  portcullis edge build --keys .portcullis/key-ring.json --out viewer-request.js`;
+Examples:
+  portcullis edge build --keys .portcullis/key-ring.json --out viewer-request.js
+  portcullis edge build --dialect compat --keys secret.json --out viewer-request.js`;
 
 const INVOKE_HELP = `
 Events are CloudFront viewer-request events, one JSON object a line. The store is a file in CloudFront's import format,
@@ -42,15 +46,25 @@ export function registerEdge(program: Command): void {
     .command('build')
     .description('build the function with its keys embedded')
     .requiredOption('--keys <file>', 'key ring (mode 0600); required')
+    .addOption(new Option('--dialect <dialect>', 'tokens to take').choices(['strict', 'compat']).default('strict'))
     .option('--config <file>', 'configuration (docs/configuration.md)')
     .requiredOption('--out <file>', 'where to write the function; required')
     .option('--json', 'print JSON')
     .addHelpText('after', BUILD_HELP)
-    .action(async (options: { keys: string; config?: string; out: string; json?: boolean }) => {
+    .action(async (options: { keys: string; dialect: string; config?: string; out: string; json?: boolean }) => {
       const { edge: settings } = await readConfiguration(options.config);
-      const keys = verificationKeys(await readKeyRing(options.keys));
+      const isCompat = options.dialect === 'compat';
+      const ring = await (isCompat ? readCompatRing : readKeyRing)(options.keys);
+      const keys = isCompat ? edgeKeys(ring) : verificationKeys(ring);
       const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
-      const { code, bytes, sha256 } = await buildEdgeFunction(sources, 'embedded', settings, keys);
+      const { code, bytes, sha256 } = await buildEdgeFunction(
+        sources,
+        isCompat ? 'compat' : 'embedded',
+        settings,
+        keys,
+      );
+      for (const kid of isCompat ? unusualCompatKeys(ring) : [])
+        note(`key '${kid}' is not the 128 hexadecimal digits of a generated one`);
       await writeFileAtomic(options.out, code, { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
         throw new InputError(`cannot write ${options.out}: ${error.code}`);
       });

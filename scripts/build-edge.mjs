@@ -1,4 +1,4 @@
-// Builds dist/edge from the compiled sources: both functions with the default settings, and the manifest.
+// Builds dist/edge from the compiled sources: the functions with the default settings, and the manifest.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
@@ -13,6 +13,7 @@ const settings = v.parse(EdgeSettingsSchema, {});
 const functions = {
   'viewer-request.js': await buildEdgeFunction(sources, 'store', settings),
   'viewer-request.embedded.js': await buildEdgeFunction(sources, 'embedded', settings),
+  'viewer-request.compat.js': await buildEdgeFunction(sources, 'compat', settings),
 };
 mkdirSync(output, { recursive: true });
 for (const [name, { code, bytes }] of Object.entries(functions)) {

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 
 const CAPABILITIES = ['token-api', 'revocation', 'enclave-render'];
 const COMPOSERS = '^(?:local|cli|lambda)/';
-const VERIFYING = '^token/(?:asset-block|bindings|claims|crypto|ip|keys|parse|path-scope|reasons|verify|viewer)\\.ts$';
+const VERIFYING =
+  '^token/(?:asset-block|bindings|claims|crypto|ip|keys|parse|path-scope|reasons|verify|viewer|compat/(?:bindings|claims|parse|verify))\\.ts$';
 const SDK = '@aws-sdk/|@smithy/';
 
 /** The import rules of the house (CONTRIBUTING.md); each says what a breach of it would cost. */

@@ -1,6 +1,11 @@
 import { canonicalIp } from './ip.ts';
 import { fieldValue, type Viewing } from './viewer.ts';
 
+/** The value of the header `name`; '' when there is none. */
+function headerOf(viewing: Viewing, name: string): string {
+  return fieldValue(viewing.request.headers, name);
+}
+
 /** The address of the viewer, canonical; '' when there is none. */
 function addressOf(viewing: Viewing): string {
   return viewing.viewer ? canonicalIp(viewing.viewer.ip) : '';
@@ -19,15 +24,14 @@ export const DEVICES = ['mobile', 'tablet', 'smarttv', 'desktop'] as const;
 /** What CloudFront takes the device for; '' when its headers say nothing. */
 function deviceOf(viewing: Viewing): string {
   for (let i = 0; i < DEVICES.length; i++) {
-    const name = 'cloudfront-is-' + DEVICES[i] + '-viewer';
-    if (fieldValue(viewing.request.headers, name) === 'true') return DEVICES[i] as string;
+    if (headerOf(viewing, 'cloudfront-is-' + DEVICES[i] + '-viewer') === 'true') return DEVICES[i] as string;
   }
   return '';
 }
 
 /** The country of the viewer, ISO 3166-1 alpha-2 in upper case; '' when none is known. */
 export function countryOf(viewing: Viewing): string {
-  return fieldValue(viewing.request.headers, 'cloudfront-viewer-country').toUpperCase();
+  return headerOf(viewing, 'cloudfront-viewer-country').toUpperCase();
 }
 
 /** Reads the canonical value of a binding off a request, '' when there is none; `argument` is what follows its colon. */
@@ -37,7 +41,7 @@ const ROWS = {
   ip: addressOf,
   network: networkOf,
   country: countryOf,
-  region: (viewing: Viewing) => fieldValue(viewing.request.headers, 'cloudfront-viewer-country-region').toUpperCase(),
+  region: (viewing: Viewing) => headerOf(viewing, 'cloudfront-viewer-country-region').toUpperCase(),
   city: 'cloudfront-viewer-city',
   asn: 'cloudfront-viewer-asn',
   ja4: 'cloudfront-viewer-ja4-fingerprint',
@@ -45,7 +49,7 @@ const ROWS = {
   'user-agent': 'user-agent',
   referer: 'referer',
   method: (viewing: Viewing) => viewing.request.method,
-  header: (viewing: Viewing, name: string) => fieldValue(viewing.request.headers, name),
+  header: headerOf,
   query: (viewing: Viewing, name: string) => fieldValue(viewing.request.querystring, name),
 };
 
@@ -67,7 +71,7 @@ export function bindingValue(binding: string, viewing: Viewing): string {
     row = BINDINGS[binding.slice(0, colon) as BindingName];
     argument = binding.slice(colon + 1);
   }
-  if (typeof row === 'string') return fieldValue(viewing.request.headers, row);
+  if (typeof row === 'string') return headerOf(viewing, row);
   return row ? row(viewing, argument) : '';
 }
 

@@ -1,11 +1,10 @@
-const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}(?![\s\S])/;
-const IPV6 = /^(?:[\da-f]{1,4}:){7}[\da-f]{1,4}(?![\s\S])/;
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$(?!\n)/;
+const IPV6 = /^(?:[\da-f]{1,4}:){7}[\da-f]{1,4}$(?!\n)/;
 const MAPPED = /^(?:0:){5}ffff:(\w+):(\w+)$/;
 
-/** Four octets in decimal as two groups in hexadecimal. */
-function hextets(four: string[]): string {
-  const bits = four.map(Number) as [number, number, number, number];
-  return (bits[0] * 256 + bits[1]).toString(16) + ':' + (bits[2] * 256 + bits[3]).toString(16);
+/** Two octets in decimal as a group in hexadecimal. */
+function hextet(high: string | undefined, low: string | undefined): string {
+  return (Number(high) * 256 + Number(low)).toString(16);
 }
 
 /** A group in hexadecimal as two octets in decimal. */
@@ -25,7 +24,10 @@ export function canonicalIp(text: string): string {
   let groups = text.toLowerCase();
   // The last two groups may be written as an IPv4 address.
   const tail = groups.slice(groups.lastIndexOf(':') + 1);
-  if (tail.search(IPV4) === 0) groups = groups.slice(0, -tail.length) + hextets(tail.split('.'));
+  if (tail.search(IPV4) === 0) {
+    const four = tail.split('.');
+    groups = groups.slice(0, -tail.length) + hextet(four[0], four[1]) + ':' + hextet(four[2], four[3]);
+  }
   const gap = groups.indexOf('::');
   if (gap >= 0) {
     const present = (groups.match(/[^:]+/g) || []).length;

@@ -11,15 +11,15 @@ export const MAX_TOKEN_LENGTH = 2047;
 /** How most libraries begin a header, `{"alg":"HS256","typ":"portcullis+jwt","kid":"`: 45 bytes, so whole groups of base64url. */
 const USUAL_HEADER = 'eyJhbGciOiJIUzI1NiIsInR5cCI6InBvcnRjdWxsaXMrand0Iiwia2lkIjoi';
 const USUAL_HEADER_LENGTH = 60;
-const USUAL_END = /^[\w-]{1,64}"}(?![\s\S])/;
+const USUAL_END = /^[\w-]{1,64}"}$(?!\n)/;
 /** A key id. */
-export const KEY_ID = /^[\w-]{1,64}(?![\s\S])/;
+export const KEY_ID = /^[\w-]{1,64}$(?!\n)/;
 /** Fewer characters than a header or payload with all its members has: where the search for the next dot may begin. */
 const SHORTEST_HEADER = 60;
 const SHORTEST_PAYLOAD = 80;
 const SIGNATURE_LENGTH = 43;
 /** A session id, then a path of segments in which nothing can be unsafe. */
-const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}(?:\/[\w-][\w.-]*)+(?![\s\S])/;
+const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}(?:\/[\w-][\w.-]*)+$(?!\n)/;
 
 /** A segment that looks like a token, ours or of another issuer: three base64url parts of which the first is a JSON object, perhaps behind a session id. */
 const TOKEN_SHAPED = /\/(?:[\w-]+\.)?ey[\w-]*\.[\w-]*\.[\w-]*(?=\/|$)/g;
@@ -36,28 +36,31 @@ export interface ParsedToken {
   path: string;
 }
 
-/** The key id of an encoded header; '' unless it holds exactly `alg` HS256, our `typ` and a `kid`: so no `crit`, `jku`, `jwk`, … */
-function readHeader(encoded: string, crypto: TokenCrypto): string {
-  let header: { alg?: unknown; typ?: unknown; kid?: unknown } | null;
+/** An encoded header; null unless it holds `alg` HS256, a `kid`, perhaps a `typ`, and nothing else: so no `crit`, `jku`, `jwk`, … */
+export function readHeader(encoded: string, crypto: TokenCrypto): { kid: string; typ?: unknown } | null {
   try {
-    header = JSON.parse(crypto.decode(encoded));
+    const header: { alg?: unknown; typ?: unknown; kid: string } = JSON.parse(crypto.decode(encoded));
+    const isRight =
+      header.alg === 'HS256' &&
+      typeof header.kid === 'string' &&
+      KEY_ID.test(header.kid) &&
+      Object.keys(header).length === (header.typ === undefined ? 2 : 3);
+    return isRight ? header : null;
   } catch (e) {
-    return '';
+    // Not JSON, or null.
+    return null;
   }
-  return header !== null &&
-    header.alg === 'HS256' &&
-    header.typ === TOKEN_TYPE &&
-    typeof header.kid === 'string' &&
-    KEY_ID.test(header.kid) &&
-    Object.keys(header).length === 3
-    ? header.kid
-    : '';
 }
 
-/** The key id of a header of which only the end is left to read: a short cut to the same answer. */
-function readUsualEnd(encoded: string, crypto: TokenCrypto): string {
-  const end = crypto.decode(encoded);
-  return end.search(USUAL_END) < 0 ? '' : end.slice(0, -2);
+/** The key id of our header in `uri` between `from` and `to`; '' when it is not ours. */
+function keyIdOf(uri: string, from: number, to: number, crypto: TokenCrypto): string {
+  if (uri.startsWith(USUAL_HEADER, from)) {
+    // A short cut to the same answer: only the end is left to read.
+    const end = crypto.decode(uri.slice(from + USUAL_HEADER_LENGTH, to));
+    return end.search(USUAL_END) < 0 ? '' : end.slice(0, -2);
+  }
+  const header = readHeader(uri.slice(from, to), crypto);
+  return header && header.typ === TOKEN_TYPE ? header.kid : '';
 }
 
 /**
@@ -71,7 +74,7 @@ export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedT
   const sidEnd = uri.indexOf('.', start);
   const headerEnd = uri.indexOf('.', sidEnd + SHORTEST_HEADER);
   const payloadEnd = uri.indexOf('.', headerEnd + SHORTEST_PAYLOAD);
-  const end = payloadEnd + 1 + SIGNATURE_LENGTH;
+  const end = payloadEnd + (1 + SIGNATURE_LENGTH);
   const isToken = payloadEnd > headerEnd && headerEnd > sidEnd && sidEnd > start && uri[end] === '/';
   if (!isToken || end > MAX_TOKEN_LENGTH + start || !uri.startsWith(prefix)) {
     const slash = uri.indexOf('/', start);
@@ -84,9 +87,7 @@ export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedT
     if (isUnsafePath(path)) return 'path-unsafe';
     if (!SESSION_ID.test(sid)) return 'token-malformed';
   }
-  const kid = uri.startsWith(USUAL_HEADER, sidEnd + 1)
-    ? readUsualEnd(uri.slice(sidEnd + 1 + USUAL_HEADER_LENGTH, headerEnd), crypto)
-    : readHeader(uri.slice(sidEnd + 1, headerEnd), crypto);
+  const kid = keyIdOf(uri, sidEnd + 1, headerEnd, crypto);
   if (kid === '') return 'token-malformed';
   return {
     sid: sid,

@@ -24,8 +24,10 @@ export interface VerifyRules {
   leewaySeconds: number;
 }
 
-/** Length of a 32-byte key as base64url. HMAC takes any key, so an empty or missing one would verify forgeries. */
-const KEY_LENGTH = 43;
+/** Whether this is a 32-byte key as base64url. HMAC takes any key, so an empty or missing one would verify forgeries. */
+function isKey(key: unknown): boolean {
+  return typeof key === 'string' && key.length === 43;
+}
 
 /**
  * Verifies a parsed token: its claims set when the request is allowed, else the reason why not. The signature comes first,
@@ -40,11 +42,10 @@ export function verify(
   now: number,
   rules: VerifyRules,
 ): ClaimsSet | Reason {
-  const sign = key ? key.sign : null;
-  if (!key || typeof sign !== 'string' || sign.length !== KEY_LENGTH) return 'token-key-unknown';
+  if (!key || !isKey(key.sign) || !isKey(key.bind)) return 'token-key-unknown';
 
   const crypto = rules.crypto;
-  if (!crypto.isMac(sign, parsed.signed, parsed.signature)) return 'token-signature-invalid';
+  if (!crypto.isMac(key.sign, parsed.signed, parsed.signature)) return 'token-signature-invalid';
 
   const claims = readClaims(crypto.decode(parsed.payload));
   if (!claims) return 'token-claims-invalid';
@@ -56,7 +57,7 @@ export function verify(
   const longest = rules.maxLifetimeSeconds;
   // Also from now on, because an `iat` in the future must not stretch the lifetime.
   if (exp - claims.iat > longest || exp - latest > longest) return 'token-lifetime-exceeded';
-  if (claims.nbf && latest < claims.nbf) return 'token-not-yet-valid';
+  if (latest < (claims.nbf as number)) return 'token-not-yet-valid';
   if (now - leewaySeconds >= exp) return 'token-expired';
 
   if (revocation.session) return 'session-revoked';
@@ -72,12 +73,10 @@ export function verify(
 
 /** Verifies what the token is bound to; '' when all of it matches. */
 function verifyBindings(claims: ClaimsSet, key: VerificationKey, viewing: Viewing, crypto: TokenCrypto): Reason | '' {
-  const bind = key.bind;
-  if (typeof bind !== 'string' || bind.length !== KEY_LENGTH) return 'token-key-unknown';
   if (claims.bnd) {
     const input = bindingInput(claims.sid, claims.bnd, viewing);
     if (input === '') return 'binding-missing';
-    if (!crypto.isMac(bind, input, claims.bmac as string)) return 'binding-mismatch';
+    if (!crypto.isMac(key.bind, input, claims.bmac as string)) return 'binding-mismatch';
   }
   const tolerant = claims.btol || [];
   for (let i = 0; i < tolerant.length; i++) {
@@ -85,7 +84,8 @@ function verifyBindings(claims: ClaimsSet, key: VerificationKey, viewing: Viewin
     const mac = entry.lastIndexOf('=') + 1;
     const binding = entry.slice(0, mac - 1);
     if (bindingValue(binding, viewing) === '') continue;
-    if (!crypto.isMac(bind, bindingInput(claims.sid, [binding], viewing), entry.slice(mac))) return 'binding-mismatch';
+    if (!crypto.isMac(key.bind, bindingInput(claims.sid, [binding], viewing), entry.slice(mac)))
+      return 'binding-mismatch';
   }
   return '';
 }

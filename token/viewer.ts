@@ -18,7 +18,7 @@ export interface Viewing {
  * object inherits has no `value` that is text, so it counts as absent.
  */
 export function fieldValue(fields: Fields, name: string): string {
-  const field = fields ? fields[name] : undefined;
+  const field = (fields || {})[name];
   if (!field || (field.multiValue && field.multiValue.length > 1)) return '';
   const value = field.value;
   return typeof value === 'string' ? value : '';

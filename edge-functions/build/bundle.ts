@@ -14,14 +14,21 @@ export const BYTE_BUDGET = 10240;
 const FORBIDDEN_CONTENT = /\bmint\w*|@aws-sdk|node:|\brequire\(/i;
 
 /** Members that never leave the function, and may have any name: no claim, no field of an event, nothing in the store. */
-const INTERNAL_MEMBERS = /^(?:isMac|decode|maxLifetimeSeconds|leewaySeconds|signed|payload|signature|isRight|session)$/;
+const INTERNAL_MEMBERS = /^(?:isMac|decode|maxLifetimeSeconds|leewaySeconds|signed|payload|signature|session|isRight)$/;
 
-/** `store` reads keys and revocations from the edge store, `embedded` carries its key ring in its last line. */
-export type EdgeVariant = 'store' | 'embedded';
+/**
+ * `store` reads keys and revocations from the edge store, `embedded` carries its key ring in its last line, `compat` too,
+ * and takes the tokens of the AWS solution v1 beside ours.
+ */
+export type EdgeVariant = 'store' | 'embedded' | 'compat';
+
+/** What a variant with embedded keys knows under a key id: a key of ours, a compatibility key (base64url), or both. */
+export type EmbeddedKey = Partial<VerificationKey> & { compat?: string };
 
 const ENTRY: Record<EdgeVariant, string> = {
   store: 'viewer-request.js',
   embedded: 'viewer-request.embedded.js',
+  compat: 'viewer-request.compat.js',
 };
 
 /** A built function. `bytes` and `sha256` (hex) are of its UTF-8 `code`. */
@@ -53,14 +60,14 @@ function settingsModule(settings: EdgeSettings): Plugin {
 
 /**
  * Builds a viewer-request function from the compiled sources in `sourceDirectory` (`dist/lib/edge-functions/
- * viewer-request`). `ring` is required for the embedded variant and must be absent otherwise. Throws `EdgeBuildError`
+ * viewer-request`). `ring` is what the variants with embedded keys carry. Throws `EdgeBuildError`
  * when the result does not pass the gates: dialect, content, bytes.
  */
 export async function buildEdgeFunction(
   sourceDirectory: string,
   variant: EdgeVariant,
   settings: EdgeSettings,
-  ring: Record<string, VerificationKey> = {},
+  ring: Record<string, EmbeddedKey> = {},
 ): Promise<EdgeFunction> {
   const bundle = await rollup({
     input: join(sourceDirectory, ENTRY[variant]),
@@ -84,7 +91,7 @@ export async function buildEdgeFunction(
     ecma: 2015,
     module: false,
     toplevel: true,
-    mangle: { toplevel: true, reserved: ['handler', 'KEYS'], properties: { regex: INTERNAL_MEMBERS } },
+    mangle: { toplevel: true, reserved: ['handler', 'KEYS'], properties: { regex: INTERNAL_MEMBERS, builtins: true } },
     compress: {
       ecma: 2015,
       toplevel: true,
@@ -93,16 +100,20 @@ export async function buildEdgeFunction(
       inline: 1,
       reduce_funcs: false,
       unsafe_arrows: true,
+      keep_fargs: false,
+      pure_getters: true,
     },
     format: { ecma: 2015, ascii_only: true, shorthand: false },
   });
-  const lastLine = variant === 'embedded' ? `${keysLine(ring)}\n` : '';
+  const lastLine = variant === 'store' ? '' : `${keysLine(ring)}\n`;
   return checked(`${code}\n${lastLine}`);
 }
 
-/** Line that carries the ring: signing and binding keys by key id, never the ring secrets. */
-function keysLine(ring: Record<string, VerificationKey>): string {
-  const keys = Object.fromEntries(Object.entries(ring).map(([kid, { sign, bind }]) => [kid, { sign, bind }]));
+/** Line that carries the ring: what verifies, by key id, never the ring secrets. */
+function keysLine(ring: Record<string, EmbeddedKey>): string {
+  const keys = Object.fromEntries(
+    Object.entries(ring).map(([kid, { sign, bind, compat }]) => [kid, { sign, bind, compat }]),
+  );
   return `const KEYS=${JSON.stringify(keys)};`;
 }
 

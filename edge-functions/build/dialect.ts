@@ -72,6 +72,12 @@ function offence(node: AnyNode, ancestors: AnyNode[], declared: Set<string>): st
       const onlyDefault = node.specifiers.every(({ type }) => type === 'ImportDefaultSpecifier');
       return fromRuntime && onlyDefault ? undefined : `import of '${node.source.value}' other than a runtime default`;
     }
+    case 'CallExpression': {
+      const callee = node.callee.type === 'SequenceExpression' ? node.callee.expressions.at(-1) : node.callee;
+      const isNumbered = callee?.type === 'MemberExpression' && callee.computed && callee.property.type === 'Literal';
+      // njs 0.7.9 turns the number into text while it looks for the member, wherever else the function has that number.
+      return isNumbered ? 'call of a member by its number' : undefined;
+    }
     case 'Literal':
       if (node.bigint) return 'BigInt';
       if (node.regex && /[sudvy]/.test(node.regex.flags)) return `regular expression flag in /${node.regex.flags}`;

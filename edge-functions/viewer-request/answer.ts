@@ -19,8 +19,12 @@ function restrictOrigin(request: EdgeRequest, origins: string[], headers: Fields
   return headers;
 }
 
-/** Answers a browser that asks beforehand if a page may send a request (CORS preflight): no token is needed, nothing is shown. */
-export function answerPreflight(request: EdgeRequest): EdgeResponse {
+/**
+ * Answers a browser that asks beforehand if a page may send a request (CORS preflight, Fetch standard): no token is
+ * needed, nothing is shown. Null for any other request.
+ */
+export function answerPreflight(request: EdgeRequest): EdgeResponse | null {
+  if (request.method !== 'OPTIONS' || fieldValue(request.headers, 'access-control-request-method') === '') return null;
   const headers: Fields = {
     'access-control-allow-origin': ANY,
     'access-control-allow-methods': { value: 'GET, HEAD' },
@@ -28,11 +32,6 @@ export function answerPreflight(request: EdgeRequest): EdgeResponse {
     'access-control-max-age': { value: '600' },
   };
   return { statusCode: 204, headers: ALLOWED_ORIGINS ? restrictOrigin(request, ALLOWED_ORIGINS, headers) : headers };
-}
-
-/** Whether a request is a CORS preflight (Fetch standard). */
-export function isPreflight(request: EdgeRequest): boolean {
-  return request.method === 'OPTIONS' && fieldValue(request.headers, 'access-control-request-method') !== '';
 }
 
 /** A denial that a player can read: status, reason, CORS for the page's origin, and never cached. */

@@ -1,7 +1,7 @@
 import type { VerificationKey } from '../../token/keys.ts';
 import { parse, stripTokens } from '../../token/parse.ts';
 import { verify } from '../../token/verify.ts';
-import { answerPreflight, conclude, isPreflight } from './answer.ts';
+import { answerPreflight, conclude } from './answer.ts';
 import { edgeCrypto } from './crypto.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 import { RULES } from './rules.ts';
@@ -25,7 +25,8 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const request = event.request;
   // Text, whatever it is: nothing below may throw.
   const uri = '' + request.uri;
-  if (isPreflight(request)) return answerPreflight(request);
+  const preflight = answerPreflight(request);
+  if (preflight) return preflight;
   const parsed = parse(uri, TOKEN_PREFIX, edgeCrypto);
   if (typeof parsed === 'string') return conclude(request, stripTokens(uri), '', parsed, undefined);
   const decision = verify(parsed, keyOf(parsed.kid), NOT_REVOKED, event, Date.now() / 1000, RULES);

@@ -4,7 +4,7 @@ import { parse, stripTokens } from '../../token/parse.ts';
 import type { Reason } from '../../token/reasons.ts';
 import { verify } from '../../token/verify.ts';
 import { assetBlockName, type EdgeKey, keyName, MODES, revocationName } from '../store/names.ts';
-import { answerPreflight, conclude, isPreflight, pass } from './answer.ts';
+import { answerPreflight, conclude, pass } from './answer.ts';
 import { edgeCrypto } from './crypto.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 import { type ModeRule, modeOf } from './mode.ts';
@@ -23,7 +23,8 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
   const request = event.request;
   // Text, whatever it is: nothing below may throw.
   const uri = '' + request.uri;
-  if (isPreflight(request)) return answerPreflight(request);
+  const preflight = answerPreflight(request);
+  if (preflight) return preflight;
 
   const parsed = parse(uri, TOKEN_PREFIX, edgeCrypto);
   let key: EdgeKey | null = null;

@@ -28,6 +28,7 @@ describe('the shipped functions', () => {
   test.each([
     ['viewer-request.js', 'store'],
     ['viewer-request.embedded.js', 'embedded'],
+    ['viewer-request.compat.js', 'compat'],
   ] as const)('%s are the bytes that the sources give, as the manifest says', async (name, variant) => {
     const { code, bytes, sha256 } = await buildEdgeFunction(sources, variant, defaults);
     expect(readFileSync(packagePath('dist', 'edge', name), 'utf8')).toBe(code);

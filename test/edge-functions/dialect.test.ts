@@ -40,6 +40,8 @@ describe('what runtime 2.0 does not have is found', () => {
     ['import of', "import { a } from 'crypto'"],
     ['import of', "import fs from 'fs'"],
     ['import()', "import('crypto')"],
+    ['call of a member by its number', 'const a = [b]; a[0](1)'],
+    ['call of a member by its number', 'const a = [b]; (0, a[1])(1)'],
     ['export', 'export const a = 1'],
     ['BigInt', 'const a = 1n'],
     ["global 'Map'", 'new Map()'],

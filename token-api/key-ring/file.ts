@@ -3,10 +3,10 @@ import writeFileAtomic from 'write-file-atomic';
 import { type KeyRing, KeyRingError, parseKeyRing } from './key-ring.ts';
 
 /**
- * Reads a key ring file. Throws `ERR_RING_PERMISSIONS` when anyone but its owner may read it, `ERR_RING_FILE` when it
- * cannot be read, `ERR_RING_INVALID` when it holds no key ring.
+ * The JSON in a file of keys. Throws `ERR_RING_PERMISSIONS` when anyone but its owner may read it, `ERR_RING_FILE` when it
+ * cannot be read, `ERR_RING_INVALID` when it is not JSON.
  */
-export async function readKeyRing(path: string): Promise<KeyRing> {
+export async function readKeyFile(path: string): Promise<unknown> {
   let text: string;
   try {
     const status = await stat(path);
@@ -20,14 +20,17 @@ export async function readKeyRing(path: string): Promise<KeyRing> {
     if (error instanceof KeyRingError) throw error;
     throw new KeyRingError('ERR_RING_FILE', `cannot read key ring ${path}: ${(error as NodeJS.ErrnoException).code}`);
   }
-  let content: unknown;
   try {
-    content = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     // The parser's message quotes the text around the error, which may be a secret.
     throw new KeyRingError('ERR_RING_INVALID', `key ring ${path} is not JSON`);
   }
-  return parseKeyRing(content);
+}
+
+/** Reads a key ring file. Throws what `readKeyFile` throws, and `ERR_RING_INVALID` when it holds no key ring. */
+export async function readKeyRing(path: string): Promise<KeyRing> {
+  return parseKeyRing(await readKeyFile(path));
 }
 
 /** Writes a key ring file (mode 0600), replaced atomically. */

@@ -19,26 +19,55 @@ function isSecret(text: string): boolean {
   return bytes.length === 32 && bytes.toString('base64url') === text;
 }
 
+/** Whether a key is one of the AWS solution v1 (`use: 'compat'`): it never verifies our tokens, nor ours its tokens. */
+export function isCompatKey(key: object): boolean {
+  return (key as { use?: unknown }).use === 'compat';
+}
+
+/** Whether text can be the secret of such a key. That solution makes 128 hexadecimal digits; less than 16 characters can be guessed. */
+function isCompatSecret(text: string): boolean {
+  return /^[!-~]{16,256}$/.test(text);
+}
+
 const KeyRingSchema = v.pipe(
   v.object({
     version: v.literal(1),
     keys: v.array(
-      v.looseObject({
-        kid: v.pipe(v.string(), v.regex(KEY_ID, 'must be 1–64 letters, digits, _ or -')),
-        secret: v.pipe(v.string(), v.check(isSecret, 'must be 32 bytes as base64url without padding')),
-        state: v.picklist(['next', 'current', 'previous', 'retired']),
-        createdAt: v.union([v.pipe(v.string(), v.isoTimestamp()), v.pipe(v.number(), v.integer(), v.minValue(0))]),
-      }),
+      v.pipe(
+        v.looseObject({
+          kid: v.pipe(v.string(), v.regex(KEY_ID, 'must be 1–64 letters, digits, _ or -')),
+          secret: v.string(),
+          state: v.picklist(['next', 'current', 'previous', 'retired']),
+          createdAt: v.union([v.pipe(v.string(), v.isoTimestamp()), v.pipe(v.number(), v.integer(), v.minValue(0))]),
+        }),
+        v.forward(
+          v.check((key) => isCompatKey(key) || isSecret(key.secret), 'must be 32 bytes as base64url without padding'),
+          ['secret'],
+        ),
+        v.forward(
+          v.check((key) => !isCompatKey(key) || isCompatSecret(key.secret), 'must be 16–256 printable characters'),
+          ['secret'],
+        ),
+      ),
     ),
   }),
-  v.check(({ keys }) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'two keys have the same kid'),
+  // A key id may name one key of each kind: neither verifies what the other signed.
   v.check(
-    ({ keys }) => keys.filter(({ state }) => state === 'current').length === 1,
+    ({ keys }) => new Set(keys.map((key) => `${key.kid} ${isCompatKey(key)}`)).size === keys.length,
+    'two keys have the same kid',
+  ),
+  v.check(
+    ({ keys }) => keys.length > 0 && currentCount(keys, false) === (keys.every(isCompatKey) ? 0 : 1),
     'exactly one key must be current',
   ),
+  v.check(({ keys }) => currentCount(keys, true) <= 1, 'two compatibility keys are current'),
 );
 
-/** The keys in use and their states. `createdAt`: ISO 8601, or seconds since the epoch. */
+function currentCount(keys: { state: string }[], ofCompat: boolean): number {
+  return keys.filter((key) => key.state === 'current' && isCompatKey(key) === ofCompat).length;
+}
+
+/** The keys in use and their states. `createdAt`: ISO 8601, or seconds since the epoch. Those with `use: 'compat'` are read by `compat.ts`. */
 export type KeyRing = v.InferOutput<typeof KeyRingSchema>;
 
 /** Checks a ring. Throws `ERR_RING_INVALID` with the path of what is wrong, never its value. */
@@ -60,14 +89,14 @@ export function deriveKeys(secret: string): VerificationKey {
 
 /** The key that tokens are minted with: the current one. */
 export function mintingKey(ring: KeyRing): MintingKey {
-  const current = ring.keys.find(({ state }) => state === 'current');
+  const current = ring.keys.find((key) => key.state === 'current' && !isCompatKey(key));
   if (!current) throw new KeyRingError('ERR_RING_INVALID', 'key ring: exactly one key must be current');
   return { kid: current.kid, ...deriveKeys(current.secret) };
 }
 
-/** The keys that the edge accepts, by key id: all but the retired ones. */
+/** The keys of ours that the edge accepts, by key id: all but the retired ones. */
 export function verificationKeys(ring: KeyRing): Record<string, VerificationKey> {
-  const accepted = ring.keys.filter(({ state }) => state !== 'retired');
+  const accepted = ring.keys.filter((key) => key.state !== 'retired' && !isCompatKey(key));
   return Object.fromEntries(accepted.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
 }
 

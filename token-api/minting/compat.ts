@@ -1,0 +1,24 @@
+import { randomInt } from 'node:crypto';
+import { type CompatToken, mintCompat } from '../../token/compat/mint.ts';
+import type { CompatMintingKey } from '../key-ring/compat.ts';
+import { nodeCrypto } from './crypto.ts';
+
+const BASE62 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+
+/** What a token of the AWS solution v1 is minted for; `policy` and `viewer` are its `token_policy` and `viewer_attributes`. */
+export interface CompatMintRequest {
+  policy: unknown;
+  viewer: unknown;
+  /** Playback URL without a token; null for the token alone. */
+  url: string | null;
+}
+
+/** Mints a token of the AWS solution v1. `now` is in seconds since the epoch. Throws `CompatError`. */
+export function mintCompatToken(request: CompatMintRequest, key: CompatMintingKey, now: number): CompatToken {
+  return mintCompat(request.policy, request.viewer, request.url, {
+    ...key,
+    now,
+    crypto: nodeCrypto,
+    createSessionId: (length) => Array.from({ length }, () => BASE62[randomInt(BASE62.length)]).join(''),
+  });
+}
