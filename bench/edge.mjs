@@ -1,7 +1,8 @@
 // npm run bench:edge [-- --json]: what the built functions cost in njs, in instructions a call, under valgrind's callgrind:
 // the difference between two numbers of calls, so that start-up drops out. Beside it, in the same run, what no validator
 // can do without: one HMAC over the same input, and HMAC + decoding + JSON.parse. Counts repeat to within a few percent,
-// whatever else the machine is doing; seconds would not.
+// whatever else the machine is doing; seconds would not. Heap bytes are taken the same way, from the peak that valgrind's
+// dhat sees. Loading is the difference between two whole processes, one of which has only the imports.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -89,18 +90,21 @@ function njs(text, ...before) {
   return result;
 }
 
-function instructions(code, scenario, calls) {
-  const { stderr } = njs(
-    program(code, scenario, calls, false),
-    'valgrind',
-    '--tool=callgrind',
-    '--callgrind-out-file=/dev/null',
-  );
-  return Number(/Collected : (\d+)/.exec(stderr)?.[1]);
+/** The tools of valgrind and the figure that each reports of a whole process; dhat's is the most heap held at once. */
+const INSTRUCTIONS = { tool: 'callgrind', figure: /Collected : (\d+)/ };
+const HEAP_BYTES = { tool: 'dhat', figure: /At t-gmax: ([\d,]+) bytes/ };
+
+function measure(text, { tool, figure }) {
+  const { stderr } = njs(text, 'valgrind', `--tool=${tool}`, `--${tool}-out-file=/dev/null`);
+  const [, digits] = figure.exec(stderr) ?? [];
+  if (!digits) throw new Error(`${tool} reported nothing`);
+  return Number(digits.replaceAll(',', ''));
 }
 
-function perCall(code, scenario) {
-  return Math.round((instructions(code, scenario, MANY) - instructions(code, scenario, FEW)) / (MANY - FEW));
+/** njs frees no object before its process ends, so that a call needs what the heap grows by; its temporaries included. */
+function perCall(code, scenario, unit) {
+  const after = (calls) => measure(program(code, scenario, calls, false), unit);
+  return Math.round((after(MANY) - after(FEW)) / (MANY - FEW));
 }
 
 /** Refuses to measure something that does not give the right answer. */
@@ -133,22 +137,39 @@ const FLOORS = {
   ),
 };
 
+/** The stub of the module `cloudfront` is JavaScript here and not on CloudFront: it belongs to no function's loading. */
+const IMPORTS = `import benchCloudfront from 'cloudfront'; import benchCrypto from 'crypto';`;
+const EMPTY = 'function handler(event) { return event.request; }';
+const MEMORY_LIMIT = 2 * 1024 * 1024;
+
+/** A figure of each function. */
+const each = (figure) => Object.fromEntries(Object.entries(FUNCTIONS).map(([name, code]) => [name, figure(code)]));
+
 try {
-  const empty = perCall('function handler(event) { return event.request; }', SCENARIOS['no token']);
+  const empty = perCall(EMPTY, SCENARIOS['no token'], INSTRUCTIONS);
+  const emptyHeap = perCall(EMPTY, SCENARIOS['no token'], HEAP_BYTES);
   const rows = [];
   for (const [scenarioName, scenario] of Object.entries(SCENARIOS)) {
     const row = { scenario: scenarioName };
     for (const [name, code] of Object.entries(FUNCTIONS)) {
       check(`${scenarioName}, ${name}`, code, scenario);
-      row[name] = perCall(code, scenario) - empty;
+      row[name] = perCall(code, scenario, INSTRUCTIONS) - empty;
     }
+    row.heapBytes = each((code) => perCall(code, scenario, HEAP_BYTES) - emptyHeap);
     rows.push(row);
     process.stderr.write(`${scenarioName}: ${row.embedded} embedded, ${row.store} with the store\n`);
   }
   const floors = Object.fromEntries(
-    Object.entries(FLOORS).map(([name, code]) => [name, perCall(code, SCENARIOS['valid, simple']) - empty]),
+    Object.entries(FLOORS).map(([name, code]) => [
+      name,
+      perCall(code, SCENARIOS['valid, simple'], INSTRUCTIONS) - empty,
+    ]),
   );
-  const bytes = Object.fromEntries(Object.entries(FUNCTIONS).map(([name, code]) => [name, Buffer.byteLength(code)]));
+  const bytes = each((code) => Buffer.byteLength(code));
+  const load = (unit) => each((code) => measure(code, unit) - measure(IMPORTS, unit));
+  const loading = { instructions: load(INSTRUCTIONS), heapBytes: load(HEAP_BYTES) };
+  const oneCall = (code) => measure(program(code, SCENARIOS['valid, four bindings'], 1, false), HEAP_BYTES);
+  const peakHeapBytes = { ...each(oneCall), emptyHandler: oneCall(EMPTY) };
   const version = spawnSync('njs', ['-v'], { encoding: 'utf8' }).stdout.trim();
   const report = {
     engine: `njs ${version}`,
@@ -156,20 +177,30 @@ try {
     rows,
     floors,
     bytes,
+    loading,
+    peakHeapBytes,
   };
   if (process.argv.includes('--json')) {
     process.stdout.write(`${JSON.stringify(report)}\n`);
   } else {
-    const n = (value) => value.toLocaleString('en').padStart(9);
+    const n = (value) => value.toLocaleString('en').padStart(10);
     process.stdout.write(
       `\ninstructions a call, ${report.engine}, token of ${simple.length} characters (${bound.length} bound)\n\n`,
     );
-    process.stdout.write(`${''.padEnd(28)} embedded     store\n`);
+    process.stdout.write(`${''.padEnd(28)}  embedded      store\n`);
     for (const { scenario, embedded, store } of rows)
       process.stdout.write(`${scenario.padEnd(28)}${n(embedded)} ${n(store)}\n`);
     for (const [name, value] of Object.entries(floors))
       process.stdout.write(`${`floor: ${name}`.padEnd(34)}${n(value).trim()}\n`);
-    process.stdout.write(`${'bytes'.padEnd(28)}${n(bytes.embedded)} ${n(bytes.store)}\n`);
+    const line = (title, { embedded, store }) =>
+      process.stdout.write(`${title.padEnd(28)}${n(embedded)} ${n(store)}\n`);
+    line('bytes', bytes);
+    line('loading, instructions', loading.instructions);
+    process.stdout.write(`\nheap bytes a call; CloudFront gives ${n(MEMORY_LIMIT).trim()} to everything\n\n`);
+    for (const { scenario, heapBytes } of rows) line(scenario, heapBytes);
+    line('loading', loading.heapBytes);
+    line('whole process, one call', peakHeapBytes);
+    process.stdout.write(`${'the same, empty handler'.padEnd(28)}${n(peakHeapBytes.emptyHandler)}\n`);
   }
 } catch (error) {
   const hint = /ENOENT/.test(error.message) ? ' (apt-get install valgrind njs; npm run build)' : '';
