@@ -2,6 +2,7 @@ import { Argument, type Command, Option } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { readConfiguration } from '../config/configuration.ts';
 import { BYTE_BUDGET, buildEdgeFunction } from '../edge-functions/build/bundle.ts';
+import type { MeasuredEvent, MeasuredFunction, Measurement, Outcome } from '../edge-functions/measure/cloudfront.ts';
 import { runInNjs } from '../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../edge-functions/runtime/vm.ts';
@@ -34,6 +35,16 @@ that of a running stack is <data>/edge-store.json.
 Examples:
   portcullis edge invoke viewer-request.js --events events.jsonl --engine njs --now 1760000000
   portcullis edge invoke dist/edge/viewer-request.js --events events.jsonl --engine vm --store .portcullis/edge-store.json`;
+
+const MEASURE_HELP = `
+For every event: the least, the median and the greatest utilisation of five runs, in percent of a maximum that CloudFront does
+not publish, and what the function answered. Events are as for invoke, in CloudFront's format and of at most 40 KB; a
+function that reads the edge store reads the real one. Nothing is changed: the command calls DescribeFunction and TestFunction.
+It exits with 1 when the function failed on an event.
+
+Examples:
+  portcullis edge measure --aws
+  portcullis edge measure --aws --function portcullis-viewer-request --stage LIVE --events events.jsonl --json`;
 
 const MODES = ['off', 'log', 'enforce', 'default'];
 const MODE_EXAMPLE = 'portcullis edge mode log --prefix /live/\n  portcullis edge mode default --prefix /live/';
@@ -76,6 +87,7 @@ export function registerEdge(program: Command): void {
     });
 
   registerDelivery(edge);
+  registerMeasure(edge);
 
   edge
     .command('invoke')
@@ -161,4 +173,76 @@ function parseEvents(text: string, path: string): unknown[] {
     }
     return [event];
   });
+}
+
+type MeasureOptions = {
+  aws?: boolean;
+  function: string;
+  stage: MeasuredFunction['stage'];
+  events?: string;
+  json?: boolean;
+};
+
+const WITHOUT_TOKEN = {
+  version: '1.0',
+  context: { eventType: 'viewer-request' },
+  viewer: { ip: '203.0.113.7' },
+  request: {
+    method: 'GET',
+    uri: '/title/master.m3u8',
+    querystring: {},
+    headers: { host: { value: 'media.example.com' } },
+    cookies: {},
+  },
+};
+
+/** What an uploaded function costs, as CloudFront itself counts. */
+function registerMeasure(edge: Command): void {
+  edge
+    .command('measure')
+    .description('ask CloudFront which part of the time that it allows an uploaded function takes')
+    .option('--aws', 'ask CloudFront, with your AWS credentials; it can be asked nowhere else')
+    .option('--function <name>', 'name of the function', 'portcullis-viewer-request')
+    .addOption(new Option('--stage <stage>', 'its stage').choices(['DEVELOPMENT', 'LIVE']).default('DEVELOPMENT'))
+    .option('--events <file>', 'events, one JSON object a line; by default one request without a token')
+    .option('--json', 'print JSON')
+    .addHelpText('after', MEASURE_HELP)
+    .action(async ({ aws, function: name, stage, events: file, json }: MeasureOptions) => {
+      if (!aws) {
+        throw new InputError(
+          'only CloudFront knows its utilisation: add --aws to ask it; npm run bench:edge counts instructions on this machine',
+        );
+      }
+      const events = file ? (parseEvents(await readText(file), file) as MeasuredEvent[]) : [WITHOUT_TOKEN];
+      if (events.length === 0) throw new InputError(`${file}: no events`);
+      const { cloudFrontClient, measureFunction, RUNS } = await loadMeasuring();
+      const report = (line: string) => process.stderr.write(`${line}\n`);
+      const measurements = await measureFunction(cloudFrontClient(), { name, stage }, events, report);
+      print(json, { function: name, stage, events: measurements }, [
+        `${name} at ${stage}: percent of the time that CloudFront allows, ${RUNS} runs an event`,
+        ...alignColumns([['min', 'median', 'max', 'outcome', 'uri'], ...measurements.map(measurementRow)]),
+      ]);
+      if (measurements.some(({ outcomes }) => outcomes.some((outcome) => 'error' in outcome)))
+        process.exitCode = EXIT_NO;
+    });
+}
+
+/** Only here: everything else of the command works without the client for CloudFront, which is an optional peer. */
+async function loadMeasuring() {
+  try {
+    return await import('../edge-functions/measure/cloudfront.ts');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('@aws-sdk/')) throw error;
+    throw new InputError('this needs a package that is not installed: npm install @aws-sdk/client-cloudfront');
+  }
+}
+
+function measurementRow({ uri, utilisation, outcomes }: Measurement): string[] {
+  const { min, median, max } = utilisation;
+  const text = (outcome: Outcome) => {
+    if ('error' in outcome) return `failed: ${outcome.error}`;
+    return 'status' in outcome ? `${outcome.status} ${outcome.reason}`.trimEnd() : 'goes on';
+  };
+  return [...[min, median, max].map((percent) => `${percent ?? '-'}`), outcomes.map(text).join(' | '), uri];
 }
