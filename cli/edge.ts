@@ -38,9 +38,8 @@ Examples:
 
 const MEASURE_HELP = `
 For every event: the least, the median and the greatest utilisation of five runs, in percent of a maximum that CloudFront does
-not publish, and what the function answered. Events are as for invoke, in CloudFront's format and of at most 40 KB; a
-function that reads the edge store reads the real one. Nothing is changed: the command calls DescribeFunction and TestFunction.
-It exits with 1 when the function failed on an event.
+not publish, and what the function answered. Events are as for invoke; a function that reads the edge store reads the real
+one. Nothing is changed: the command calls DescribeFunction and TestFunction. It exits with 1 when the function failed.
 
 Examples:
   portcullis edge measure --aws
