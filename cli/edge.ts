@@ -1,7 +1,8 @@
+import { existsSync, realpathSync } from 'node:fs';
 import { Argument, type Command, Option } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { readConfiguration } from '../config/configuration.ts';
-import { BYTE_BUDGET, buildEdgeFunction } from '../edge-functions/build/bundle.ts';
+import { BYTE_BUDGET, buildEdgeFunction, type EdgeVariant, type EmbeddedKey } from '../edge-functions/build/bundle.ts';
 import type { MeasuredEvent, MeasuredFunction, Measurement, Outcome } from '../edge-functions/measure/cloudfront.ts';
 import { runInNjs } from '../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
@@ -17,15 +18,17 @@ import { alignColumns, EXIT_NO, epochSeconds, InputError, note, nowOr, print, re
 const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
 
 const BUILD_HELP = `
-The function holds derived keys: it is written with mode 0600. The key ring is its last line, const KEYS=…;
-It cannot see revocations: WAF has to enforce them. The variant that reads keys and revocations from the edge store needs
-no ring and lies ready in dist/edge/viewer-request.js.
+With --keys the function holds derived keys: it is written with mode 0600, the key ring is its last line, const KEYS=…; and it
+cannot see revocations, so WAF has to enforce them. Without, it reads keys, revocations and modes from the edge store; with the
+default settings that one lies ready in dist/edge/viewer-request.js.
+--before and --after put code of your own into the same function, under the same checks (docs/edge.md).
 The dialect compat takes the tokens of the AWS solution v1 beside ours (docs/compat.md). Its keys are a secret of that
 solution, {"<key id>":"<128 hexadecimal digits>"}, or the keys of a key ring that say "use":"compat".
 
 Examples:
   portcullis edge build --keys .portcullis/key-ring.json --out viewer-request.js
-  portcullis edge build --dialect compat --keys secret.json --out viewer-request.js`;
+  portcullis edge build --dialect compat --keys secret.json --out viewer-request.js
+  portcullis edge build --config portcullis.json --before redirect.js --after rewrite.js --out viewer-request.js`;
 
 const INVOKE_HELP = `
 Events are CloudFront viewer-request events, one JSON object a line. The store is a file in CloudFront's import format,
@@ -54,33 +57,28 @@ export function registerEdge(program: Command): void {
 
   edge
     .command('build')
-    .description('build the function with its keys embedded')
-    .requiredOption('--keys <file>', 'key ring (mode 0600); required')
+    .description('build the function, with keys embedded or for the edge store, and with code of your own')
+    .option('--keys <file>', 'key ring (mode 0600) to embed; without it the function reads the edge store')
     .addOption(new Option('--dialect <dialect>', 'tokens to take').choices(['strict', 'compat']).default('strict'))
     .option('--config <file>', 'configuration (docs/configuration.md)')
+    .option('--before <file>', 'module of your own that sees every request first')
+    .option('--after <file>', 'module of your own that sees the requests that go on')
     .requiredOption('--out <file>', 'where to write the function; required')
     .option('--json', 'print JSON')
     .addHelpText('after', BUILD_HELP)
-    .action(async (options: { keys: string; dialect: string; config?: string; out: string; json?: boolean }) => {
+    .action(async (options: BuildOptions) => {
       const { edge: settings } = await readConfiguration(options.config);
-      const isCompat = options.dialect === 'compat';
-      const ring = await (isCompat ? readCompatRing : readKeyRing)(options.keys);
-      const keys = isCompat ? edgeKeys(ring) : verificationKeys(ring);
+      const { variant, keys } = await keysToEmbed(options);
       const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
-      const { code, bytes, sha256 } = await buildEdgeFunction(
-        sources,
-        isCompat ? 'compat' : 'embedded',
-        settings,
-        keys,
-      );
-      for (const kid of isCompat ? unusualCompatKeys(ring) : [])
-        note(`key '${kid}' is not the 128 hexadecimal digits of a generated one`);
+      const own = { before: modulePath(options.before), after: modulePath(options.after) };
+      const { code, bytes, sha256 } = await buildEdgeFunction(sources, variant, settings, keys, own);
       await writeFileAtomic(options.out, code, { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
         throw new InputError(`cannot write ${options.out}: ${error.code}`);
       });
       const kids = Object.keys(keys);
+      const withKeys = options.keys ? `keys ${kids.join(', ')}` : 'keys from the edge store';
       print(options.json, { out: options.out, bytes, budget: BYTE_BUDGET, sha256, kids }, [
-        `${options.out}: ${bytes} of ${BYTE_BUDGET} bytes, keys ${kids.join(', ')}`,
+        `${options.out}: ${bytes} of ${BYTE_BUDGET} bytes, ${withKeys}`,
         `sha256 ${sha256}`,
       ]);
     });
@@ -114,6 +112,38 @@ export function registerEdge(program: Command): void {
         process.exitCode = EXIT_NO;
       }
     });
+}
+
+interface BuildOptions {
+  keys?: string;
+  dialect: string;
+  config?: string;
+  before?: string;
+  after?: string;
+  out: string;
+  json?: boolean;
+}
+
+/** The variant to build, and what it embeds. */
+async function keysToEmbed(
+  options: BuildOptions,
+): Promise<{ variant: EdgeVariant; keys: Record<string, EmbeddedKey> }> {
+  if (options.dialect === 'compat') {
+    if (!options.keys) throw new InputError('the dialect compat has its keys embedded: give --keys');
+    const ring = await readCompatRing(options.keys);
+    for (const kid of unusualCompatKeys(ring))
+      note(`key '${kid}' is not the 128 hexadecimal digits of a generated one`);
+    return { variant: 'compat', keys: edgeKeys(ring) };
+  }
+  if (!options.keys) return { variant: 'store', keys: {} };
+  return { variant: 'embedded', keys: verificationKeys(await readKeyRing(options.keys)) };
+}
+
+/** The absolute path of a module of the user's own. */
+function modulePath(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  if (!existsSync(file)) throw new InputError(`cannot read ${file}: ENOENT`);
+  return realpathSync(file);
 }
 
 /** What the edge does without a new deployment: roll-out modes and asset blocks. */

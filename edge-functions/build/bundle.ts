@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type Plugin, type RollupError, rollup } from 'rollup';
 import { minify } from 'terser';
 import type { VerificationKey } from '../../token/keys.ts';
+import { COMPOSED, composition, type OwnModules } from './composition.ts';
 import { checkDialect } from './dialect.ts';
 import { EdgeBuildError } from './errors.ts';
 import { type EdgeSettings, tokenPrefix } from './settings.ts';
@@ -39,11 +40,11 @@ export interface EdgeFunction {
 }
 
 /** The settings module of the function with the configured values in place of the defaults. */
-function settingsModule(settings: EdgeSettings): Plugin {
+function settingsModule(sourceDirectory: string, settings: EdgeSettings): Plugin {
   return {
     name: 'settings',
     load(id) {
-      if (basename(id) !== 'settings.js') return null;
+      if (id !== join(sourceDirectory, 'settings.js')) return null;
       const list = (items: string[]) => JSON.stringify(items.length > 0 ? items : null);
       return [
         `export const MAX_TOKEN_LIFETIME_SECONDS = ${settings.maxTokenLifetimeSeconds};`,
@@ -60,25 +61,34 @@ function settingsModule(settings: EdgeSettings): Plugin {
 
 /**
  * Builds a viewer-request function from the compiled sources in `sourceDirectory` (`dist/lib/edge-functions/
- * viewer-request`). `ring` is what the variants with embedded keys carry. Throws `EdgeBuildError`
- * when the result does not pass the gates: dialect, content, bytes.
+ * viewer-request`). `ring` is what the variants with embedded keys carry, `own` what is composed with it. Throws
+ * `EdgeBuildError` when the result does not pass the gates: dialect, content, bytes.
  */
 export async function buildEdgeFunction(
   sourceDirectory: string,
   variant: EdgeVariant,
   settings: EdgeSettings,
   ring: Record<string, EmbeddedKey> = {},
+  own: OwnModules = {},
 ): Promise<EdgeFunction> {
+  const entry = join(sourceDirectory, ENTRY[variant]);
+  const isComposed = Boolean(own.before || own.after);
   const bundle = await rollup({
-    input: join(sourceDirectory, ENTRY[variant]),
-    external: ['cloudfront', 'crypto'],
-    plugins: [settingsModule(settings)],
+    input: isComposed ? COMPOSED : entry,
+    external: ['cloudfront', 'crypto', 'querystring'],
+    plugins: [
+      settingsModule(sourceDirectory, settings),
+      ...(isComposed ? [composition(entry, sourceDirectory, variant === 'store', own)] : []),
+    ],
     treeshake: { moduleSideEffects: false },
     onwarn(warning) {
       throw new EdgeBuildError('ERR_EDGE_SOURCE', warning.message);
     },
   }).catch((error: RollupError) => {
-    throw new EdgeBuildError('ERR_EDGE_SOURCE', `the function cannot be bundled: ${error.message}`);
+    const isRefused = error.pluginCode === 'ERR_EDGE_DIALECT';
+    const message = error.message.replace(/^\[plugin \w+\] /, '');
+    if (isRefused) throw new EdgeBuildError('ERR_EDGE_DIALECT', message);
+    throw new EdgeBuildError('ERR_EDGE_SOURCE', `the function cannot be bundled: ${message}`);
   });
   const { output } = await bundle.generate({ format: 'es' });
   await bundle.close();
@@ -91,7 +101,12 @@ export async function buildEdgeFunction(
     ecma: 2015,
     module: false,
     toplevel: true,
-    mangle: { toplevel: true, reserved: ['handler', 'KEYS'], properties: { regex: INTERNAL_MEMBERS, builtins: true } },
+    mangle: {
+      toplevel: true,
+      reserved: ['handler', 'KEYS'],
+      // Code of the user's own may have members of these names that are no business of ours.
+      properties: isComposed ? false : { regex: INTERNAL_MEMBERS, builtins: true },
+    },
     compress: {
       ecma: 2015,
       toplevel: true,

@@ -123,6 +123,8 @@ function declarations(node: AnyNode): (Pattern | null | undefined)[] {
     case 'CatchClause':
       return [node.param];
     case 'ImportDefaultSpecifier':
+    case 'ImportSpecifier':
+    case 'ImportNamespaceSpecifier':
       return [node.local];
     default:
       return [];
@@ -141,24 +143,30 @@ function declaredNames(program: Program): Set<string> {
   return names;
 }
 
+/** What a module may have that is bundled into a function, and the function itself not. */
+const MODULE_SYNTAX = /^(?:export|import of )/;
+
 /**
  * Throws `ERR_EDGE_DIALECT` with line and column of everything in `code` that CloudFront Functions runtime 2.0 does not
- * have or does not document, and when it does not parse at all.
+ * have or does not document, and when it does not parse at all. `module` is the path of a module that is yet to be
+ * bundled: it may import and export.
  */
-export function checkDialect(code: string): void {
+export function checkDialect(code: string, module?: string): void {
+  const where = module ? `${module}: ` : '';
   let program: Program;
   try {
     program = parse(code, { ecmaVersion: 2023, sourceType: 'module', locations: true });
   } catch (error) {
-    throw new EdgeBuildError('ERR_EDGE_DIALECT', `the function does not parse: ${(error as Error).message}`);
+    throw new EdgeBuildError('ERR_EDGE_DIALECT', `${where}the function does not parse: ${(error as Error).message}`);
   }
   const declared = declaredNames(program);
   const found = new Set<string>();
   fullAncestor(program, (node, _state, ancestors) => {
     const what = offence(node as AnyNode, ancestors as AnyNode[], declared);
-    if (what) found.add(`${what} at ${node.loc?.start.line}:${node.loc?.start.column}`);
+    if (what && !(module && MODULE_SYNTAX.test(what)))
+      found.add(`${what} at ${node.loc?.start.line}:${node.loc?.start.column}`);
   });
   if (found.size > 0) {
-    throw new EdgeBuildError('ERR_EDGE_DIALECT', `runtime 2.0 does not have: ${[...found].join('; ')}`);
+    throw new EdgeBuildError('ERR_EDGE_DIALECT', `${where}runtime 2.0 does not have: ${[...found].join('; ')}`);
   }
 }
