@@ -18,7 +18,7 @@ const KEY = {
   sign: Buffer.alloc(32, 1).toString('base64url'),
   bind: Buffer.alloc(32, 2).toString('base64url'),
 };
-const PATH = '/title-1/hls/720p/segment-00001.m4s';
+const PATH = '/vod/title-000417-uncut/hls/720p/segment-00001.m4s';
 const field = (value) => ({ value });
 const HEADERS = {
   host: field('media.example.com'),
@@ -31,12 +31,11 @@ const HEADERS = {
 };
 const CLAIMS = {
   sid: 'AbCdEf012345',
-  aid: 'title-1',
+  aid: 'title-000417-uncut',
   iat: NOW,
   exp: NOW + 3600,
   sst: NOW,
-  paths: ['/title-1/hls/', '/title-1/dash/'],
-  sub: 'viewer-7f3a9c51e2d84b06',
+  paths: ['/vod/title-000417-uncut/hls/', '/vod/title-000417-uncut/dash/'],
 };
 const VIEWING = { viewer: { ip: '203.0.113.7' }, request: { method: 'GET', headers: HEADERS, querystring: {} } };
 const BINDINGS = ['ip', 'country', 'header:x-session', 'user-agent'];

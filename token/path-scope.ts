@@ -16,7 +16,7 @@ export function isInScope(path: string, scopes: string[]): boolean {
   for (let i = 0; i < scopes.length; i++) {
     const scope = scopes[i] as string;
     const end = scope.length;
-    if (path.startsWith(scope) && (path.length === end || path[end] === '/' || scope[end - 1] === '/')) return true;
+    if (path.startsWith(scope) && (scope[end - 1] === '/' || path.length === end || path[end] === '/')) return true;
   }
   return false;
 }

@@ -18,6 +18,8 @@ interface Decision {
 }
 
 const refused = ({ status, reason }: Decision) => reason !== '' || status >= 400;
+/** Whether the roll-out mode let a request through that would have been refused. */
+const letThrough = ({ status, reason }: Decision) => reason !== '' && status < 400;
 
 /** The path without its token segment; a path without a token is shown as it is. */
 function shortPath(uri: string): string {
@@ -121,6 +123,7 @@ export class Decisions {
       const why = create('p', 'why', create('b', '', reason || 'refused'));
       const explanation = explain(reason);
       if (explanation !== '') why.append(` ${explanation}`);
+      if (letThrough(decision)) why.append(' Let through: its mode does not enforce.');
       row.append(why);
     }
     row.dataset.reason = reason;

@@ -91,7 +91,9 @@ export class TokenView {
 
   show({ playbackUrl, sessionId, expiresAt }: Playback): void {
     const url = new URL(playbackUrl);
-    const [pathSession = '', header = '', payload = '', signature = ''] = (url.pathname.split('/')[1] ?? '').split('.');
+    // Wherever the configuration puts the token.
+    const segment = url.pathname.split('/').find((text) => text.split('.').length === 4) ?? '';
+    const [pathSession = '', header = '', payload = '', signature = ''] = segment.split('.');
     byId('token-session', HTMLElement).textContent = pathSession || sessionId;
     byId('token-signature', HTMLElement).textContent = shorten(signature);
     showJson(byId('token-header', HTMLPreElement), header);
