@@ -1,26 +1,13 @@
 import { parseCompat } from '../../token/compat/parse.ts';
 import { verifyCompat } from '../../token/compat/verify.ts';
-import type { VerificationKey } from '../../token/keys.ts';
 import { parse, stripTokens } from '../../token/parse.ts';
 import { verify } from '../../token/verify.ts';
 import { answerPreflight, conclude } from './answer.ts';
 import { edgeCrypto } from './crypto.ts';
+import { keyOf, NOT_REVOKED } from './embedded-keys.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 import { RULES } from './rules.ts';
 import { LEEWAY_SECONDS, TOKEN_PREFIX } from './settings.ts';
-
-/** A key of ours, a key of the compatibility dialect (base64url), or one of each under the same key id. */
-type Keys = VerificationKey & { compat?: string };
-
-/** The keys by key id: the last line of the built file. Neither dialect looks at the members of the other. */
-declare const KEYS: { [kid: string]: Keys };
-
-const NOT_REVOKED = { session: false, before: 0 };
-
-/** The keys with this id, or none; in a function of its own for the reason given in `viewer-request.embedded.ts`. */
-function keysOf(kid: string): Keys | null {
-  return KEYS[kid] || null;
-}
 
 /** The viewer-request function that takes our tokens and those of the AWS solution v1; revocation is left to WAF. */
 export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
@@ -32,12 +19,12 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const now = Date.now() / 1000;
   const ours = parse(uri, TOKEN_PREFIX, edgeCrypto);
   if (typeof ours !== 'string') {
-    const decision = verify(ours, keysOf(ours.kid), NOT_REVOKED, event, now, RULES);
+    const decision = verify(ours, keyOf(ours.kid), NOT_REVOKED, event, now, RULES);
     return conclude(request, ours.path, ours.sid, typeof decision === 'string' ? decision : '', undefined);
   }
   const theirs = parseCompat(uri, edgeCrypto);
   if (!theirs) return conclude(request, stripTokens(uri), '', ours, undefined);
-  const keys = keysOf(theirs.kid);
-  const reason = verifyCompat(theirs, keys ? keys.compat : undefined, event, now, LEEWAY_SECONDS, edgeCrypto);
+  const key = keyOf(theirs.kid);
+  const reason = verifyCompat(theirs, key ? key.compat : undefined, event, now, LEEWAY_SECONDS, edgeCrypto);
   return conclude(request, theirs.path, theirs.sid, reason, undefined);
 }
