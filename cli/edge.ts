@@ -9,11 +9,22 @@ import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../edge-functions/runtime/vm.ts';
 import { readStoreFile } from '../edge-functions/store/file.ts';
 import { packagePath } from '../local/package-root.ts';
+import type { AssetBlock } from '../token/index.ts';
 import { edgeKeys, readCompatRing, unusualCompatKeys } from '../token-api/key-ring/compat.ts';
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
-import { alignColumns, EXIT_NO, epochSeconds, InputError, note, nowOr, print, readText } from './command.ts';
+import {
+  alignColumns,
+  EXIT_NO,
+  epochSeconds,
+  formatTime,
+  InputError,
+  note,
+  nowOr,
+  print,
+  readText,
+} from './command.ts';
 
 const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
 
@@ -50,7 +61,7 @@ Examples:
 
 const MODES = ['off', 'log', 'enforce', 'default'];
 const MODE_EXAMPLE = 'portcullis edge mode log --prefix /live/\n  portcullis edge mode default --prefix /live/';
-const BLOCK_EXAMPLE = 'portcullis edge block aurora --countries GB,IE --until 1760007200';
+const BLOCK_EXAMPLE = 'portcullis edge block aurora --countries GB,IE --until $(date -d 20:00 +%s)';
 
 export function registerEdge(program: Command): void {
   const edge = program.command('edge').description('build and try the viewer-request function');
@@ -163,10 +174,19 @@ function registerDelivery(edge: Command): void {
       );
     });
 
+  apiCommand(edge, 'blocks', 'list the blocked assets', 'portcullis edge blocks').action(
+    async (options: StackAccess) => {
+      const { body } = await callApi(options, 'GET', '/v1/edge/blocks');
+      const assets = body.assets as { asset: string; blocks: AssetBlock[] }[];
+      const lines = assets.flatMap(({ asset, blocks }) => blocks.map((block) => describeBlock(asset, block)));
+      print(options.json, body, lines.length > 0 ? lines : ['no asset is blocked']);
+    },
+  );
+
   apiCommand(
     edge,
     'block',
-    'deny an asset with 451: withdrawn, or blacked out for a time or in countries',
+    'deny an asset with 451: withdrawn, or blacked out for a time or in countries; adds to its other blocks',
     BLOCK_EXAMPLE,
   )
     .argument('<asset>')
@@ -175,17 +195,58 @@ function registerDelivery(edge: Command): void {
     .option('--countries <codes>', 'where, ISO 3166-1 alpha-2, separated by commas; everywhere by default')
     .action(async (asset: string, options: StackAccess & { from?: number; until?: number; countries?: string }) => {
       const { from, until } = options;
-      const blocks = [{ from, until, countries: options.countries?.split(',') }];
-      const { body } = await callApi(options, 'PUT', `/v1/assets/${encodeURIComponent(asset)}/blocks`, { blocks });
-      print(options.json, body, [`blocked ${asset}`]);
+      if (until !== undefined && until <= nowOr(undefined))
+        throw new InputError('--until is past: that would block nothing');
+      const countries = options.countries?.split(',');
+      const unknown = countries?.find((code) => !/^[A-Z]{2}$/.test(code));
+      if (unknown !== undefined) throw new InputError(`--countries: '${unknown}' is not two capital letters like 'GB'`);
+      const { body: catalogue } = await callApi(options, 'GET', '/v1/assets');
+      if (!(catalogue.assets as { id: string }[]).some(({ id }) => id === asset)) {
+        note(
+          `no asset in the catalogue is called '${asset}': this blocks only tokens that were minted elsewhere for it`,
+        );
+      }
+      const blocks = [...(await blocksOf(options, asset)), { from, until, countries }];
+      const { body } = await callApi(options, 'PUT', blocksPath(asset), { blocks });
+      print(
+        options.json,
+        body,
+        (body.blocks as AssetBlock[]).map((block) => describeBlock(asset, block)),
+      );
     });
 
-  apiCommand(edge, 'unblock', 'take all blocks of an asset back', 'portcullis edge unblock aurora')
+  apiCommand(
+    edge,
+    'unblock',
+    'take all blocks of an asset back; exit 1 when there are none',
+    'portcullis edge unblock aurora',
+  )
     .argument('<asset>')
     .action(async (asset: string, options: StackAccess) => {
-      const { body } = await callApi(options, 'PUT', `/v1/assets/${encodeURIComponent(asset)}/blocks`, { blocks: [] });
-      print(options.json, body, [`${asset} is no longer blocked`]);
+      const wasBlocked = (await blocksOf(options, asset)).length > 0;
+      const { body } = await callApi(options, 'PUT', blocksPath(asset), { blocks: [] });
+      print(options.json, { ...body, wasBlocked }, [
+        wasBlocked ? `${asset} is no longer blocked` : `${asset} was not blocked`,
+      ]);
+      if (!wasBlocked) process.exitCode = EXIT_NO;
     });
+}
+
+function blocksPath(asset: string): string {
+  return `/v1/assets/${encodeURIComponent(asset)}/blocks`;
+}
+
+/** The blocks of an asset that are published now. */
+async function blocksOf(options: StackAccess, asset: string): Promise<AssetBlock[]> {
+  const { body } = await callApi(options, 'GET', '/v1/edge/blocks');
+  const assets = body.assets as { asset: string; blocks: AssetBlock[] }[];
+  return assets.find((blocked) => blocked.asset === asset)?.blocks ?? [];
+}
+
+function describeBlock(asset: string, { from, until, countries }: AssetBlock): string {
+  const where = countries ? `in ${countries.join(', ')}` : 'everywhere';
+  const since = from === undefined ? '' : ` from ${formatTime(from)}`;
+  return `${asset} is blocked ${where}${since}${until === undefined ? '' : ` until ${formatTime(until)}`}`;
 }
 
 function parseEvents(text: string, path: string): unknown[] {

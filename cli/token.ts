@@ -37,7 +37,7 @@ Policy file, for example:
   asset     asset id; by default the first segment of the URL's path
   paths     what the token opens; by default the directory of the URL
   files     exact files opened beside them
-  exclusions  paths outside the asset that need not be in its scope, such as shared fonts
+  exclusions  further paths that the token opens although they are not in its scope, such as shared fonts
   countries where it may be used, ["DE", "AT"]; everywhere by default
   bindings  ip, network, country, region, city, asn, ja4, device, user-agent, referer, method, header:<name>, query:<name>;
             none by default; with a question mark (country?) a viewer without the value is let through;
@@ -71,7 +71,7 @@ export function registerToken(program: Command): void {
     .requiredOption('--keys <file>', 'key ring (mode 0600); required')
     .option('--url <url>', 'playback URL without a token; required, except with --dialect compat')
     .addOption(new Option('--dialect <dialect>', 'token to mint').choices(['strict', 'compat']).default('strict'))
-    .option('--config <file>', 'configuration (docs/configuration.md), for the maximum lifetime')
+    .option('--config <file>', 'configuration (docs/configuration.md): maximum lifetime, place of the token')
     .option('--now <seconds>', 'time of minting, seconds since the epoch', epochSeconds)
     .option('--json', 'print JSON')
     .addHelpText('after', MINT_HELP)
@@ -98,10 +98,10 @@ export function registerToken(program: Command): void {
 
   token
     .command('verify')
-    .description('say whether the edge would let a request through; exit 1 and the reason when not')
+    .description('say whether the edge lets a request through where it enforces; exit 1 and the reason when not')
     .argument('<url>', 'tokenised URL')
     .requiredOption('--keys <file>', 'key ring (mode 0600); required')
-    .option('--store <file>', 'content of the edge store, for revocations; without it none is known')
+    .option('--store <file>', 'content of the edge store: its keys, revocations and blocks, in place of the ring alone')
     .option('--viewer <file>', 'what the request shows of the viewer (JSON), for tokens with bindings')
     .option('--config <file>', 'configuration of the edge (docs/configuration.md)')
     .option('--now <seconds>', 'time of the request, seconds since the epoch', epochSeconds)
@@ -114,7 +114,7 @@ export function registerToken(program: Command): void {
       const { path: uri, query } = pathOf(url);
       const viewing = edgeView(viewer, query);
       const parsed = parse(uri, tokenPrefix(edge), nodeCrypto);
-      const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
+      const store = options.store ? await readStoreFile(options.store) : undefined;
       const claims = typeof parsed === 'string' ? null : readClaims(nodeCrypto.decode(parsed.payload));
       const decision =
         typeof parsed === 'string' ? parsed : decide(parsed, keys, store, viewing, nowOr(options.now), edge);
@@ -158,8 +158,10 @@ export function registerToken(program: Command): void {
           `session  ${sid}`,
           `asset    ${claims.aid}`,
           `key      ${kid}`,
-          `opens    ${claims.paths.join(', ')}`,
-          `bound to ${claims.bnd?.join(', ') ?? 'nothing'}`,
+          ...(claims.sub ? [`subject  ${claims.sub}`] : []),
+          `opens    ${[...claims.paths, ...(claims.files ?? []).map((file) => `${file} alone`)].join(', ')}`,
+          `bound to ${[...(claims.bnd ?? []), ...tolerantBindings(claims)].join(', ') || 'nothing'}`,
+          ...(claims.cty ? [`only in  ${claims.cty.join(', ')}`] : []),
           `issued   ${formatTime(claims.iat)}`,
           `expires  ${formatTime(claims.exp)}`,
           'The signature was not checked; portcullis token verify does that.',
@@ -181,6 +183,11 @@ async function mintInCompat(options: MintOptions): Promise<void> {
     if (error instanceof CompatError) error.message += ` (${error.code})`;
     throw error;
   }
+}
+
+/** The bindings that are skipped when a request lacks the value, as a policy names them. */
+function tolerantBindings({ btol = [] }: ClaimsSet): string[] {
+  return btol.map((entry) => `${entry.slice(0, entry.lastIndexOf('='))}?`);
 }
 
 /** Tells on stderr what a binding breaks, for those that break ordinary viewers. */
@@ -209,22 +216,23 @@ interface VerifyOptions {
   json?: boolean;
 }
 
-/** What the function with the edge store decides about a token, given the content of the store. */
+/** What the function decides about a token where it enforces: with the keys of the ring, or all that is in the edge store. */
 function decide(
   parsed: ParsedToken,
   keys: Record<string, VerificationKey>,
-  store: Map<string, string>,
+  store: Map<string, string> | undefined,
   viewing: Viewing,
   now: number,
   { maxTokenLifetimeSeconds, leewaySeconds }: EdgeSettings,
 ): ClaimsSet | Reason {
-  const key = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
-  const { before } = JSON.parse(store.get(keyName(parsed.kid)) ?? '{"before":0}') as EdgeKey;
-  const revocation = { session: store.has(revocationName(parsed.sid)), before };
+  const published = JSON.parse(store?.get(keyName(parsed.kid)) ?? 'null') as EdgeKey | null;
+  const ringKey = Object.hasOwn(keys, parsed.kid) ? (keys[parsed.kid] ?? null) : null;
+  const revoked = store?.has(revocationName(parsed.sid)) ?? false;
+  const revocation = { session: revoked, before: published?.before ?? 0 };
   const rules = { crypto: nodeCrypto, maxLifetimeSeconds: maxTokenLifetimeSeconds, leewaySeconds };
-  const decision = verify(parsed, key, revocation, viewing, now, rules);
-  if (typeof decision === 'string') return decision;
-  const blocks = JSON.parse(store.get(assetBlockName(decision.aid)) ?? '[]') as AssetBlock[];
+  const decision = verify(parsed, store ? published : ringKey, revocation, viewing, now, rules);
+  if (typeof decision === 'string' || !published?.blocks) return decision;
+  const blocks = JSON.parse(store?.get(assetBlockName(decision.aid)) ?? '[]') as AssetBlock[];
   return isBlocked(blocks, viewing, now) ? 'asset-withdrawn' : decision;
 }
 

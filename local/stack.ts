@@ -141,7 +141,7 @@ export async function startStack({ data: path, port, settings, report }: StackOp
         revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
         now,
       },
-      delivery: { authorize, store: edgeStore },
+      delivery: { authorize, store: edgeStore, report },
       allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
       report: (error) => report(`error in the API: ${error.stack}`),
     });

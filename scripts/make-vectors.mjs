@@ -107,6 +107,13 @@ for (const [name, sid] of [
     'token-malformed',
   );
 }
+vector(
+  'shape',
+  'session-with-slash',
+  'a session id holds no slash, also where it is signed',
+  url(await sign({ ...CLAIMS, sid: `${SID}/x` }), PATH, `${SID}/x`),
+  'token-malformed',
+);
 vector('shape', 'two-parts', 'a token has four parts', `/${SID}.${goodHeader}${PATH}`, 'token-malformed');
 vector(
   'shape',
@@ -155,6 +162,12 @@ await headerCase(
   'whitespace',
   'white space in the header is JSON',
   '{ "alg": "HS256", "typ": "portcullis+jwt", "kid": "k1" }',
+  PATH,
+);
+await headerCase(
+  'usual-with-blank',
+  'white space in the header is JSON',
+  '{"alg":"HS256","typ":"portcullis+jwt","kid":"k1" }',
   PATH,
 );
 await headerCase('alg-none', 'the algorithm is pinned', { ...HEADER, alg: 'none' }, 'token-malformed');
@@ -694,7 +707,34 @@ await bindingCase(
   'tolerant-without-mac',
   'a tolerant binding needs its MAC',
   sign({ ...CLAIMS, btol: ['ip='] }),
-  'binding-mismatch',
+  'token-claims-invalid',
+);
+const german = bindingMac(['country=DE']);
+for (const [name, entry] of [
+  ['padded', `country=${german}=`],
+  ['unknown', `Country=${german}`],
+  ['unknown-longer', `countryX=${german}`],
+  ['name-only', 'country'],
+  ['sign-only', '='],
+]) {
+  await bindingCase(
+    `tolerant-${name}`,
+    'a tolerant binding that cannot bind denies',
+    sign({ ...CLAIMS, btol: [entry] }),
+    'token-claims-invalid',
+    {
+      headers: { 'cloudfront-viewer-country': field('FR') },
+    },
+  );
+}
+await bindingCase(
+  'unknown-longer',
+  'a binding is known by its whole name',
+  bound(['countryX'], ['countryX=DE']),
+  'binding-missing',
+  {
+    headers: { 'cloudfront-viewer-country': field('DE') },
+  },
 );
 await bindingCase(
   'tolerant-swapped',

@@ -62,17 +62,16 @@ export type BindingName = keyof typeof ROWS;
  */
 export const BINDINGS: Record<BindingName, Row> = Object.setPrototypeOf(ROWS, null);
 
+/** The row of a binding, by its name or what stands before its colon; undefined when there is none. */
+export function rowOf(binding: string): Row | undefined {
+  return BINDINGS[binding as BindingName] || BINDINGS[binding.split(':')[0] as BindingName];
+}
+
 /** The canonical value of `binding` (`ip`, `header:x-device`, …) for a request; '' when absent or the binding is unknown. */
 export function bindingValue(binding: string, viewing: Viewing): string {
-  let row: Row | undefined = BINDINGS[binding as BindingName];
-  let argument = '';
-  if (row === undefined) {
-    const colon = binding.indexOf(':');
-    row = BINDINGS[binding.slice(0, colon) as BindingName];
-    argument = binding.slice(colon + 1);
-  }
+  const row = rowOf(binding);
   if (typeof row === 'string') return headerOf(viewing, row);
-  return row ? row(viewing, argument) : '';
+  return row ? row(viewing, binding.slice(binding.indexOf(':') + 1)) : '';
 }
 
 const LINE_FEED = /\n/;

@@ -41,15 +41,7 @@ function isText(value: unknown): boolean {
 
 /** Whether this is a list of texts, at least one. */
 export function isTextList(value: unknown): boolean {
-  if (!isArray(value)) return false;
-  let i = value.length;
-  if (i === 0) return false;
-  while (i > 0) {
-    i--;
-    const item = value[i];
-    if (typeof item !== 'string' || item === '') return false;
-  }
-  return true;
+  return isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && item !== '');
 }
 
 /** What each optional claim must be. */

@@ -18,11 +18,12 @@ export const KEY_ID = /^[\w-]{1,64}$(?!\n)/;
 const SHORTEST_HEADER = 60;
 const SHORTEST_PAYLOAD = 80;
 const SIGNATURE_LENGTH = 43;
-/** A session id, then a path of segments in which nothing can be unsafe. */
-const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}(?:\/[\w-][\w.-]*)+$(?!\n)/;
+/** A session id, a colon, which it cannot hold, and a path of segments in which nothing can be unsafe. */
+const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}:(?:\/[\w-][\w.-]*)+$(?!\n)/;
 
-/** A segment that looks like a token, ours or of another issuer: three base64url parts of which the first is a JSON object, perhaps behind a session id. */
-const TOKEN_SHAPED = /\/(?:[\w-]+\.)?ey[\w-]*\.[\w-]*\.[\w-]*(?=\/|$)/g;
+/** Segments that look like a token, ours or of another issuer, whatever follows in them: two long parts of base64url, perhaps behind a session id. */
+const SHORTEST_SHAPED = 60;
+const TOKEN_SHAPED = /\/(?:[^/.]+\.)?[\w-]{30,}\.[\w-]{30,}\.[^/]*/g;
 
 /** A tokenised URI taken apart, nothing of it verified yet. */
 export interface ParsedToken {
@@ -57,7 +58,7 @@ function keyIdOf(uri: string, from: number, to: number, crypto: TokenCrypto): st
   if (uri.startsWith(USUAL_HEADER, from)) {
     // A short cut to the same answer: only the end is left to read.
     const end = crypto.decode(uri.slice(from + USUAL_HEADER_LENGTH, to));
-    return end.search(USUAL_END) < 0 ? '' : end.slice(0, -2);
+    if (end.search(USUAL_END) === 0) return end.slice(0, -2);
   }
   const header = readHeader(uri.slice(from, to), crypto);
   return header && header.typ === TOKEN_TYPE ? header.kid : '';
@@ -83,7 +84,7 @@ export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedT
   const path = prefix + uri.slice(end + 1);
   const sid = uri.slice(start, sidEnd);
   // Nearly every path passes here, together with the session id; what does not is looked at closely.
-  if ((sid + path).search(USUAL_SESSION_AND_PATH) < 0) {
+  if ((sid + ':' + path).search(USUAL_SESSION_AND_PATH) < 0) {
     if (isUnsafePath(path)) return 'path-unsafe';
     if (!SESSION_ID.test(sid)) return 'token-malformed';
   }
@@ -99,7 +100,12 @@ export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedT
   };
 }
 
-/** A URI without its token-shaped segments, wherever they stand: for requests that go on, or are logged, without a valid token. */
-export function stripTokens(uri: string): string {
-  return uri.length < SHORTEST_HEADER + SHORTEST_PAYLOAD ? uri : uri.replace(TOKEN_SHAPED, '');
+/**
+ * A path without the segments that look like a token: all of them, for the log; or, for a request that goes on although its
+ * token is not valid, only one that begins at `position`. Nowhere else then, because whoever takes a segment out of a path
+ * chooses another path.
+ */
+export function stripTokens(path: string, position?: number): string {
+  if (path.length < SHORTEST_SHAPED) return path;
+  return path.replace(TOKEN_SHAPED, (segment, at) => (position === undefined || at === position ? '' : segment));
 }

@@ -1,7 +1,8 @@
 /** Runs without a delimiter that are long enough to hold a token; an escaped slash delimits like a slash. */
 const DELIMITER = /[/?&\s]|%2f/gi;
 const DOT = /\.|%2e/gi;
-const SESSION_PREFIX = /^[A-Za-z0-9]{12,63}(?:\.|%2e)/i;
+/** A session id before a token; what begins like a JSON object is a header, and then there is none. */
+const SESSION_PREFIX = /^(?!e[w-z])[A-Za-z0-9]{12,64}(?:\.|%2e)/i;
 const LONG = 64;
 
 /** How much of a long run may be read: up to the dot before the signature, or a short beginning when there is none. */

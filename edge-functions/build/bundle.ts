@@ -114,14 +114,23 @@ export async function buildEdgeFunction(
       top_retain: ['handler'],
       inline: 1,
       reduce_funcs: false,
-      unsafe_arrows: true,
+      // Of our own code they hold; a user's may rely on a getter that throws, or call `new` on a function.
+      unsafe_arrows: !isComposed,
+      pure_getters: !isComposed,
       keep_fargs: false,
-      pure_getters: true,
     },
     format: { ecma: 2015, ascii_only: true, shorthand: false },
   });
+  checkContent(code, settings);
   const lastLine = variant === 'store' ? '' : `${keysLine(ring)}\n`;
   return checked(`${code}\n${lastLine}`);
+}
+
+/** Throws `ERR_EDGE_CONTENT` when the code holds what must not reach the edge. What was configured, and the keys, are no code. */
+function checkContent(code: string, { legacyUserAgents }: EdgeSettings): void {
+  const own = legacyUserAgents.reduce((text, start) => text.replaceAll(JSON.stringify(start), '""'), code);
+  const forbidden = FORBIDDEN_CONTENT.exec(own);
+  if (forbidden) throw new EdgeBuildError('ERR_EDGE_CONTENT', `'${forbidden[0]}' must not reach the edge`);
 }
 
 /** Line that carries the ring: what verifies, by key id, never the ring secrets. */
@@ -134,8 +143,6 @@ function keysLine(ring: Record<string, EmbeddedKey>): string {
 
 function checked(code: string): EdgeFunction {
   checkDialect(code);
-  const forbidden = FORBIDDEN_CONTENT.exec(code);
-  if (forbidden) throw new EdgeBuildError('ERR_EDGE_CONTENT', `'${forbidden[0]}' must not reach the edge`);
   const bytes = Buffer.byteLength(code);
   if (bytes > BYTE_BUDGET) {
     throw new EdgeBuildError('ERR_EDGE_BUDGET', `the function has ${bytes} bytes, CloudFront takes ${BYTE_BUDGET}`);

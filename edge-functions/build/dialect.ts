@@ -32,7 +32,6 @@ const ABSENT_SYNTAX: Record<string, string> = {
   YieldExpression: 'generator',
   ChainExpression: '?.',
   ExportNamedDeclaration: 'export',
-  ExportDefaultDeclaration: 'export',
   ExportAllDeclaration: 'export',
   ImportExpression: 'import()',
   MetaProperty: 'import.meta or new.target',
@@ -71,6 +70,10 @@ function offence(node: AnyNode, ancestors: AnyNode[], declared: Set<string>): st
       const fromRuntime = RUNTIME_MODULES.has(String(node.source.value));
       const onlyDefault = node.specifiers.every(({ type }) => type === 'ImportDefaultSpecifier');
       return fromRuntime && onlyDefault ? undefined : `import of '${node.source.value}' other than a runtime default`;
+    }
+    case 'ExportDefaultDeclaration': {
+      const isAsync = 'async' in node.declaration && node.declaration.async;
+      return isAsync ? 'asynchronous function before or after validation' : 'export';
     }
     case 'CallExpression': {
       const callee = node.callee.type === 'SequenceExpression' ? node.callee.expressions.at(-1) : node.callee;
@@ -144,7 +147,7 @@ function declaredNames(program: Program): Set<string> {
 }
 
 /** What a module may have that is bundled into a function, and the function itself not. */
-const MODULE_SYNTAX = /^(?:export|import of )/;
+const MODULE_SYNTAX = /^(?:export$|import of )/;
 
 /**
  * Throws `ERR_EDGE_DIALECT` with line and column of everything in `code` that CloudFront Functions runtime 2.0 does not

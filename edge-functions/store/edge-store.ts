@@ -43,6 +43,8 @@ export interface DeliveryCommands {
   modes(): Promise<ModeRule[]>;
   /** Denies an asset when and where one of `blocks` says so; an empty list takes it all back. */
   blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void>;
+  /** The blocks that are published, by asset id. */
+  blockedAssets(): Promise<Map<string, AssetBlock[]>>;
 }
 
 /**
@@ -60,7 +62,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
 
   putKey(kid: string, key: VerificationKey): Promise<void> {
     return this.#change((entries) => {
-      const { before } = JSON.parse(entries.get(keyName(kid)) ?? '{"before":0}') as EdgeKey;
+      const { before } = parsed(entries.get(keyName(kid)), { before: 0 });
       entries.set(keyName(kid), JSON.stringify({ sign: key.sign, bind: key.bind, before } satisfies EdgeKey));
     });
   }
@@ -119,6 +121,14 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     });
   }
 
+  async blockedAssets(): Promise<Map<string, AssetBlock[]>> {
+    const { entries } = await this.#load();
+    const blocked = [...entries].filter(([key]) => key.startsWith(ASSET_BLOCK_PREFIX));
+    return new Map(
+      blocked.map(([key, value]) => [key.slice(ASSET_BLOCK_PREFIX.length), parsed<AssetBlock[]>(value, [])]),
+    );
+  }
+
   async #load(): Promise<{ entries: Map<string, string>; etag: string }> {
     if (!this.#mirror) {
       const { entries, etag } = await this.#store.list();
@@ -157,8 +167,17 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
   }
 }
 
+/** An entry's value; `otherwise` when there is none, or none that is JSON: a damaged entry must not keep a revocation back. */
+function parsed<Value>(text: string | undefined, otherwise: Value): Value {
+  try {
+    return text === undefined ? otherwise : (JSON.parse(text) as Value);
+  } catch {
+    return otherwise;
+  }
+}
+
 function modesOf(entries: ReadonlyMap<string, string>): ModeRule[] {
-  return JSON.parse(entries.get(MODES) ?? '[]') as ModeRule[];
+  return parsed<ModeRule[]>(entries.get(MODES), []);
 }
 
 /** Repeats in the value of each key what the function must know before it has verified anything: one read tells it all. */
@@ -167,7 +186,9 @@ function copyIntoKeys(entries: Map<string, string>): void {
   const blocks = [...entries.keys()].some((key) => key.startsWith(ASSET_BLOCK_PREFIX));
   for (const [key, value] of entries) {
     if (!key.startsWith(KEY_PREFIX)) continue;
-    const { sign, bind, before } = JSON.parse(value) as EdgeKey;
+    const current = parsed<EdgeKey | null>(value, null);
+    if (!current) continue;
+    const { sign, bind, before } = current;
     const copied: EdgeKey = { sign, bind, before, ...(modes.length > 0 && { modes }), ...(blocks && { blocks }) };
     entries.set(key, JSON.stringify(copied));
   }

@@ -1,10 +1,10 @@
 import cf from 'cloudfront';
+import { stripTokens } from '../../token/parse.ts';
 import { isUnsafePath } from '../../token/path-scope.ts';
 import { type Reason, statusOf } from '../../token/reasons.ts';
 import { type Field, type Fields, fieldValue } from '../../token/viewer.ts';
 import type { EdgeRequest, EdgeResponse } from './event.ts';
-import { type ModeRule, modeOf } from './mode.ts';
-import { ALLOWED_ORIGINS, LEGACY_USER_AGENTS, MODE } from './settings.ts';
+import { ALLOWED_ORIGINS, LEGACY_USER_AGENTS, type Mode } from './settings.ts';
 
 const ANY: Field = { value: '*' };
 const NEVER: Field = { value: 'no-store' };
@@ -21,13 +21,12 @@ function restrictOrigin(request: EdgeRequest, origins: string[], headers: Fields
 
 /**
  * Answers a browser that asks beforehand if a page may send a request (CORS preflight, Fetch standard): no token is
- * needed, nothing is shown. Null for any other request.
+ * needed, nothing is shown. GET and HEAD need not be named. Null for any other request.
  */
 export function answerPreflight(request: EdgeRequest): EdgeResponse | null {
   if (request.method !== 'OPTIONS' || fieldValue(request.headers, 'access-control-request-method') === '') return null;
   const headers: Fields = {
     'access-control-allow-origin': ANY,
-    'access-control-allow-methods': { value: 'GET, HEAD' },
     'access-control-allow-headers': ANY,
     'access-control-max-age': { value: '600' },
   };
@@ -60,25 +59,31 @@ function isLegacy(request: EdgeRequest, userAgents: string[]): boolean {
   return userAgents.some((start) => userAgent.startsWith(start));
 }
 
+/** Puts the decision into the log: `<session or ->,<reason or allowed>,<path>`. `sid` is '' unless it is proven. */
+function log(sid: string, reason: Reason | '', path: string): void {
+  const line = (sid || '-') + ',' + (reason || 'allowed') + ',' + stripTokens(path);
+  // At most 800 bytes: an allowed path is ASCII, any other has four bytes a character at worst.
+  cf.logCustomData(line.length > 200 ? line.slice(0, reason ? 200 : 800) : line);
+}
+
 /**
- * What becomes of a request for which `path` would be allowed, or that is refused for `reason`: the decision goes to the
- * log as `<session or ->,<reason or allowed>,<path>`, and the mode tells if it holds. An unsafe path is refused in every mode.
+ * What becomes of a request for which `path` would be allowed, or that is refused for `reason`: the mode tells if that
+ * holds. An unsafe path is refused in every mode.
  */
 export function conclude(
   request: EdgeRequest,
   path: string,
   sid: string,
   reason: Reason | '',
-  rules: ModeRule[] | undefined,
+  mode: Mode,
 ): EdgeRequest | EdgeResponse {
-  const mode = rules ? modeOf(path, rules) : MODE;
-  const line = (sid || '-') + ',' + (reason || 'allowed') + ',' + path;
-  // At most 800 bytes: an allowed path is ASCII, any other has four bytes a character at worst.
-  if (mode !== 'off') cf.logCustomData(line.length > 200 ? line.slice(0, reason ? 200 : 800) : line);
-  if (reason === '') return pass(request, path);
-  const isHeld = reason === 'path-unsafe' || (mode !== 'off' && mode !== 'log');
-  if (isHeld && !(LEGACY_USER_AGENTS && reason === 'token-missing' && isLegacy(request, LEGACY_USER_AGENTS))) {
-    return deny(request, reason);
+  const isLegacyPlayer =
+    LEGACY_USER_AGENTS !== null && reason === 'token-missing' && isLegacy(request, LEGACY_USER_AGENTS);
+  if (reason !== '' && (mode === 'off' || mode === 'log' || isLegacyPlayer)) {
+    const isUnsafe = isUnsafePath(path);
+    if (mode !== 'off') log(sid, isUnsafe ? 'path-unsafe' : reason, path);
+    return isUnsafe ? deny(request, 'path-unsafe') : pass(request, path);
   }
-  return isUnsafePath(path) ? deny(request, 'path-unsafe') : pass(request, path);
+  if (mode !== 'off') log(sid, reason, path);
+  return reason === '' ? pass(request, path) : deny(request, reason);
 }

@@ -7,7 +7,8 @@ export type ModeRule = [prefix: string, mode: Mode];
  * The mode of a path: that of the first rule whose prefix it begins with, else the one built in. Escapes of ordinary
  * characters are undone first, as an origin would: `/l%69ve/` is `/live/`.
  */
-export function modeOf(path: string, rules: ModeRule[]): Mode {
+export function modeOf(path: string, rules: ModeRule[] | undefined): Mode {
+  if (!rules) return MODE;
   const canonical = path.replace(/%[2-7][\da-f]/gi, decodeURIComponent);
   for (let i = 0; i < rules.length; i++) {
     const rule = rules[i] as ModeRule;

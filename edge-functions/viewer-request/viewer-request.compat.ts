@@ -7,7 +7,7 @@ import { edgeCrypto } from './crypto.ts';
 import { keyOf, NOT_REVOKED } from './embedded-keys.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from './event.ts';
 import { RULES } from './rules.ts';
-import { LEEWAY_SECONDS, TOKEN_PREFIX } from './settings.ts';
+import { LEEWAY_SECONDS, MODE, TOKEN_PREFIX } from './settings.ts';
 
 /** The viewer-request function that takes our tokens and those of the AWS solution v1; revocation is left to WAF. */
 export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
@@ -20,11 +20,12 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const ours = parse(uri, TOKEN_PREFIX, edgeCrypto);
   if (typeof ours !== 'string') {
     const decision = verify(ours, keyOf(ours.kid), NOT_REVOKED, event, now, RULES);
-    return conclude(request, ours.path, ours.sid, typeof decision === 'string' ? decision : '', undefined);
+    return conclude(request, ours.path, ours.sid, typeof decision === 'string' ? decision : '', MODE);
   }
   const theirs = parseCompat(uri, edgeCrypto);
-  if (!theirs) return conclude(request, stripTokens(uri), '', ours, undefined);
+  if (!theirs) return conclude(request, stripTokens(uri, TOKEN_PREFIX.length - 1), '', ours, MODE);
   const key = keyOf(theirs.kid);
   const reason = verifyCompat(theirs, key ? key.compat : undefined, event, now, LEEWAY_SECONDS, edgeCrypto);
-  return conclude(request, theirs.path, theirs.sid, reason, undefined);
+  // What session it is, is proven for some tokens of that format only.
+  return conclude(request, theirs.path, '', reason, MODE);
 }

@@ -39,19 +39,28 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
       rules = (await store.get(MODES, JSON_VALUE)) as ModeRule[];
     } catch (e) {}
     const reason = typeof parsed === 'string' ? parsed : 'token-key-unknown';
-    return conclude(request, stripTokens(uri), '', reason, rules);
+    const path = stripTokens(uri, TOKEN_PREFIX.length - 1);
+    return conclude(request, path, '', reason, modeOf(path, rules));
   }
   const path = parsed.path;
-  if (key.modes && modeOf(path, key.modes) === 'off') return pass(request, path);
+  const mode = modeOf(path, key.modes);
+  if (mode === 'off') return pass(request, path);
 
   let revoked = false;
   try {
     revoked = await store.exists(revocationName(parsed.sid));
   } catch (e) {
-    if (DENY_UNREADABLE) return conclude(request, path, parsed.sid, 'store-unavailable', key.modes);
+    if (DENY_UNREADABLE) return conclude(request, path, '', 'store-unavailable', mode);
   }
   const now = Date.now() / 1000;
-  const decision = verify(parsed, key, { session: revoked, before: key.before }, event, now, RULES);
+  const decision = verify(
+    parsed,
+    key,
+    { session: revoked, before: typeof key.before === 'number' ? key.before : Infinity },
+    event,
+    now,
+    RULES,
+  );
   let reason: Reason | '' = typeof decision === 'string' ? decision : '';
   if (typeof decision !== 'string' && key.blocks) {
     try {
@@ -63,5 +72,5 @@ export async function handler(event: ViewerRequestEvent): Promise<EdgeRequest | 
       if (DENY_UNREADABLE) reason = 'store-unavailable';
     }
   }
-  return conclude(request, path, parsed.sid, reason, key.modes);
+  return conclude(request, path, parsed.sid, reason, mode);
 }

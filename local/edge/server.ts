@@ -174,7 +174,9 @@ export function createEdge(options: EdgeOptions): Edge {
       kid: token?.kid ?? '',
       uri: redact(path),
     });
-    const claims = reason === '' && token ? readClaims(nodeCrypto.decode(token.payload)) : null;
+    // Only what the function verified: a preflight, or a mode that looks at nothing, proves no claim.
+    if (!token || exchange.logData?.split(',')[1] !== 'allowed') return;
+    const claims = readClaims(nodeCrypto.decode(token.payload));
     if (!claims) return;
     const { sid, aid, sub, sst, exp } = claims;
     options.onSeen({ sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt: exp }, Math.floor(time));

@@ -12,6 +12,8 @@ export interface DeliveryOptions {
   /** Middleware that lets only callers with the role through. */
   authorize: (role: 'security') => MiddlewareHandler<CallerEnv>;
   store: DeliveryCommands;
+  /** Told who changed what: a mode can open everything. */
+  report: (line: string) => void;
 }
 
 const Time = v.pipe(v.number(), v.integer(), v.minValue(0));
@@ -32,8 +34,8 @@ const BlocksRequest = v.strictObject({
   ),
 });
 
-/** `GET` and `PUT /v1/edge/modes`, `PUT /v1/assets/{id}/blocks`: what the edge does without a new deployment. */
-export function deliveryRoutes({ authorize, store }: DeliveryOptions): Hono<CallerEnv> {
+/** `GET` and `PUT /v1/edge/modes`, `GET /v1/edge/blocks`, `PUT /v1/assets/{id}/blocks`: what the edge does without a new deployment. */
+export function deliveryRoutes({ authorize, store, report }: DeliveryOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
   const modes = async () => ({ modes: (await store.modes()).map(([prefix, mode]) => ({ prefix, mode })) });
 
@@ -42,13 +44,20 @@ export function deliveryRoutes({ authorize, store }: DeliveryOptions): Hono<Call
   app.put('/v1/edge/modes', authorize('security'), async (c) => {
     const { prefix, mode } = parseBody(ModeRequest, await c.req.text());
     await refuseAsProblem(store.setMode(prefix, mode));
+    report(`${c.get('caller').subject} set the mode below ${prefix} to ${mode ?? 'the one built in'}`);
     return c.json(await modes());
+  });
+
+  app.get('/v1/edge/blocks', authorize('security'), async (c) => {
+    const blocked = await store.blockedAssets();
+    return c.json({ assets: [...blocked].map(([asset, blocks]) => ({ asset, blocks })) });
   });
 
   app.put('/v1/assets/:id/blocks', authorize('security'), async (c) => {
     const asset = c.req.param('id');
     const { blocks } = parseBody(BlocksRequest, await c.req.text());
     await refuseAsProblem(store.blockAsset(asset, blocks));
+    report(`${c.get('caller').subject} set the blocks of ${JSON.stringify(asset)} to ${JSON.stringify(blocks)}`);
     return c.json({ asset, blocks });
   });
 

@@ -1,6 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseKeyRing, verificationKeys } from '../../token-api/key-ring/key-ring.ts';
 import { portcullis } from '../harness/cli.ts';
 import { NOW, TEST_RING } from '../harness/minting.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
@@ -95,9 +96,19 @@ describe('verify', () => {
   });
 
   test('knows what is revoked when it is given the store', async () => {
-    const entries = [{ key: `r/${minted.sessionId}`, value: '1' }];
-    const { code, stdout } = await verify(minted.url, '--store', file('store.json', { data: entries }));
-    expect([code, JSON.parse(stdout)]).toMatchObject([1, { reason: 'session-revoked' }]);
+    const key = { ...verificationKeys(parseKeyRing(TEST_RING)).k1, before: 0 };
+    const withEntries = async (...entries: [string, unknown][]) => {
+      const data = entries.map(([name, value]) => ({ key: name, value: JSON.stringify(value) }));
+      return JSON.parse((await verify(minted.url, '--store', file('store.json', { data }))).stdout).reason;
+    };
+    const revoked: [string, unknown] = [`r/${minted.sessionId}`, 1];
+    const blocked: [string, unknown] = ['a/aurora', [{}]];
+    expect(await withEntries(['k/k1', key])).toBe('');
+    expect(await withEntries(['k/k1', key], revoked)).toBe('session-revoked');
+    expect(await withEntries(['k/k1', { ...key, before: NOW + 1 }])).toBe('session-cutoff');
+    expect(await withEntries(['k/k1', key], blocked)).toBe('');
+    expect(await withEntries(['k/k1', { ...key, blocks: true }], blocked)).toBe('asset-withdrawn');
+    expect(await withEntries(revoked)).toBe('token-key-unknown');
     expect(
       (await portcullis('token', 'verify', minted.url, '--keys', keys, '--viewer', viewer, '--now', `${NOW}`)).stdout,
     ).toMatch(/unless revoked/);

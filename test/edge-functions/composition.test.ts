@@ -78,6 +78,17 @@ function suite(run: EdgeRuntime): void {
       expect((await outcomes({ before: rewriting }, [GOOD])).map(outcomeOf)).toEqual(['denied token-missing']);
     });
 
+    test('a check by a getter that throws stays in the code', async () => {
+      const guard = own(
+        'guard.js',
+        `export default e => {
+           try { e.request.headers['x-partner'].value; } catch (error) { return { statusCode: 403, headers: {} }; }
+           return e.request;
+         }`,
+      );
+      expect(await outcomes({ before: guard }, [GOOD])).toMatchObject([{ value: { statusCode: 403 } }]);
+    });
+
     test('a before that returns nothing lets nothing through', async () => {
       const forgetful = own('forgetful.js', 'export default function before(event) {}');
       expect(await outcomes({ before: forgetful }, [GOOD])).toMatchObject([{ value: null }]);
@@ -90,7 +101,12 @@ describeWith('njs', 'code of a user in njs', () => suite(runInNjs));
 
 test.each([
   ['ERR_EDGE_DIALECT', /spread at 2:/, 'export default function f(e) {\n  return { ...e.request };\n}'],
-  ['ERR_EDGE_DIALECT', /async closure at 1:/, 'export default async () => null;'],
+  ['ERR_EDGE_DIALECT', /async closure at 1:/, 'const f = async () => null; export default f;'],
+  [
+    'ERR_EDGE_DIALECT',
+    /asynchronous function before or after/,
+    'export default async function before(e) { return e.request; }',
+  ],
   ['ERR_EDGE_DIALECT', /import of/, "import { createHmac } from 'crypto'; export default e => createHmac(e);"],
   ['ERR_EDGE_SOURCE', /lodash/, "import x from 'lodash'; export default e => x(e);"],
   ['ERR_EDGE_SOURCE', /default/, 'export const before = e => e.request;'],

@@ -115,7 +115,8 @@ function suite(run: EdgeRuntime): void {
         [compact, elsewhere, expired].map((uri) => eventOf(uri)),
         store,
       );
-      expect(passed).toEqual([`pass ${PATH}`, 'pass /aurora/x', `pass ${PATH}`]);
+      // Elsewhere it stays: whoever takes a segment out of a path chooses another path.
+      expect(passed).toEqual([`pass ${PATH}`, `pass ${elsewhere}`, `pass ${PATH}`]);
       const refused = await outcomes(
         code,
         unsafe.map((uri) => eventOf(uri)),
@@ -123,6 +124,52 @@ function suite(run: EdgeRuntime): void {
       );
       expect(refused).toEqual(unsafe.map(() => '403 path-unsafe'));
     }
+  });
+
+  test('nobody has a segment taken out of a path without a token', async () => {
+    const shaped = `eyA.${'a'.repeat(130)}.b`;
+    const uris = [
+      `/aurora/${'b'.repeat(60)}.${'c'.repeat(60)}.x/y`,
+      `/show/${'x'.repeat(140)}/eyewitness.s01e01.m3u8`,
+      `/a/${shaped}/private/x`,
+    ];
+    for (const settings of [{ mode: 'off' }, { mode: 'log' }, { legacyUserAgents: ['Old'] }] as const) {
+      const { code } = await build(settings as Partial<EdgeSettings>);
+      const events = uris.map((uri) => eventOf(uri, { 'user-agent': 'Old' }));
+      expect(await outcomes(code, events, new Map())).toEqual(uris.map((uri) => `pass ${uri}`));
+    }
+  });
+
+  test('a refusal is logged as what it is refused for', async () => {
+    const { code } = await build();
+    const [result] = await run(code, [eventOf('/aurora//x')], { now: NOW, store: await withMode('log', '/') });
+    expect([outcome(result), result?.log]).toEqual(['403 path-unsafe', '-,path-unsafe,/aurora//x']);
+  });
+
+  test('a session is logged only when it is proven', async () => {
+    const { code } = await build();
+    const store = await storeAfter(async () => undefined);
+    const [result] = await run(code, [eventOf(FORGED)], { now: NOW, store, unreadable: ['r/'] });
+    expect([outcome(result), result?.log]).toEqual(['403 store-unavailable', `-,store-unavailable,${PATH}`]);
+  });
+
+  test('a damaged key or mode keeps no revocation back', async () => {
+    const file = await FileKeyValueStore.open(`${temporaryDirectory()}/store.json`);
+    const { etag } = await file.list();
+    const puts = [
+      { key: 'k/k1', value: 'not JSON' },
+      { key: 'modes', value: '{' },
+    ];
+    await file.update({ puts, deletes: [] }, etag);
+    const edge = new EdgeStore(file);
+    await edge.revoke([TEST_CLAIMS.sid]);
+    expect([...(await file.list()).entries.keys()]).toContain(`r/${TEST_CLAIMS.sid}`);
+  });
+
+  test('a cut-off that is no number denies', async () => {
+    const { code } = await build();
+    const store = new Map([['k/k1', JSON.stringify({ sign: TEST_KEY.sign, bind: TEST_KEY.bind, before: null })]]);
+    expect(await outcomes(code, [eventOf(GOOD)], store)).toEqual(['403 session-cutoff']);
   });
 
   test('a mode does not depend on whether the token can be read', async () => {

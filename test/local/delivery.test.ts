@@ -68,18 +68,45 @@ describe('a running stack with settings of its own', () => {
 
   test('a blocked asset is 451 until it is unblocked', async () => {
     const { playbackUrl } = await requestPlayback(stack);
-    expect((await cli('edge', 'block', 'aurora', '--until', '4102444800')).code).toBe(0);
+    expect((await cli('edge', 'block', 'aurora', '--countries', 'FR')).stdout).toBe('aurora is blocked in FR\n');
+    const added = await cli('edge', 'block', 'aurora', '--until', '4102444800');
+    expect(added.stdout).toBe('aurora is blocked in FR\naurora is blocked everywhere until 2100-01-01T00:00:00Z\n');
     expect(await answer(playbackUrl)).toEqual([451, 'asset-withdrawn']);
+    expect((await cli('edge', 'blocks')).stdout).toBe(added.stdout);
     expect((await cli('edge', 'unblock', 'aurora')).stdout).toBe('aurora is no longer blocked\n');
     expect(await answer(playbackUrl)).toEqual([200, null]);
+    const again = await cli('edge', 'unblock', 'aurora');
+    expect([again.code, again.stdout]).toEqual([1, 'aurora was not blocked\n']);
+    expect((await cli('edge', 'blocks')).stdout).toBe('no asset is blocked\n');
+    expect(stack.output()).toContain('set the blocks of "aurora" to [{"countries":["FR"]}]');
   });
 
   test.each([
-    [['--countries', 'germany'], /blocks\.0\.countries\.0/],
-    [['--from', '20', '--until', '10'], /must begin before it ends/],
+    [['--countries', 'germany'], /'germany' is not two capital letters/],
+    [['--until', '1760007200'], /--until is past/],
+    [['--from', '4102444800', '--until', '4102444700'], /must begin before it ends/],
   ])('a block that can never hold is refused: %j', async (options, message) => {
     const { code, stderr } = await cli('edge', 'block', 'aurora', ...options);
     expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
+  });
+
+  test('an asset that nobody knows is pointed out', async () => {
+    const { code, stderr } = await cli('edge', 'block', 'arora', '--countries', 'FR');
+    expect([code, stderr]).toEqual([0, expect.stringContaining("no asset in the catalogue is called 'arora'")]);
+  });
+
+  test('a preflight with a forged token makes no session', async () => {
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const header = part({ alg: 'HS256', typ: 'portcullis+jwt', kid: 'nokey' });
+    const claims = { sid: 'Forged012345', aid: 'aurora', iat: 1, exp: 4e9, sst: 1, paths: ['/aurora/'], sub: 'victim' };
+    const url = `${stack.edge}/aurora/Forged012345.${header}.${part(claims)}.${'A'.repeat(43)}/master.m3u8`;
+    const preflight = { origin: 'http://a.example', 'access-control-request-method': 'GET' };
+    expect((await fetch(url, { method: 'OPTIONS', headers: preflight })).status).toBe(204);
+    const headers = { authorization: `Bearer ${stack.tokens.security}` };
+    const { sessions } = (await (await fetch(`${stack.api}/v1/sessions`, { headers })).json()) as {
+      sessions: { sessionId: string }[];
+    };
+    expect(sessions.map(({ sessionId }) => sessionId)).not.toContain('Forged012345');
   });
 
   test('an old player passes without a token', async () => {

@@ -135,7 +135,8 @@ describe('what cannot be minted is refused by name', () => {
     ['ERR_VIEWER_INVALID', { viewer: { headers: { 'x-device': 'Ü' } } }],
     ['ERR_URL_INVALID', { url: minter.mint({ policy, viewer: {}, url }).url }],
     ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['country'] }, viewer: {} }],
-    ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['ip'] }, viewer: { ip: 'nowhere' } }],
+    ['ERR_VIEWER_INVALID', { policy: { ...policy, bindings: ['ip?'] }, viewer: { ip: 'nowhere' } }],
+    ['ERR_POLICY_INVALID', { policy: { ...policy, exclusions: ['/'] } }],
   ])('%s', (code, changes) => {
     const request = { policy, viewer, url, ...changes } as Parameters<typeof minter.mint>[0];
     expect(() => minter.mint(request)).toThrow(expect.objectContaining({ code }));

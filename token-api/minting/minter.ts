@@ -132,7 +132,8 @@ export function createMinter(options: MinterOptions): Minter {
       const attributes = parseViewer(request.viewer);
       const { origin, path, query: givenQuery } = splitUrl(request.url, tokenPrefix);
       const files = policy.files ?? [];
-      const paths = policy.paths ?? [directoryOf(path)];
+      // Without a scope of its own a policy with files opens them and nothing else.
+      const paths = policy.paths ?? policy.files ?? [directoryOf(path)];
       if (!isInScope(path, paths) && !files.includes(path)) {
         throw new MintingError('ERR_URL_OUT_OF_SCOPE', 'url: the policy does not open the path of the playback URL');
       }
@@ -141,12 +142,12 @@ export function createMinter(options: MinterOptions): Minter {
       const issuedAt = now();
       const claims: MintClaims = {
         sid: createSessionId(),
-        aid: policy.asset ?? path.split('/')[1] ?? '',
+        aid: policy.asset ?? path.slice(tokenPrefix.length).split('/')[0] ?? '',
         iat: issuedAt,
         exp: issuedAt + parseDuration(policy.lifetime),
         sst: issuedAt,
         // An exclusion is one more path that the token opens: the check of the path is all that it is excluded from.
-        paths: [...paths, ...(policy.exclusions ?? [])],
+        paths: [...new Set([...paths, ...(policy.exclusions ?? [])])],
       };
       if (attributes.subject) claims.sub = attributes.subject;
       if (policy.countries) claims.cty = policy.countries;

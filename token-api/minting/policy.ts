@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { DEVICES, isUnsafePath, parseBinding } from '../../token/index.ts';
+import { canonicalIp, DEVICES, isUnsafePath, parseBinding } from '../../token/index.ts';
 
 export type MintingErrorCode =
   | 'ERR_POLICY_INVALID'
@@ -61,7 +61,13 @@ export const PolicySchema = v.strictObject({
   asset: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
   paths: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
   files: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
-  exclusions: v.optional(v.pipe(v.array(pathScope), v.minLength(1))),
+  exclusions: v.optional(
+    v.pipe(
+      v.array(pathScope),
+      v.minLength(1),
+      v.check((paths) => !paths.includes('/'), "must not name '/': that would open everything"),
+    ),
+  ),
   countries: v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Z]{2}$/, COUNTRY))), v.minLength(1))),
   bindings: v.optional(
     v.pipe(
@@ -79,13 +85,13 @@ export const PolicySchema = v.strictObject({
 export interface Policy {
   /** Lifetime of a token, ISO 8601 (`PT1H`) or `+3h`. */
   lifetime: string;
-  /** Asset id (claim `aid`); by default the first segment of the playback URL's path. */
+  /** Asset id (claim `aid`); by default the first segment of the playback URL's path, behind the token's place. */
   asset?: string | undefined;
-  /** Path scope (claim `paths`); by default the directory of the playback URL. */
+  /** Path scope (claim `paths`); by default `files`, and without them the directory of the playback URL. */
   paths?: string[] | undefined;
   /** Exact files opened beside them (claim `files`); each opens itself alone. */
   files?: string[] | undefined;
-  /** Paths outside the asset that need not be in the scope, such as shared fonts; every other check holds for them too. */
+  /** Further paths that the token opens although they are not in its scope, such as shared fonts: excluded from that check alone. */
   exclusions?: string[] | undefined;
   /** Countries from which the token may be used, ISO 3166-1 alpha-2; all by default. */
   countries?: string[] | undefined;
@@ -126,7 +132,12 @@ const ascii = v.pipe(text, v.regex(/^[ -~]*$/, 'must be ASCII: other characters 
 const fields = v.optional(v.record(v.string(), ascii), {});
 
 const ViewerSchema = v.strictObject({
-  ip: v.optional(text),
+  ip: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((ip) => canonicalIp(ip) !== '', 'must be an IPv4 or IPv6 address'),
+    ),
+  ),
   country: v.optional(
     v.pipe(v.string(), v.regex(/^[A-Z]{2}$/i, "must be two letters (ISO 3166-1 alpha-2), like 'DE'")),
   ),

@@ -9,7 +9,8 @@ const LOCATIONS: { [binding: string]: string } = { country: 'co', city: 'cty', r
 
 /**
  * Bindings in whose values a colon is no surprise, and that no origin takes for an identity. `intsig` covers values joined
- * by colons, so that in any other value a colon, beside a second one that the viewer chooses, could stand for their joint.
+ * by colons, so that in any other value a colon, beside a second one that the viewer chooses, could stand for their joint;
+ * and in these too beside two others, because a third value may then stand between them.
  */
 export const MAY_HOLD_COLON = /^header:(?:user-agent|referer|origin)$/;
 
@@ -23,9 +24,9 @@ export function compatBindings(claims: CompatClaims): string[] {
     );
 }
 
-/** Whether the viewer chooses more than one of the bound values: those are the bindings with a colon in their names. */
-export function hasSeveralChosen(bindings: string[]): boolean {
-  return bindings.join().split(':').length > 2;
+/** How many of the bound values the viewer chooses: those are the bindings with a colon in their names. */
+export function countChosen(bindings: string[]): number {
+  return bindings.join().split(':').length - 1;
 }
 
 /** A canonical address as the format spells it: IPv4 in dotted decimal, IPv6 as eight groups of four digits; '' unless of this version. */
@@ -57,7 +58,7 @@ export function checkCompatBindings(
   crypto: TokenCrypto,
 ): Reason | '' {
   const bindings = compatBindings(claims);
-  const isJoined = hasSeveralChosen(bindings);
+  const chosen = countChosen(bindings);
   let isUnknown = false;
   const values = bindings.map((binding) => {
     const location = LOCATIONS[binding];
@@ -67,7 +68,8 @@ export function checkCompatBindings(
       isUnknown = true;
       return '-';
     }
-    return isJoined && !MAY_HOLD_COLON.test(binding) && decoded(value).indexOf(':') >= 0 ? '' : value;
+    const mayHold = chosen < 2 || (chosen < 3 && MAY_HOLD_COLON.test(binding));
+    return !mayHold && decoded(value).indexOf(':') >= 0 ? '' : value;
   });
 
   const mac = claims.intsig;

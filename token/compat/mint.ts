@@ -1,7 +1,7 @@
 import type { MintCrypto } from '../crypto.ts';
 import { canonicalIp } from '../ip.ts';
 import { isInScope, isUnsafePath } from '../path-scope.ts';
-import { compatBindings, hasSeveralChosen, MAY_HOLD_COLON, spellIp } from './bindings.ts';
+import { compatBindings, countChosen, MAY_HOLD_COLON, spellIp } from './bindings.ts';
 import { type CompatClaims, FLAGS, readCompatClaims } from './claims.ts';
 import { MAX_COMPAT_TOKEN_LENGTH } from './parse.ts';
 
@@ -269,7 +269,7 @@ export function mintCompat(
     refuse('ERR_COMPAT_BINDING_NAME', message);
   }
   const bindings = compatBindings({ ...flags, headers, qs: querystrings } as CompatClaims);
-  const isJoined = hasSeveralChosen(bindings);
+  const chosen = countChosen(bindings);
   let ipVersion: number | undefined;
   const values = bindings.map((binding) => {
     const value = binding === 'session' ? sessionId : attribute(binding, viewer, parameters);
@@ -282,7 +282,7 @@ export function mintCompat(
       refuse('ERR_COMPAT_BINDING_VALUE', `viewer: the ${binding} must be in capitals, as the edge sees it`);
     }
     const isChosen = binding.includes(':');
-    const mayHoldColon = isChosen && (!isJoined || MAY_HOLD_COLON.test(binding));
+    const mayHoldColon = isChosen && (chosen < 2 || (chosen < 3 && MAY_HOLD_COLON.test(binding)));
     if (value.includes(':') && !mayHoldColon) {
       const message = `viewer: '${binding}' has a colon, with which values are joined: part of it could pass for another value`;
       refuse('ERR_COMPAT_BINDING_VALUE', message);
