@@ -105,24 +105,31 @@ export function registerEdge(program: Command): void {
     .addOption(new Option('--engine <engine>', 'engine to run it in').choices(Object.keys(ENGINES)).default('vm'))
     .option('--now <seconds>', 'the clock, seconds since the epoch', epochSeconds)
     .option('--store <file>', 'content of the edge store')
+    .option('--log', 'say on stderr what the function wrote into the log')
     .option('--json', 'accepted for uniformity; the output is JSON anyway')
     .addHelpText('after', INVOKE_HELP)
-    .action(async (bundle: string, options: { events: string; engine: string; now?: number; store?: string }) => {
-      const code = await readText(bundle);
-      const events = parseEvents(await readText(options.events), options.events);
-      const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
-      const readsStore = /\.kvs\(\)/.test(code);
-      if (readsStore && !options.store) note('the function reads the edge store, which is empty without --store');
-      if (!readsStore && options.store) note('the function does not read the edge store; --store changes nothing');
-      const run = ENGINES[options.engine] ?? runInVm;
-      const results = await run(code, events, { now: nowOr(options.now), store });
-      for (const [index, result] of results.entries()) {
-        process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
-        if ('value' in result) continue;
-        note(`event ${index + 1} did not run: ${result.error}`);
-        process.exitCode = EXIT_NO;
-      }
-    });
+    .action(
+      async (
+        bundle: string,
+        options: { events: string; engine: string; now?: number; store?: string; log?: boolean },
+      ) => {
+        const code = await readText(bundle);
+        const events = parseEvents(await readText(options.events), options.events);
+        const store = options.store ? await readStoreFile(options.store) : new Map<string, string>();
+        const readsStore = /\.kvs\(\)/.test(code);
+        if (readsStore && !options.store) note('the function reads the edge store, which is empty without --store');
+        if (!readsStore && options.store) note('the function does not read the edge store; --store changes nothing');
+        const run = ENGINES[options.engine] ?? runInVm;
+        const results = await run(code, events, { now: nowOr(options.now), store });
+        for (const [index, result] of results.entries()) {
+          process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
+          if (options.log && result.log !== undefined) note(`event ${index + 1} logged ${result.log}`);
+          if ('value' in result) continue;
+          note(`event ${index + 1} did not run: ${result.error}`);
+          process.exitCode = EXIT_NO;
+        }
+      },
+    );
 }
 
 interface BuildOptions {

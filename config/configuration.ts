@@ -31,5 +31,7 @@ export async function readConfiguration(path?: string): Promise<Configuration> {
   const result = v.safeParse(ConfigurationSchema, content);
   if (result.success) return result.output;
   const [issue] = result.issues;
-  throw new ConfigurationError(`${path}: ${v.getDotPath(issue) ?? 'configuration'}: ${issue.message}`);
+  const why =
+    issue.expected === 'never' ? 'unknown field; docs/configuration.md has those that there are' : issue.message;
+  throw new ConfigurationError(`${path}: ${v.getDotPath(issue) ?? 'configuration'}: ${why}`);
 }

@@ -88,6 +88,12 @@ export async function buildEdgeFunction(
     const isRefused = error.pluginCode === 'ERR_EDGE_DIALECT';
     const message = error.message.replace(/^\[plugin \w+\] /, '');
     if (isRefused) throw new EdgeBuildError('ERR_EDGE_DIALECT', message);
+    const [, module] = /"default" is not exported by "([^"]+)"/.exec(message) ?? [];
+    if (module)
+      throw new EdgeBuildError(
+        'ERR_EDGE_SOURCE',
+        `${module}: has no default export: export default function (event) {…}`,
+      );
     throw new EdgeBuildError('ERR_EDGE_SOURCE', `the function cannot be bundled: ${message}`);
   });
   const { output } = await bundle.generate({ format: 'es' });

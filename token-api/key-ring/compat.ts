@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { VerificationKey } from '../../token/index.ts';
-import { readKeyFile } from './file.ts';
+import { isSecretFile, readKeyFile } from './file.ts';
 import { isCompatKey, type KeyRing, KeyRingError, parseKeyRing, verificationKeys } from './key-ring.ts';
 
 /** Block length of SHA-256, in bytes: HMAC replaces a longer key by its hash (RFC 2104 §2). */
@@ -21,12 +21,6 @@ export function compatKey(secret: string): string {
   const text = Buffer.from(secret);
   const key = text.length > BLOCK_BYTES ? createHash('sha256').update(text).digest() : text;
   return key.toString('base64url');
-}
-
-function isSecretFile(content: unknown): content is Record<string, string> {
-  if (typeof content !== 'object' || content === null || Array.isArray(content)) return false;
-  const secrets = Object.values(content);
-  return secrets.length > 0 && secrets.every((secret) => typeof secret === 'string');
 }
 
 /**

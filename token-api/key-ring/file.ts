@@ -28,9 +28,23 @@ export async function readKeyFile(path: string): Promise<unknown> {
   }
 }
 
+/** Whether this is a secret of the AWS solution v1, `{"<kid>":"<secret>"}`. */
+export function isSecretFile(content: unknown): content is Record<string, string> {
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) return false;
+  const secrets = Object.values(content);
+  return secrets.length > 0 && secrets.every((secret) => typeof secret === 'string');
+}
+
 /** Reads a key ring file. Throws what `readKeyFile` throws, and `ERR_RING_INVALID` when it holds no key ring. */
 export async function readKeyRing(path: string): Promise<KeyRing> {
-  return parseKeyRing(await readKeyFile(path));
+  const content = await readKeyFile(path);
+  if (isSecretFile(content)) {
+    throw new KeyRingError(
+      'ERR_RING_INVALID',
+      `${path} is a secret of the AWS solution v1: use it with --dialect compat`,
+    );
+  }
+  return parseKeyRing(content);
 }
 
 /** Writes a key ring file (mode 0600), replaced atomically. */

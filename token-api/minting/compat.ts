@@ -1,9 +1,7 @@
-import { randomInt } from 'node:crypto';
 import { type CompatToken, mintCompat } from '../../token/compat/mint.ts';
 import type { CompatMintingKey } from '../key-ring/compat.ts';
 import { nodeCrypto } from './crypto.ts';
-
-const BASE62 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+import { createSessionId } from './session-id.ts';
 
 /** What a token of the AWS solution v1 is minted for; `policy` and `viewer` are its `token_policy` and `viewer_attributes`. */
 export interface CompatMintRequest {
@@ -19,6 +17,6 @@ export function mintCompatToken(request: CompatMintRequest, key: CompatMintingKe
     ...key,
     now,
     crypto: nodeCrypto,
-    createSessionId: (length) => Array.from({ length }, () => BASE62[randomInt(BASE62.length)]).join(''),
+    createSessionId,
   });
 }

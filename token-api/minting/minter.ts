@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import {
   addField,
   type Fields,
@@ -22,6 +21,7 @@ import {
   parseViewer,
   type ViewerAttributes,
 } from './policy.ts';
+import { createSessionId } from './session-id.ts';
 
 /** What a minter is made of. */
 export interface MinterOptions {
@@ -61,12 +61,7 @@ export interface Minter {
   mint(request: MintRequest): MintedToken;
 }
 
-const BASE62 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const SESSION_ID_LENGTH = 12;
-
-function createSessionId(): string {
-  return Array.from({ length: SESSION_ID_LENGTH }, () => BASE62[randomInt(BASE62.length)]).join('');
-}
 
 /** Origin, path and query of a URL exactly as written: `new URL` would repair the path instead of refusing it. */
 function splitUrl(url: string, tokenPrefix: string): { origin: string; path: string; query: string } {
@@ -141,7 +136,7 @@ export function createMinter(options: MinterOptions): Minter {
       const query = withBoundParameters(givenQuery, bindings, attributes);
       const issuedAt = now();
       const claims: MintClaims = {
-        sid: createSessionId(),
+        sid: createSessionId(SESSION_ID_LENGTH),
         aid: policy.asset ?? path.slice(tokenPrefix.length).split('/')[0] ?? '',
         iat: issuedAt,
         exp: issuedAt + parseDuration(policy.lifetime),
