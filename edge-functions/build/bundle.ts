@@ -101,7 +101,7 @@ export async function buildEdgeFunction(
   const handlerExport = /\nexport \{ handler \};\s*$/;
   if (!handlerExport.test(output[0].code)) throw new EdgeBuildError('ERR_EDGE_SOURCE', 'the entry must export handler');
 
-  // `inline: 1, reduce_funcs: false`: a function of several statements becomes a closure when inlined, and larger. `shorthand: false`:
+  // `reduce_funcs: false`: a function that is moved to where it is called becomes a closure, and dearer. `shorthand: false`:
   // the runtime does not document `{a}`.
   const { code = '' } = await minify(output[0].code.replace(handlerExport, '\n'), {
     ecma: 2015,
@@ -118,7 +118,7 @@ export async function buildEdgeFunction(
       toplevel: true,
       passes: 5,
       top_retain: ['handler'],
-      inline: 1,
+      inline: 3,
       reduce_funcs: false,
       // Of our own code they hold; a user's may rely on a getter that throws, or call `new` on a function.
       unsafe_arrows: !isComposed,

@@ -12,7 +12,8 @@ export const NOT_REVOKED: Revocation = { session: false, before: 0 };
 
 /**
  * The key with this id, or none. What an object inherits is no key either: `verify` looks at its shape. In a function of
- * its own: njs 0.7.9 takes `const key = KEYS[…]` for a use before the declaration, which comes last.
+ * its own, which callers mark so that the build leaves it one: njs 0.7.9 takes `const key = KEYS[…]` for a use before the
+ * declaration, which comes last.
  */
 export function keyOf(kid: string): EmbeddedKey | null {
   return KEYS[kid] || null;

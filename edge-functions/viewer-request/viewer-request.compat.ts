@@ -19,12 +19,12 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   const now = Date.now() / 1000;
   const ours = parse(uri, TOKEN_PREFIX, edgeCrypto);
   if (typeof ours !== 'string') {
-    const decision = verify(ours, keyOf(ours.kid), NOT_REVOKED, event, now, RULES);
+    const decision = verify(ours, /*@__NOINLINE__*/ keyOf(ours.kid), NOT_REVOKED, event, now, RULES);
     return conclude(request, ours.path, ours.sid, typeof decision === 'string' ? decision : '', MODE);
   }
   const theirs = parseCompat(uri, edgeCrypto);
   if (!theirs) return conclude(request, stripTokens(uri, TOKEN_PREFIX.length - 1), '', ours, MODE);
-  const key = keyOf(theirs.kid);
+  const key = /*@__NOINLINE__*/ keyOf(theirs.kid);
   const reason = verifyCompat(theirs, key ? key.compat : undefined, event, now, LEEWAY_SECONDS, edgeCrypto);
   // What session it is, is proven for some tokens of that format only.
   return conclude(request, theirs.path, '', reason, MODE);

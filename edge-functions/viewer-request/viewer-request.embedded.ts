@@ -16,6 +16,6 @@ export function handler(event: ViewerRequestEvent): EdgeRequest | EdgeResponse {
   if (preflight) return preflight;
   const parsed = parse(uri, TOKEN_PREFIX, edgeCrypto);
   if (typeof parsed === 'string') return conclude(request, stripTokens(uri, TOKEN_PREFIX.length - 1), '', parsed, MODE);
-  const decision = verify(parsed, keyOf(parsed.kid), NOT_REVOKED, event, Date.now() / 1000, RULES);
+  const decision = verify(parsed, /*@__NOINLINE__*/ keyOf(parsed.kid), NOT_REVOKED, event, Date.now() / 1000, RULES);
   return conclude(request, parsed.path, parsed.sid, typeof decision === 'string' ? decision : '', MODE);
 }
