@@ -21,9 +21,10 @@ import {
   readCompatVectors,
   type Secrets,
 } from '../harness/compat.ts';
+import { describeVectors } from '../harness/corpora.ts';
 import { EDGE_DEFAULTS } from '../harness/edge.ts';
 import { NOW, TEST_CLAIMS, TEST_RING, TEST_VIEWING } from '../harness/minting.ts';
-import { describeWith, describeWithFile } from '../harness/programs.ts';
+import { describeWith } from '../harness/programs.ts';
 import { readVectors } from '../harness/vectors.ts';
 
 const ENGINES: [string, EdgeRuntime][] = [
@@ -203,7 +204,7 @@ function keptSecrets(cases: Case[]): Secrets {
   return Object.assign({}, ...cases.map((item) => item.secrets));
 }
 
-describeWithFile<Shared>('shared/vectors/compat-tokens.json', 'requests of the AWS solution v1', (shared) => {
+describeVectors<Shared>('compat-tokens.json', 'requests of the AWS solution v1', (shared) => {
   const kept = keptSecrets(shared.vectors);
   inBothEngines(`${shared.vectors.length} vectors`, (run) => {
     test.each(shared.vectors)('$id $name', async (item) => {
@@ -220,7 +221,7 @@ describeWithFile<Shared>('shared/vectors/compat-tokens.json', 'requests of the A
   });
 });
 
-describeWithFile<Shared>('shared/vectors/compat-tokens.json', 'minting for the AWS solution v1', (shared) => {
+describeVectors<Shared>('compat-tokens.json', 'minting for the AWS solution v1', (shared) => {
   /** Policies that are refused although that solution mints for them: what they ask for is not protected. */
   const REFUSED: Record<string, string> = {
     M038: 'ERR_COMPAT_BINDING_MISSING',
