@@ -21,7 +21,10 @@ const SIGNATURE_LENGTH = 43;
 /** A session id, a colon, which it cannot hold, and a path of segments in which nothing can be unsafe. */
 const USUAL_SESSION_AND_PATH = /^[A-Za-z0-9]{12,64}:(?:\/[\w-][\w.-]*)+$(?!\n)/;
 
-/** Segments that look like a token, ours or of another issuer, whatever follows in them: two long parts of base64url, perhaps behind a session id. */
+/**
+ * Segments that look like a token, ours or of another issuer, whatever follows in them: two long parts of base64url,
+ * perhaps behind a session id. None is in a shorter path, which saves looking.
+ */
 const SHORTEST_SHAPED = 60;
 const TOKEN_SHAPED = /\/(?:[^/.]+\.)?[\w-]{30,}\.[\w-]{30,}\.[^/]*/g;
 

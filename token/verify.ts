@@ -60,6 +60,7 @@ export function verify(
   const longest = rules.maxLifetimeSeconds;
   // Also from now on, because an `iat` in the future must not stretch the lifetime.
   if (exp - claims.iat > longest || exp - latest > longest) return 'token-lifetime-exceeded';
+  // Nothing is before an `nbf` that is absent.
   if (latest < (claims.nbf as number)) return 'token-not-yet-valid';
   if (now - leewaySeconds >= exp) return 'token-expired';
 
