@@ -30,7 +30,7 @@ export function canonicalIp(text: string): string {
   }
   const gap = groups.indexOf('::');
   if (gap >= 0) {
-    const present = (groups.match(/[^:]+/g) || []).length;
+    const present = groups.split(':').filter(Boolean).length;
     if (present > 7) return '';
     const right = groups.slice(gap + 2);
     groups = (gap > 0 ? groups.slice(0, gap) + ':' : '') + '0:'.repeat(7 - present) + '0' + (right && ':' + right);

@@ -106,9 +106,11 @@ export function parse(uri: string, prefix: string, crypto: TokenCrypto): ParsedT
 /**
  * A path without the segments that look like a token: all of them, for the log; or, for a request that goes on although its
  * token is not valid, only one that begins at `position`. Nowhere else then, because whoever takes a segment out of a path
- * chooses another path.
+ * chooses another path. Of an unsafe path only `//` is left, which is unsafe too and so refused: njs 0.7.9 fails, or never
+ * ends, when it replaces in text that is not ASCII.
  */
 export function stripTokens(path: string, position?: number): string {
   if (path.length < SHORTEST_SHAPED) return path;
+  if (isUnsafePath(path)) return '//';
   return path.replace(TOKEN_SHAPED, (segment, at) => (position === undefined || at === position ? '' : segment));
 }

@@ -63,7 +63,7 @@ function isLegacy(request: EdgeRequest, userAgents: string[]): boolean {
 function log(sid: string, reason: Reason | '', path: string): void {
   const line = (sid || '-') + ',' + (reason || 'allowed') + ',' + stripTokens(path);
   // At most 800 bytes: an allowed path is ASCII, any other has four bytes a character at worst.
-  cf.logCustomData(line.length > 200 ? line.slice(0, reason ? 200 : 800) : line);
+  cf.logCustomData(line.slice(0, reason ? 200 : 800));
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isUnsafePath } from '../../token/path-scope.ts';
 import { MODE, type Mode } from './settings.ts';
 
 /** The mode of the paths below a prefix, which ends with a slash. */
@@ -9,7 +10,8 @@ export type ModeRule = [prefix: string, mode: Mode];
  */
 export function modeOf(path: string, rules: ModeRule[] | undefined): Mode {
   if (!rules) return MODE;
-  const canonical = path.replace(/%[2-7][\da-f]/gi, decodeURIComponent);
+  // Not of an unsafe path, which may hold anything and is refused in every mode.
+  const canonical = isUnsafePath(path) ? path : path.replace(/%[2-7][\da-f]/gi, decodeURIComponent);
   for (let i = 0; i < rules.length; i++) {
     const rule = rules[i] as ModeRule;
     if (canonical.startsWith(rule[0])) return rule[1];

@@ -140,6 +140,33 @@ function suite(run: EdgeRuntime): void {
     }
   });
 
+  test('text that is not ASCII beside what looks like a token is answered', async () => {
+    const shaped = TOKEN.slice(TOKEN.indexOf('.') + 1);
+    const uris = [
+      `//aurora/x${shaped}\u7e7b\uc4c7${shaped}`,
+      `/aurora/${TOKEN}\u7e7b/x`,
+      `/aurora/%41\u7e7b/${TOKEN}/%42`,
+      `/\u7e7b%41%42`,
+    ];
+    const { code } = await build();
+    for (const mode of ['off', 'log', 'enforce'] as const) {
+      const reasons = (
+        await outcomes(
+          code,
+          uris.map((uri) => eventOf(uri)),
+          await withMode(mode, '/'),
+        )
+      ).map((text) => text.slice(0, 3));
+      expect(
+        reasons.every((status) => status === '401' || status === '403'),
+        `${mode}: ${reasons}`,
+      ).toBe(true);
+    }
+    const bound = mint({ ...TEST_CLAIMS, bnd: ['ip'] }, TEST_KEY, TEST_VIEWING, nodeCrypto);
+    const event = { ...eventOf(`/${bound}${PATH}`), viewer: { ip: 'a::\u7e7b:1::\uc4c7' } };
+    expect(await outcomes(code, [event], await withMode('enforce'))).toEqual(['403 binding-missing']);
+  });
+
   test('a refusal is logged as what it is refused for', async () => {
     const { code } = await build();
     const [result] = await run(code, [eventOf('/aurora//x')], { now: NOW, store: await withMode('log', '/') });

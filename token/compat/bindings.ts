@@ -38,7 +38,7 @@ export function spellIp(ip: string, version: unknown): string {
 /** A query value as whoever minted may have had it: decoded. As sent when it cannot be decoded. */
 function decoded(value: string): string {
   try {
-    return decodeURIComponent(value.replace(/\+/g, ' '));
+    return decodeURIComponent(value.split('+').join(' '));
   } catch (e) {
     return value;
   }

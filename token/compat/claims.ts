@@ -59,8 +59,8 @@ function isMaybe(value: unknown, type: string): boolean {
  */
 export function readCompatClaims(payload: string): CompatClaims | null {
   // Looking between the strings is dear, and hardly ever needed.
-  const isOdd = MAYBE_ODD.test(payload) && ODD_NUMBER.test(payload.replace(STRING, ''));
-  if (isOdd || NOT_PLAIN.test(payload)) return null;
+  if (NOT_PLAIN.test(payload)) return null;
+  if (MAYBE_ODD.test(payload) && ODD_NUMBER.test(payload.replace(STRING, ''))) return null;
   try {
     const claims: CompatClaims = JSON.parse(payload);
     const isRight =
