@@ -175,7 +175,7 @@ export function createEdge(options: EdgeOptions): Edge {
       uri: redact(path),
     });
     // Only what the function verified: a preflight, or a mode that looks at nothing, proves no claim.
-    if (!token || exchange.logData?.split(',')[1] !== 'allowed') return;
+    if (!token || loggedDecision(exchange) !== 'allowed') return;
     const claims = readClaims(nodeCrypto.decode(token.payload));
     if (!claims) return;
     const { sid, aid, sub, sst, exp } = claims;
@@ -184,9 +184,14 @@ export function createEdge(options: EdgeOptions): Edge {
 }
 
 /** Why a request that went on would have been denied; '' when it was allowed. Modes other than `enforce` let it through. */
-function loggedReason({ logData }: Exchange): string {
-  const reason = logData?.split(',')[1] ?? '';
-  return reason === 'allowed' ? '' : reason;
+function loggedReason(exchange: Exchange): string {
+  const decision = loggedDecision(exchange);
+  return decision === undefined || decision === 'allowed' ? '' : decision;
+}
+
+/** What the function logged, of `<session>,<decision>,<path>`: `allowed` or a denial reason; undefined when it logged nothing. */
+function loggedDecision({ logData }: Exchange): string | undefined {
+  return logData?.split(',')[1];
 }
 
 /** Request headers that go on to an origin, without those only CloudFront may set. */
