@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { EXIT_USAGE } from './command.ts';
 import { registerEdge } from './edge.ts';
+import { registerKey } from './key.ts';
 import { registerSession } from './session.ts';
 import { registerToken } from './token.ts';
 import { registerUp } from './up.ts';
@@ -31,6 +32,7 @@ function createProgram(): Command {
   registerToken(program);
   registerSession(program);
   registerEdge(program);
+  registerKey(program);
   return program;
 }
 

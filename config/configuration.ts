@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
+import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
 
 /** Everything that can be configured, composed of each capability's settings. */
 export const ConfigurationSchema = v.strictObject({
   edge: v.optional(EdgeSettingsSchema, {}),
+  keys: v.optional(KeySettingsSchema, {}),
 });
 
 export type Configuration = v.InferOutput<typeof ConfigurationSchema>;

@@ -4,12 +4,14 @@ import { cors } from 'hono/cors';
 import { HTTPException } from 'hono/http-exception';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
+import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
 import { type VendingOptions, vendingRoutes } from '../token-api/http/routes.ts';
 
 /** What the API is made of. */
 export interface ApiOptions {
   vending: VendingOptions;
+  keys: KeyRoutesOptions;
   revocation: RevocationOptions;
   delivery: DeliveryOptions;
   /** Origins whose pages may call the API. */
@@ -21,7 +23,7 @@ export interface ApiOptions {
 const BODY_LIMIT_BYTES = 64 * 1024;
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
-export function createApi({ vending, revocation, delivery, allowedOrigins, report }: ApiOptions): Hono {
+export function createApi({ vending, keys, revocation, delivery, allowedOrigins, report }: ApiOptions): Hono {
   const app = new Hono();
   app.onError(problemDetails(report));
   app.notFound(() => {
@@ -39,6 +41,7 @@ export function createApi({ vending, revocation, delivery, allowedOrigins, repor
   );
   app.get('/healthz', (c) => c.json({ ok: true }));
   app.route('/', vendingRoutes(vending));
+  app.route('/', keyRoutes(keys));
   app.route('/', revocationRoutes(revocation));
   app.route('/', deliveryRoutes(delivery));
   return app;

@@ -13,8 +13,7 @@ import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dy
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
-import { readKeyRing, writeKeyRing } from '../token-api/key-ring/file.ts';
-import { createKeyRing, type KeyRing, mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
+import type { KeySettings } from '../token-api/key-ring/settings.ts';
 import { createMinter } from '../token-api/minting/minter.ts';
 import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
 import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
@@ -29,6 +28,7 @@ import { createEdge } from './edge/server.ts';
 import { DEFAULT_VIEWERS, parseViewers } from './edge/viewers.ts';
 import { StackError } from './errors.ts';
 import { BEARER_SECONDS, ISSUER, openIssuer } from './issuer.ts';
+import { openKeyRing } from './key-ring.ts';
 import { type OpenPort, openPort } from './listen.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
@@ -42,6 +42,7 @@ export interface StackOptions {
   port: number;
   /** What the edge function is built with. */
   settings: EdgeSettings;
+  keys: KeySettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -68,7 +69,7 @@ const now = () => Math.floor(Date.now() / 1000);
  * Brings up the delivery edge, the API, an origin with two titles and the console on loopback. Throws `StackError`,
  * `KeyRingError` or `StoreError` when it cannot, and leaves nothing running.
  */
-export async function startStack({ data: path, port, settings, report }: StackOptions): Promise<Stack> {
+export async function startStack({ data: path, port, settings, keys, report }: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
   const openPorts: OpenPort[] = [];
   // Ports first, so that nobody asks a half-closed stack; then in reverse, because what was started last may still use
@@ -93,11 +94,10 @@ export async function startStack({ data: path, port, settings, report }: StackOp
     const consolePort = await take(port && port + 2);
     const originPort = await take(0);
 
-    const ring = await openKeyRing(data, report);
-    const currentKey = mintingKey(ring);
     const keyValueStore = await FileKeyValueStore.open(data.path('edge-store.json'));
     const edgeStore = new EdgeStore(keyValueStore);
-    await publishKeys(edgeStore, ring);
+    const keyRing = await openKeyRing(data, { edgeStore, edgeUrl: edgePort.url, settings, keys, now, report });
+    closers.push(() => keyRing.close());
 
     const dynamoDb = await startDynamoDb(data, [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
     closers.push(() => dynamoDb.close());
@@ -124,7 +124,7 @@ export async function startStack({ data: path, port, settings, report }: StackOp
         assets,
         sessions,
         minter: createMinter({
-          key: () => currentKey,
+          key: () => keyRing.cached.mintingKey(),
           maxLifetimeSeconds: maxTokenLifetimeSeconds,
           tokenPrefix: tokenPrefix(settings),
         }),
@@ -142,6 +142,16 @@ export async function startStack({ data: path, port, settings, report }: StackOp
         now,
       },
       delivery: { authorize, store: edgeStore, report },
+      keys: {
+        authorize,
+        store: keyRing.store,
+        rotation: keyRing.rotation,
+        times: keyRing.times,
+        sessionsWithKey: async () => 0,
+        onChange: () => keyRing.cached.refresh(),
+        report,
+        now,
+      },
       allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
       report: (error) => report(`error in the API: ${error.stack}`),
     });
@@ -204,23 +214,6 @@ async function builtFunction(settings: EdgeSettings): Promise<{ code: string; ma
     settings,
   );
   return { code: built.code, manifest: edgeManifest({ 'viewer-request.js': built }, settings) };
-}
-
-/** The key ring of a data directory, made at first start. A damaged ring is an error, never replaced. */
-async function openKeyRing(data: DataDirectory, report: (line: string) => void): Promise<KeyRing> {
-  const path = data.path('key-ring.json');
-  if (!existsSync(path)) {
-    report(`a new key ring in ${path}`);
-    await writeKeyRing(path, createKeyRing(now()));
-  }
-  return readKeyRing(path);
-}
-
-/** Makes the keys at the edge those of the ring. */
-async function publishKeys(edgeStore: EdgeStore, ring: KeyRing): Promise<void> {
-  const keys = verificationKeys(ring);
-  for (const [kid, key] of Object.entries(keys)) await edgeStore.putKey(kid, key);
-  for (const kid of await edgeStore.keyIds()) if (!Object.hasOwn(keys, kid)) await edgeStore.retireKey(kid);
 }
 
 /** Content of a settings file of the stack, written with its default at first start. */

@@ -28,6 +28,12 @@ export interface KeyCommands {
   putKey(kid: string, key: VerificationKey): Promise<void>;
   /** Removes a key: every token signed with it is denied from now on. */
   retireKey(kid: string): Promise<void>;
+  /**
+   * Makes the keys exactly those that `read` resolves to, by key id, and resolves to the ids of those that were not there
+   * before, or with another value. `read` is handed the key ids that are there now, whatever the mirror says; it is called
+   * again when somebody else wrote to the store meanwhile: the keys may be others by then.
+   */
+  replaceKeys(read: (published: string[]) => Promise<Record<string, VerificationKey>>): Promise<string[]>;
   /** The key ids that the edge has. */
   keyIds(): Promise<string[]>;
 }
@@ -71,9 +77,25 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     return this.#change((entries) => entries.delete(keyName(kid)));
   }
 
+  async replaceKeys(read: (published: string[]) => Promise<Record<string, VerificationKey>>): Promise<string[]> {
+    let added: string[] = [];
+    await this.#change(async (entries) => {
+      const published = keyIdsOf(entries);
+      const keys = await read(published);
+      for (const kid of published) if (!Object.hasOwn(keys, kid)) entries.delete(keyName(kid));
+      added = [];
+      for (const [kid, { sign, bind }] of Object.entries(keys)) {
+        const present = parsed<Partial<EdgeKey> | null>(entries.get(keyName(kid)), null);
+        if (present?.sign === sign && present.bind === bind) continue;
+        added.push(kid);
+        entries.set(keyName(kid), JSON.stringify({ sign, bind, before: present?.before ?? 0 } satisfies EdgeKey));
+      }
+    }, true);
+    return added;
+  }
+
   async keyIds(): Promise<string[]> {
-    const { entries } = await this.#load();
-    return [...entries.keys()].filter((key) => key.startsWith(KEY_PREFIX)).map((key) => key.slice(KEY_PREFIX.length));
+    return keyIdsOf((await this.#load()).entries);
   }
 
   revoke(sessionIds: string[]): Promise<void> {
@@ -129,8 +151,9 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     );
   }
 
-  async #load(): Promise<{ entries: Map<string, string>; etag: string }> {
-    if (!this.#mirror) {
+  /** The mirror; when `isCurrent` is asked for, one that holds what the store does now. */
+  async #load(isCurrent = false): Promise<{ entries: Map<string, string>; etag: string }> {
+    if (!this.#mirror || (isCurrent && (await this.#store.etag()) !== this.#mirror.etag)) {
       const { entries, etag } = await this.#store.list();
       this.#mirror = { entries: new Map(entries), etag };
     }
@@ -138,15 +161,15 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
   }
 
   /** Runs one command after the other: two at once would race for the ETag. */
-  #change(apply: (entries: Map<string, string>) => unknown): Promise<void> {
-    const result = this.#queue.then(() => this.#publish(apply));
+  #change(apply: (entries: Map<string, string>) => unknown, isCurrent = false): Promise<void> {
+    const result = this.#queue.then(() => this.#publish(apply, isCurrent));
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #publish(apply: (entries: Map<string, string>) => unknown): Promise<void> {
+  async #publish(apply: (entries: Map<string, string>) => unknown, isCurrent: boolean): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      const mirror = await this.#load();
+      const mirror = await this.#load(isCurrent);
       const wanted = new Map(mirror.entries);
       await apply(wanted);
       copyIntoKeys(wanted);
@@ -174,6 +197,10 @@ function parsed<Value>(text: string | undefined, otherwise: Value): Value {
   } catch {
     return otherwise;
   }
+}
+
+function keyIdsOf(entries: ReadonlyMap<string, string>): string[] {
+  return [...entries.keys()].filter((key) => key.startsWith(KEY_PREFIX)).map((key) => key.slice(KEY_PREFIX.length));
 }
 
 function modesOf(entries: ReadonlyMap<string, string>): ModeRule[] {

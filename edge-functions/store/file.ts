@@ -66,6 +66,10 @@ export class FileKeyValueStore implements KeyValueStore {
     return { entries: new Map(this.#entries), etag: this.#etag };
   }
 
+  async etag(): Promise<string> {
+    return this.#etag;
+  }
+
   update(change: StoreUpdate, ifMatch: string): Promise<string> {
     const result = this.#writing.then(() => this.#apply(change, ifMatch));
     this.#writing = result.catch(() => undefined);

@@ -29,6 +29,8 @@ export class StoreError extends Error {
 export interface KeyValueStore {
   /** All entries with the ETag they belong to. Expensive on AWS. */
   list(): Promise<{ entries: EntryMap; etag: string }>;
+  /** The ETag of the store as it is now. Cheap. */
+  etag(): Promise<string>;
   /**
    * Applies at most `keysPerUpdate` changes if the store still has this ETag and resolves to the new one. Rejects with
    * `ERR_STORE_ETAG` when somebody else wrote meanwhile, `ERR_STORE_LIMIT` when a limit would be passed.

@@ -73,6 +73,7 @@ describe('EdgeStore', () => {
       failure = when;
     };
     const store: KeyValueStore = {
+      etag: () => inner.etag(),
       list: () => {
         calls.list++;
         return inner.list();

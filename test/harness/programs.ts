@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { describe } from 'vitest';
 
 const missing = (process.env.PORTCULLIS_MISSING_PROGRAMS ?? '').split(',');
@@ -10,3 +11,8 @@ export function describeWith(program: 'chromium' | 'njs', name: string, run: () 
 
 /** Whether the exhaustive tests were asked for (npm run test:long). */
 export const LONG = process.env.PORTCULLIS_LONG_TESTS === '1';
+
+/** Whether a program that is never required is there. */
+export function isOnPath(program: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
+}

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packagePath } from '../../local/package-root.ts';
@@ -107,6 +109,16 @@ export function revocation(stack: RunningStack, sessionId: string, method: 'POST
     method,
     headers: { authorization: `Bearer ${stack.tokens.security}` },
   });
+}
+
+/** A port of loopback that was free just now. */
+export async function freePort(): Promise<number> {
+  const server = http.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 export function removeDirectory(path: string): void {

@@ -64,7 +64,7 @@ describe('a ring of both kinds', () => {
     ['a short secret', [ours, { ...theirs, secret: 'changeme' }]],
     ['an empty secret', [ours, { ...theirs, secret: '' }]],
     ['a secret of theirs as ours', [{ ...ours, secret: FIRST }]],
-    ['a key of ours that is not current', [{ ...ours, state: 'next' }, theirs]],
+    ['a key of ours that is not current', [{ ...ours, state: 'previous' }, theirs]],
   ])('%s is refused', (_, keys) => {
     expect(() => ring(...keys)).toThrow(expect.objectContaining({ code: 'ERR_RING_INVALID' }));
   });

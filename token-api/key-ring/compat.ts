@@ -28,7 +28,11 @@ export function compatKey(secret: string): string {
  * which the first is current. Throws `KeyRingError` as `readKeyRing` does.
  */
 export async function readCompatRing(path: string): Promise<KeyRing> {
-  const content = await readKeyFile(path);
+  return compatRing(await readKeyFile(path));
+}
+
+/** A key ring as it is, or a secret of the AWS solution v1 as a ring of compatibility keys. Throws `ERR_RING_INVALID`. */
+export function compatRing(content: unknown): KeyRing {
   if (!isSecretFile(content)) return parseKeyRing(content);
   const keys = Object.entries(content).map(([kid, secret], index) => ({
     kid,
@@ -38,6 +42,26 @@ export async function readCompatRing(path: string): Promise<KeyRing> {
     createdAt: 0,
   }));
   return parseKeyRing({ version: 1, keys });
+}
+
+/**
+ * The ring with the keys of the AWS solution v1's two secrets, of which the first is current, in place of those that it
+ * had of that solution under the same ids; what else was current of them becomes previous. The keys of ours stay.
+ */
+export function withCompatKeys(ring: KeyRing, primary: unknown, secondary: unknown): KeyRing {
+  const read = (content: unknown, state: 'current' | 'previous') => {
+    if (!isSecretFile(content)) {
+      const message = 'a secret of the AWS solution v1 is {"<key id>":"<128 hexadecimal digits>"}';
+      throw new KeyRingError('ERR_RING_INVALID', message);
+    }
+    return compatRing(content).keys.map((key, i) => ({ ...key, state: i === 0 ? state : ('previous' as const) }));
+  };
+  const imported = [...read(primary, 'current'), ...(secondary === undefined ? [] : read(secondary, 'previous'))];
+  const kids = new Set(imported.map(({ kid }) => kid));
+  const kept = ring.keys
+    .filter((key) => !isCompatKey(key) || !kids.has(key.kid))
+    .map((key) => (isCompatKey(key) && key.state === 'current' ? { ...key, state: 'previous' as const } : key));
+  return parseKeyRing({ ...ring, keys: [...kept, ...imported.filter(({ kid }, i) => kid !== imported[i - 1]?.kid)] });
 }
 
 /** What the edge accepts, by key id: keys of ours, compatibility keys, or one of each under the same key id. */

@@ -1,0 +1,205 @@
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CreateSecretCommand, PutSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { afterAll, describe, expect, test } from 'vitest';
+import { fileKeyRing, writeKeyRing } from '../../token-api/key-ring/file.ts';
+import { createKeyRing, type KeyRing, timestamp } from '../../token-api/key-ring/key-ring.ts';
+import type { KeyRingStore } from '../../token-api/key-ring/key-ring-store.ts';
+import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
+import { withNextKey } from '../../token-api/key-ring/transitions.ts';
+import { NOW } from '../harness/minting.ts';
+import { isOnPath } from '../harness/programs.ts';
+import { freePort } from '../harness/stack.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'portcullis-rings-'));
+const PLACEHOLDER = { version: 1, keys: [] };
+
+/** A store that holds `content`, opened as by another process each time. */
+type Open = (content: object) => Promise<() => KeyRingStore>;
+
+let files = 0;
+const openFile: Open = async (content) => {
+  const path = join(scratch, `ring-${++files}.json`);
+  writeFileSync(path, JSON.stringify(content), { mode: 0o600 });
+  return () => fileKeyRing(path);
+};
+
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+/** moto_server, once it is asked for. */
+let moto: Promise<{ client: SecretsManagerClient; stop: () => void }> | undefined;
+async function startMoto() {
+  const port = await freePort();
+  const child = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
+  const endpoint = `http://127.0.0.1:${port}`;
+  const answers = () =>
+    fetch(`${endpoint}/moto-api/`).then(
+      () => true,
+      () => false,
+    );
+  while (!(await answers())) await new Promise((resolve) => setTimeout(resolve, 200));
+  const client = new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials });
+  return { client, stop: () => child.kill() };
+}
+const openSecret: Open = async (content) => {
+  moto ??= startMoto();
+  const { client } = await moto;
+  const Name = `ring-${randomUUID()}`;
+  await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(content) }));
+  return () => secretsManagerKeyRing(client, Name);
+};
+
+afterAll(async () => {
+  (await moto)?.stop();
+  rmSync(scratch, { recursive: true });
+});
+
+const ADAPTERS: [name: string, open: Open, isHere: boolean][] = [
+  ['file', openFile, true],
+  ['Secrets Manager (moto_server)', openSecret, isOnPath('moto_server')],
+];
+
+for (const [name, open, isHere] of ADAPTERS) {
+  describe.skipIf(!isHere)(`KeyRingStore: ${name}${isHere ? '' : ' (not on the PATH)'}`, () => {
+    const ring = createKeyRing(NOW);
+    const prepared = (of: KeyRing, run: string, basedOn: string): KeyRing => ({
+      ...withNextKey(of, run, NOW),
+      basedOn,
+      preparedAt: timestamp(NOW),
+    });
+
+    test('holds a ring; a placeholder is none', async () => {
+      const store = (await open(ring))();
+      expect((await store.current()).ring).toEqual(ring);
+      expect(await store.pending()).toBeUndefined();
+      expect((await (await open(PLACEHOLDER))().current()).ring).toBeNull();
+    });
+
+    test('a prepared ring lies beside the current one until it takes its place', async () => {
+      const reopen = await open(ring);
+      const run = randomUUID();
+      const { version } = await reopen().current();
+      const next = prepared(ring, run, version);
+      await reopen().prepare(run, next);
+      expect((await reopen().current()).ring).toEqual(ring);
+      expect(await reopen().pending()).toMatchObject({ run, ring: next, since: NOW });
+      await reopen().promote(run, version);
+      const after = await reopen().current();
+      expect(after.ring?.keys).toEqual(next.keys);
+      expect(after.version).not.toBe(version);
+      expect(await reopen().pending()).toBeUndefined();
+    });
+
+    test('what was prepared for another version than the current one is refused, and the ring stays', async () => {
+      const reopen = await open(ring);
+      const run = randomUUID();
+      const { version } = await reopen().current();
+      await reopen().prepare(run, prepared(ring, run, version));
+      const changed = { ...ring, keys: ring.keys.map((key) => ({ ...key, publishedAt: timestamp(NOW) })) };
+      await reopen().replace(changed, version);
+      await expect(reopen().promote(run, version)).rejects.toMatchObject({ code: 'ERR_RING_CONFLICT' });
+      expect((await reopen().current()).ring).toEqual(changed);
+    });
+
+    test('of two who replace the same version one is refused', async () => {
+      const reopen = await open(ring);
+      const { version } = await reopen().current();
+      const others = [1, 2].map((day) => ({
+        ...ring,
+        keys: ring.keys.map((key) => ({ ...key, publishedAt: timestamp(NOW + day) })),
+      }));
+      const outcomes = await Promise.allSettled(others.map((other) => reopen().replace(other, version)));
+      const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason.code] : []));
+      expect(refused).toEqual(['ERR_RING_CONFLICT']);
+      const winner = others[outcomes.findIndex(({ status }) => status === 'fulfilled')];
+      expect((await reopen().current()).ring).toEqual(winner);
+    });
+
+    test('what is abandoned is gone; abandoning another rotation, or again, does nothing', async () => {
+      const reopen = await open(ring);
+      const run = randomUUID();
+      const { version } = await reopen().current();
+      await reopen().prepare(run, prepared(ring, run, version));
+      await reopen().abandon(randomUUID());
+      expect((await reopen().pending())?.run).toBe(run);
+      await reopen().abandon(run);
+      await reopen().abandon(run);
+      expect(await reopen().pending()).toBeUndefined();
+      expect((await reopen().current()).ring).toEqual(ring);
+    });
+
+    test('a later rotation takes the place of an earlier one that did not end', async () => {
+      const reopen = await open(ring);
+      const [first, second] = [randomUUID(), randomUUID()];
+      const { version } = await reopen().current();
+      await reopen().prepare(first, prepared(ring, first, version));
+      await reopen().prepare(second, prepared(ring, second, version));
+      expect((await reopen().pending())?.run).toBe(second);
+    });
+
+    test('what is no ring is refused, and its text told to nobody', async () => {
+      const secret = 'aVerySecretThingThatIsNoKeyRing';
+      const store = (await open({ version: 1, keys: [{ kid: 'k1', secret }] }))();
+      const error = await store.current().catch((thrown: Error) => thrown);
+      expect(error).toMatchObject({ code: 'ERR_RING_INVALID' });
+      expect(String((error as Error).message)).not.toContain(secret);
+      await expect(store.replace({ version: 1, keys: [] }, 'any')).rejects.toMatchObject({
+        code: expect.stringMatching(/^ERR_RING_/),
+      });
+    });
+  });
+}
+
+describe('the file', () => {
+  test('and what is prepared beside it are private', async () => {
+    const path = join(scratch, 'private.json');
+    await writeKeyRing(path, createKeyRing(NOW));
+    const store = fileKeyRing(path);
+    const { ring, version } = await store.current();
+    await store.prepare('run', { ...withNextKey(ring, 'run', NOW), basedOn: version });
+    expect([path, `${path}.pending`].map((file) => statSync(file).mode & 0o777)).toEqual([0o600, 0o600]);
+    await store.promote('run', version);
+    expect(existsSync(`${path}.pending`)).toBe(false);
+    expect(JSON.parse(readFileSync(path, 'utf8')).keys).toHaveLength(2);
+  });
+});
+
+describe('Secrets Manager', () => {
+  const failing = (name: string) =>
+    secretsManagerKeyRing(
+      { send: async () => Promise.reject(Object.assign(new Error('no'), { name })) } as unknown as SecretsManagerClient,
+      'portcullis/ring',
+    );
+
+  test.each([
+    ['ThrottlingException', 'ERR_RING_THROTTLED'],
+    ['AccessDeniedException', 'ERR_RING_DENIED'],
+    ['DecryptionFailure', 'ERR_RING_DENIED'],
+    ['ResourceNotFoundException', 'ERR_RING_MISSING'],
+    ['InvalidRequestException', 'ERR_RING_MISSING'],
+    ['TimeoutError', 'ERR_RING_UNREACHABLE'],
+  ])('%s is %s, and names the secret', async (name, code) => {
+    const store = failing(name);
+    for (const call of [store.current(), store.pending(), store.replace(createKeyRing(NOW), 'v')]) {
+      await expect(call).rejects.toMatchObject({ code, message: expect.stringContaining('portcullis/ring') });
+    }
+  });
+
+  test.skipIf(!isOnPath('moto_server'))(
+    'a version that a rotation began and wrote nothing of its own into is pending',
+    async () => {
+      moto ??= startMoto();
+      const { client } = await moto;
+      const Name = `ring-${randomUUID()}`;
+      const ring = createKeyRing(NOW);
+      await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(ring) }));
+      const run = randomUUID();
+      const copy = { SecretId: Name, ClientRequestToken: run, SecretString: JSON.stringify(ring) };
+      await client.send(new PutSecretValueCommand({ ...copy, VersionStages: ['AWSPENDING'] }));
+      expect(await secretsManagerKeyRing(client, Name).pending()).toMatchObject({ run, ring: null });
+    },
+  );
+});

@@ -1,0 +1,192 @@
+import { describe, expect, test } from 'vitest';
+import { deriveKeys, type RingKey, timestamp } from '../../token-api/key-ring/key-ring.ts';
+import { NOW, TEST_RING } from '../harness/minting.ts';
+import { LONG } from '../harness/programs.ts';
+import { FAULTS, type Process, RotationWorld, TIMES, Turns } from '../harness/rotation-world.ts';
+
+const RUN_A = 'aaaaaaaa-0000-4000-8000-000000000001';
+const RUN_B = 'bbbbbbbb-0000-4000-8000-000000000002';
+const [K1] = TEST_RING.keys;
+const BEFORE = timestamp(NOW - 100_000);
+const SECRET_2 = Buffer.alloc(32, 7).toString('base64url');
+
+const current: RingKey = { ...K1, publishedAt: BEFORE, activatedAt: BEFORE };
+const baked: RingKey = { kid: 'k2', secret: SECRET_2, state: 'next', createdAt: BEFORE, publishedAt: BEFORE };
+
+/** What a secret may hold before a rotation. */
+const SECRETS: Record<string, { keys: RingKey[]; placeholder?: string }> = {
+  'a ring with one key': { keys: [current] },
+  'a ring whose next key is ready': { keys: [current, baked] },
+  'a placeholder': { keys: [], placeholder: 'not-a-key-but-thirty-two-bytes-!' },
+};
+
+function worldOf(secret: { keys: RingKey[] }): RotationWorld {
+  const published = Object.fromEntries(secret.keys.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
+  return new RotationWorld(JSON.stringify({ version: 1, ...secret }), published);
+}
+
+/** Runs a rotation as Secrets Manager does: from the first step again when one fails. */
+async function rotated(process: Process, run: string, retries = 2): Promise<void> {
+  for (let attempt = 0; attempt <= retries; attempt++) {
+    const failed = await process.rotation.rotate(run).then(
+      () => undefined,
+      (error) => error,
+    );
+    if (!failed) return;
+    if (!/TimeoutError|UNREACHABLE|socket/.test(`${failed.name} ${failed.code} ${failed.message}`)) return;
+  }
+}
+
+/** Nothing valid was ever refused, one key is minted with, and the edge has what the ring says and nothing else. */
+function expectConverged(world: RotationWorld, context: string): void {
+  expect(world.refusals, context).toEqual([]);
+  const { edge, ring, stages } = world.state();
+  const states = Object.values(ring);
+  expect([states.filter((state) => state === 'current').length, stages], context).toEqual([1, ['AWSCURRENT']]);
+  expect(
+    states.filter((state) => state !== 'current' && state !== 'retired'),
+    context,
+  ).toEqual([]);
+  expect(edge, context).toEqual(Object.keys(ring).filter((kid) => ring[kid] !== 'retired'));
+}
+
+describe.each(Object.entries(SECRETS))('a rotation of %s', (name, secret) => {
+  test('brings a new key, and the old one goes when its last token has expired', async () => {
+    const world = worldOf(secret);
+    world.begin(RUN_A);
+    await world.process().rotation.rotate(RUN_A);
+    const { ring, edge } = world.state();
+    const added = Object.keys(ring).filter((kid) => !secret.keys.some((key) => key.kid === kid));
+    expect(added).toHaveLength(1);
+    expect(ring[added[0] ?? '']).toBe('next');
+    expect(edge).toContain(added[0]);
+    await world.settle();
+    expectConverged(world, name);
+    expect(world.state().ring[added[0] ?? '']).toBe('current');
+  });
+
+  test.each(FAULTS)('every call %s: what is repeated ends well', async (kind) => {
+    const complete = worldOf(secret);
+    complete.begin(RUN_A);
+    const undisturbed = complete.process();
+    await undisturbed.rotation.rotate(RUN_A);
+    expect(undisturbed.calls).toBeGreaterThan(12);
+    for (let at = 0; at < undisturbed.calls; at++) {
+      const world = worldOf(secret);
+      world.begin(RUN_A);
+      const process = world.process();
+      process.fault = { at, kind };
+      // A process that died leaves its call without an answer for ever.
+      await Promise.race([rotated(process, RUN_A, 0), died(process)]);
+      world.pass(60);
+      await rotated(world.process(), RUN_A);
+      await world.settle();
+      expectConverged(world, `${kind} at call ${at}`);
+      expect(Object.keys(world.state().ring).length, `${kind} at call ${at}`).toBe(secret.keys.length + 1);
+    }
+  });
+
+  test.each(FAULTS)('every call %s, and nobody repeats it: the timer cleans up', async (kind) => {
+    for (let at = 0; ; at++) {
+      const world = worldOf(secret);
+      world.begin(RUN_A);
+      const process = world.process();
+      process.fault = { at, kind };
+      await Promise.race([rotated(process, RUN_A, 0), died(process)]);
+      if (process.calls <= at) break;
+      await world.settle();
+      expect(world.refusals, `${kind} at call ${at}`).toEqual([]);
+      if (secret.keys.length === 0 && Object.keys(world.state().ring).length === 0) {
+        // Nothing came of it: the placeholder is still one, and no key of it is anywhere.
+        expect(world.state().edge.length, `${kind} at call ${at}`).toBeLessThanOrEqual(1);
+        continue;
+      }
+      expectConverged(world, `${kind} at call ${at}`);
+    }
+  });
+});
+
+/** Resolves when the process has died. */
+async function died(process: Process): Promise<void> {
+  while (!process.isDead) await new Promise((resolve) => setImmediate(resolve));
+}
+
+type Work = [name: string, work: (process: Process, world: RotationWorld) => Promise<unknown>];
+const ROTATION: Work = ['a rotation', (process) => rotated(process, RUN_A)];
+const SAME: Work = ['the same one again', (process) => rotated(process, RUN_A)];
+const SECONDS: Work[] = [
+  SAME,
+  ['another one', (process) => rotated(process, RUN_B)],
+  [
+    'another one that took the label of the first',
+    (process, world) => {
+      world.begin(RUN_B);
+      return rotated(process, RUN_B);
+    },
+  ],
+  ['the timer', (process) => process.rotation.advance()],
+  [
+    'a key being dropped',
+    (process, world) => {
+      world.dropped.add('k1');
+      return process.rotation.dropKey('k1', RUN_B);
+    },
+  ],
+];
+/** How long a process may stand still between two calls, in seconds: a moment, longer than a bake, longer than a token lives. */
+const PAUSES = [1, TIMES.bakeSeconds + 100, 4000];
+
+describe('two at once', () => {
+  const rings = Object.entries(SECRETS).filter(([, { keys }]) => keys.length > 0);
+  const pairs = rings.flatMap(([name, secret], i) =>
+    SECONDS.filter(([second]) => i === 0 || LONG || second === 'another one').map(
+      (second) => [second[0], name, secret, second] as const,
+    ),
+  );
+
+  test.each(pairs)(
+    'a rotation and %s on %s, in every order with two switches',
+    async (_second, _name, secret, second) => {
+      let schedules = 0;
+      for (const pause of LONG ? PAUSES : [1]) {
+        for (const [first, other] of [
+          [ROTATION, second],
+          [second, ROTATION],
+        ] as const) {
+          const calls = [await callsOf(secret, first), await callsOf(secret, other)] as const;
+          for (let i = 0; i <= calls[0]; i++) {
+            // The one that is interrupted after i calls goes on when the other has made j: up to all.
+            for (let j = 1; j <= calls[1]; j++) {
+              const world = worldOf(secret);
+              world.begin(RUN_A);
+              const turns = new Turns();
+              const [a, b] = [world.process(), world.process()];
+              turns.start(a, (process) => first[1](process, world));
+              for (let n = 0; n < i; n++) await turns.step(a);
+              world.pass(pause);
+              turns.start(b, (process) => other[1](process, world));
+              for (let n = 0; n < j; n++) await turns.step(b);
+              world.pass(pause);
+              while (await turns.step(a));
+              while (await turns.step(b));
+              await world.settle();
+              expectConverged(world, `${first[0]} ${i}, ${other[0]} ${j}, pause ${pause}`);
+              schedules++;
+            }
+          }
+        }
+      }
+      expect(schedules).toBeGreaterThan(100);
+      process.stdout.write(`  ${schedules} schedules of a rotation and ${second[0]}\n`);
+    },
+  );
+});
+
+/** How many calls a work makes when it is alone. */
+async function callsOf(secret: { keys: RingKey[] }, [, work]: Work): Promise<number> {
+  const world = worldOf(secret);
+  world.begin(RUN_A);
+  const process = world.process();
+  await work(process, world);
+  return process.calls;
+}

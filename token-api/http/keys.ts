@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import * as v from 'valibot';
+import { isCompatKey, type KeyRing, KeyRingError, type KeyRingErrorCode } from '../key-ring/key-ring.ts';
+import type { KeyRingStore } from '../key-ring/key-ring-store.ts';
+import { type Rotation, RotationError, type RotationErrorCode, resumesAt } from '../key-ring/rotation.ts';
+import { activatesAt, type KeyTimes, nextKey, withoutKey } from '../key-ring/transitions.ts';
+import type { Authorize, CallerEnv } from './authorize.ts';
+import { jsonBody } from './json-body.ts';
+
+/** What the key routes are made of. */
+export interface KeyRoutesOptions {
+  authorize: Authorize;
+  store: KeyRingStore;
+  rotation: Rotation;
+  /** How many live sessions play with a token of a key. */
+  sessionsWithKey: (kid: string) => Promise<number>;
+  /** Called when the ring has changed. */
+  onChange: () => Promise<void>;
+  times: KeyTimes;
+  /** Told who changed what. */
+  report: (line: string) => void;
+  /** Seconds since the epoch. */
+  now: () => number;
+}
+
+export const KeysAnswer = v.object({
+  keys: v.array(v.object({ kid: v.string(), state: v.picklist(['next', 'current', 'previous', 'retired']) })),
+});
+
+export const RotationRequest = v.strictObject({
+  /** Key id of a key that somebody else may have: it is dropped at once. */
+  compromised: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
+  /** Whether to say only what that would do. */
+  dryRun: v.optional(v.boolean(), false),
+});
+
+export const RotationAnswer = v.object({
+  ...KeysAnswer.entries,
+  /** The key that is to be minted with next, and from when on (seconds since the epoch); null when there is none. */
+  next: v.nullable(v.object({ kid: v.string(), activatesAt: v.number() })),
+  /** How many live sessions the drop of a key ends. */
+  endedSessions: v.number(),
+  /** How long minting pauses, in seconds; 0 when it does not. */
+  pausedSeconds: v.number(),
+});
+
+/** Which status an error has: what the caller may try again, and what it cannot. */
+const STATUS: Partial<Record<KeyRingErrorCode | RotationErrorCode, ContentfulStatusCode>> = {
+  ERR_KEY_UNKNOWN: 404,
+  ERR_ROTATION_RUNNING: 409,
+  ERR_ROTATION_OUTDATED: 409,
+  ERR_ROTATION_EARLY: 409,
+  ERR_RING_CONFLICT: 409,
+  ERR_ROTATION_PROBE: 502,
+  ERR_RING_THROTTLED: 503,
+  ERR_RING_UNREACHABLE: 503,
+};
+
+/** `GET /v1/keys`: ids and states only; `POST /v1/keys/rotation`: a new key, or without one that is compromised. */
+export function keyRoutes(options: KeyRoutesOptions): Hono<CallerEnv> {
+  const { authorize, store, rotation, sessionsWithKey, onChange, times, report, now } = options;
+  const app = new Hono<CallerEnv>();
+
+  app.get('/v1/keys', authorize('backend', 'security'), async (c) => {
+    const { ring } = await asProblem(store.current());
+    return c.json({ keys: listed(ring) });
+  });
+
+  app.post('/v1/keys/rotation', authorize('security'), jsonBody(RotationRequest), async (c) => {
+    const { compromised, dryRun } = c.req.valid('json');
+    const endedSessions = compromised === undefined ? 0 : await sessionsWithKey(compromised);
+    const ring = await asProblem(dryRun ? planned(compromised) : changed(compromised, c.get('caller').subject));
+    const resumes = ring && resumesAt(ring, times, now());
+    const next = ring && nextKey(ring);
+    return c.json({
+      keys: listed(ring),
+      next: next ? { kid: next.kid, activatesAt: activatesAt(next, times) ?? now() + times.bakeSeconds } : null,
+      endedSessions,
+      pausedSeconds: resumes ? Math.max(resumes - now(), 0) : 0,
+    });
+  });
+
+  /** The ring as it would be. */
+  async function planned(compromised: string | undefined): Promise<KeyRing | null> {
+    const { ring } = await store.current();
+    return ring && compromised !== undefined ? withoutKey(ring, compromised, randomUUID(), now()) : ring;
+  }
+
+  async function changed(compromised: string | undefined, caller: string): Promise<KeyRing | null> {
+    if (compromised === undefined) await rotation.rotate(randomUUID());
+    else await rotation.dropKey(compromised, randomUUID());
+    report(compromised === undefined ? `${caller} rotated the key ring` : `${caller} dropped key '${compromised}'`);
+    await onChange();
+    return (await store.current()).ring;
+  }
+
+  return app;
+}
+
+/** Ids and states of the keys of ours. */
+function listed(ring: KeyRing | null): v.InferOutput<typeof KeysAnswer>['keys'] {
+  return (ring?.keys ?? []).filter((key) => !isCompatKey(key)).map(({ kid, state }) => ({ kid, state }));
+}
+
+/** Turns what a ring or a rotation refuses into a problem with its code. */
+async function asProblem<Result>(running: Promise<Result>): Promise<Result> {
+  return running.catch((error: Error) => {
+    if (!(error instanceof KeyRingError || error instanceof RotationError)) throw error;
+    const status = STATUS[error.code];
+    if (status === undefined) throw error;
+    throw new HTTPException(status, { message: error.message, cause: { code: error.code } });
+  });
+}

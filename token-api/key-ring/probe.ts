@@ -1,0 +1,70 @@
+import { type MintingKey, mint } from '../../token/index.ts';
+import { nodeCrypto } from '../minting/crypto.ts';
+import { createSessionId } from '../minting/session-id.ts';
+import { RotationError } from './rotation.ts';
+
+/** Asset id (claim `aid`) of the tokens that probe the edge. */
+export const PROBE_ASSET = 'portcullis-probe';
+/** Where they ask, behind the token's place: nothing has to be there. */
+const PROBE_PATH = '.portcullis/probe';
+const PROBE_LIFETIME_SECONDS = 60;
+
+/** What a probe is made of. */
+export interface ProbeOptions {
+  /** Base URL of the published edge, `https://media.example.com`. */
+  edgeUrl: string;
+  /** Path before the token, begins and ends with a slash. */
+  tokenPrefix: string;
+  /** For how long to wait until the edge has the key, in seconds. */
+  patienceSeconds: number;
+  /** Seconds since the epoch. */
+  now: () => number;
+  sleep: (milliseconds: number) => Promise<unknown>;
+}
+
+/**
+ * Makes the test of a new key: the published edge must let a token of it through, whatever the origin then says, and deny
+ * the same token with another signature, or it would prove nothing. Rejects with `ERR_ROTATION_PROBE`.
+ */
+export function edgeProbe(options: ProbeOptions): (key: MintingKey) => Promise<void> {
+  const { edgeUrl, tokenPrefix, patienceSeconds, now, sleep } = options;
+  const refuse = (message: string): never => {
+    throw new RotationError('ERR_ROTATION_PROBE', message);
+  };
+  /** The denial reason for a token; '' when it was let through. */
+  const ask = async (token: string): Promise<string> => {
+    const url = `${edgeUrl}${tokenPrefix}${token}/${PROBE_PATH}`;
+    const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
+    await answer?.body?.cancel();
+    if (!answer) return 'no answer';
+    return answer.headers.get('x-portcullis-reason') ?? (answer.status >= 500 ? `status ${answer.status}` : '');
+  };
+  return async (key) => {
+    const deadline = now() + patienceSeconds;
+    for (;;) {
+      const token = probeToken(key, `${tokenPrefix}.portcullis/`, now());
+      const reason = await ask(token);
+      if (reason === '') {
+        const control = await ask(withOtherSignature(token));
+        if (control === 'token-signature-invalid') return;
+        const mode = `portcullis edge mode enforce --prefix ${tokenPrefix}.portcullis/`;
+        refuse(`${edgeUrl} lets a token with a wrong signature through (${control || 'no denial'}): run ${mode}`);
+      }
+      if (now() >= deadline) refuse(`${edgeUrl} does not accept a token of the new key '${key.kid}': ${reason}`);
+      await sleep(1000);
+    }
+  };
+}
+
+/** A token of `key` that opens the probe path for a minute. */
+function probeToken(key: MintingKey, path: string, now: number): string {
+  const claims = { sid: createSessionId(12), aid: PROBE_ASSET, iat: now, exp: now + PROBE_LIFETIME_SECONDS, sst: now };
+  const nobody = { viewer: { ip: '' }, request: { method: 'GET', headers: {}, querystring: {} } };
+  return mint({ ...claims, paths: [path] }, key, nobody, nodeCrypto);
+}
+
+/** The token with the first character of its signature exchanged: its last may hold bits that do not count. */
+function withOtherSignature(token: string): string {
+  const at = token.lastIndexOf('.') + 1;
+  return `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`;
+}

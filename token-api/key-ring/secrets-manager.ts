@@ -1,0 +1,194 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  DescribeSecretCommand,
+  GetSecretValueCommand,
+  PutSecretValueCommand,
+  RotateSecretCommand,
+  SecretsManagerClient,
+  UpdateSecretVersionStageCommand,
+} from '@aws-sdk/client-secrets-manager';
+import {
+  isPlaceholder,
+  type KeyRing,
+  KeyRingError,
+  type KeyRingErrorCode,
+  parseKeyRing,
+  secondsOf,
+} from './key-ring.ts';
+import type { KeyRingStore } from './key-ring-store.ts';
+
+/** The staging label of a ring that is about to become current: without one a version could be deleted at any time. */
+const CANDIDATE = 'PORTCULLIS_CANDIDATE';
+
+/** What the errors of Secrets Manager mean to us (AWS Secrets Manager API Reference, "Common Errors" and those of each action). */
+const CAUSES: [name: RegExp, code: KeyRingErrorCode, advice: string][] = [
+  [
+    /^ResourceNotFoundException$/,
+    'ERR_RING_MISSING',
+    'there is no such secret, or no value in it: check name, account and region, or restore it (aws secretsmanager restore-secret)',
+  ],
+  [
+    /^InvalidRequestException$/,
+    'ERR_RING_MISSING',
+    'the secret is being deleted: restore it (aws secretsmanager restore-secret)',
+  ],
+  [
+    /^(?:AccessDenied(?:Exception)?|UnrecognizedClientException|InvalidClientTokenId|ExpiredToken(?:Exception)?|DecryptionFailure|CredentialsProviderError)$/,
+    'ERR_RING_DENIED',
+    'access denied: minting needs secretsmanager:GetSecretValue, rotation also DescribeSecret, PutSecretValue and UpdateSecretVersionStage, and both kms:Decrypt on its key',
+  ],
+  [
+    /Throttl|^TooManyRequests|^LimitExceeded/,
+    'ERR_RING_THROTTLED',
+    'Secrets Manager throttles: it is tried again later',
+  ],
+];
+
+/**
+ * The key ring in one secret of AWS Secrets Manager: a version is a whole ring, `AWSCURRENT` the one that minting uses,
+ * `AWSPENDING` the one that a rotation prepares; its version id is the rotation's ClientRequestToken (AWS Secrets Manager
+ * User Guide, "Rotation function steps"). Moving `AWSCURRENT` names the version that has it, so that of two writers one is
+ * refused. What it rejects with names the secret, never a value.
+ */
+export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: string): KeyRingStore {
+  const translated = refusing(secretId);
+  const getValue = async (version: { VersionId: string } | { VersionStage: string }) => {
+    const { SecretString, VersionId = '' } = await client.send(
+      new GetSecretValueCommand({ SecretId: secretId, ...version }),
+    );
+    return { text: SecretString, version: VersionId };
+  };
+  const stages = async () => {
+    const described = await client.send(new DescribeSecretCommand({ SecretId: secretId })).catch(translated);
+    const withStage = (stage: string) =>
+      Object.entries(described.VersionIdsToStages ?? {}).find(([, labels]) => labels.includes(stage))?.[0];
+    return { current: withStage('AWSCURRENT'), pending: withStage('AWSPENDING'), changed: described.LastChangedDate };
+  };
+  const moveCurrent = async (to: string, from: string) => {
+    const move = { SecretId: secretId, VersionStage: 'AWSCURRENT', MoveToVersionId: to, RemoveFromVersionId: from };
+    await client.send(new UpdateSecretVersionStageCommand(move)).catch(async (error: Error) => {
+      // Also when the first of two attempts succeeded and its reply was lost.
+      const { current } = await stages();
+      if (current === to) return;
+      if (current === from) translated(error);
+      throw new KeyRingError('ERR_RING_CONFLICT', `key ring ${secretId}: it was changed by somebody else meanwhile`);
+    });
+  };
+  const put = async (version: string, ring: KeyRing, stage: string) => {
+    const value = { SecretId: secretId, ClientRequestToken: version, SecretString: JSON.stringify(parseKeyRing(ring)) };
+    await client.send(new PutSecretValueCommand({ ...value, VersionStages: [stage] })).catch((error: Error) => {
+      if (error.name !== 'ResourceExistsException') return translated(error);
+      const message = `key ring ${secretId}: version ${version} has another value already: start a new rotation`;
+      throw new KeyRingError('ERR_RING_CONFLICT', message);
+    });
+  };
+  const withdraw = async (run: string) => {
+    const remove = { SecretId: secretId, VersionStage: 'AWSPENDING', RemoveFromVersionId: run };
+    await client.send(new UpdateSecretVersionStageCommand(remove)).catch(async (error: Error) => {
+      if ((await stages()).pending === run) translated(error);
+    });
+  };
+  return {
+    async current() {
+      const { text, version } = await getValue({ VersionStage: 'AWSCURRENT' }).catch(translated);
+      const content = parsedJson(text);
+      return { ring: isPlaceholder(content) ? null : parseKeyRing(content), version };
+    },
+    async pending() {
+      const { current, pending: run, changed } = await stages();
+      if (run === undefined || run === current) return undefined;
+      // A rotation begins with a version that has no value yet.
+      const value = await getValue({ VersionId: run }).catch((error: Error) =>
+        error.name === 'ResourceNotFoundException' ? undefined : translated(error),
+      );
+      const ring = preparedRing(value?.text, run);
+      const since = ring?.preparedAt ?? Math.floor((changed?.getTime() ?? 0) / 1000);
+      return { run, ring, since: secondsOf(since) };
+    },
+    prepare: (run, ring) => put(run, ring, 'AWSPENDING'),
+    async promote(run, basedOn) {
+      await moveCurrent(run, basedOn);
+      await withdraw(run);
+    },
+    abandon: withdraw,
+    async replace(ring, basedOn) {
+      const version = randomUUID();
+      await put(version, ring, CANDIDATE);
+      await moveCurrent(version, basedOn);
+    },
+  };
+}
+
+/** A client for the account and region of the environment (AWS SDK, "Credential provider chain"). */
+export function secretsManagerClient(): SecretsManagerClient {
+  return new SecretsManagerClient({});
+}
+
+/**
+ * Has Secrets Manager rotate a ring now, by the function that is configured for it, and resolves when the new ring is
+ * current. `report` is told how far it is, every few seconds. Rejects with `ERR_RING_…`; `ERR_RING_UNREACHABLE` also when the
+ * rotation has not ended after `patienceSeconds`, in which case Secrets Manager goes on trying.
+ */
+export async function rotateSecret(
+  client: SecretsManagerClient,
+  secretId: string,
+  patienceSeconds: number,
+  report: (line: string) => void,
+): Promise<void> {
+  const translated = refusing(secretId);
+  const run = randomUUID();
+  await client.send(new RotateSecretCommand({ SecretId: secretId, ClientRequestToken: run })).catch(translated);
+  report(`rotation ${run} of ${secretId} has begun`);
+  for (let waited = 0; waited < patienceSeconds; waited += 3) {
+    const { VersionIdsToStages = {} } = await client
+      .send(new DescribeSecretCommand({ SecretId: secretId }))
+      .catch(translated);
+    // When it has ended the label is gone, or on the version that is current.
+    const stages = VersionIdsToStages[run] ?? [];
+    if (!stages.includes('AWSPENDING') || stages.includes('AWSCURRENT')) return;
+    report(`still under way after ${waited} s`);
+    await sleep(3000);
+  }
+  const message = `key ring ${secretId}: rotation ${run} has not ended after ${patienceSeconds} s; the log of its function says why`;
+  throw new KeyRingError('ERR_RING_UNREACHABLE', message);
+}
+
+/** The text of any secret. Rejects with `ERR_RING_…`. */
+export async function readSecret(client: SecretsManagerClient, secretId: string): Promise<string> {
+  const { SecretString = '' } = await client
+    .send(new GetSecretValueCommand({ SecretId: secretId }))
+    .catch(refusing(secretId));
+  return SecretString;
+}
+
+/** Makes what turns a failed call into an error of ours that names the secret. */
+function refusing(secretId: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof KeyRingError) throw error;
+    const { name = '', message = '' } = error as Error;
+    const [, code = 'ERR_RING_UNREACHABLE', advice = 'Secrets Manager cannot be reached'] =
+      CAUSES.find(([pattern]) => pattern.test(name)) ?? [];
+    const detail = code === 'ERR_RING_UNREACHABLE' ? ` (${[name, message].filter(Boolean).join(': ')})` : ` (${name})`;
+    throw new KeyRingError(code, `key ring ${secretId}: ${advice}${detail}`);
+  };
+}
+
+/** The ring that a rotation prepared; null for any other value, such as none or a copy of the current one. */
+function preparedRing(text: string | undefined, run: string): KeyRing | null {
+  try {
+    const ring = parseKeyRing(parsedJson(text));
+    return ring.keys.some((key) => key.run === run) ? ring : null;
+  } catch {
+    return null;
+  }
+}
+
+function parsedJson(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '');
+  } catch {
+    // The parser's message quotes the text around the error, which may be a secret.
+    throw new KeyRingError('ERR_RING_INVALID', 'the secret holds no JSON: it is not a key ring');
+  }
+}
