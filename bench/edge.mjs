@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readKeys, withKeys } from '../dist/lib/edge-functions/store/keys-line.js';
 import { mint } from '../dist/lib/token/index.js';
 import { nodeCrypto } from '../dist/lib/token-api/minting/crypto.js';
 
@@ -115,9 +116,8 @@ function check(name, code, scenario) {
 }
 
 const edge = (name) => readFileSync(new URL(`../dist/edge/${name}`, import.meta.url), 'utf8');
-const keys = JSON.stringify({ [KEY.kid]: { sign: KEY.sign, bind: KEY.bind } });
 const FUNCTIONS = {
-  embedded: edge('viewer-request.embedded.js').replace(/const KEYS=.*;\n$/, `const KEYS=${keys};\n`),
+  embedded: withKeys(readKeys(edge('viewer-request.embedded.js')).body, { [KEY.kid]: KEY }),
   store: edge('viewer-request.js'),
 };
 

@@ -2,14 +2,11 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type Plugin, type RollupError, rollup } from 'rollup';
 import { minify } from 'terser';
-import type { VerificationKey } from '../../token/keys.ts';
+import { BYTE_BUDGET, type EmbeddedKey, withKeys } from '../store/keys-line.ts';
 import { COMPOSED, composition, type OwnModules } from './composition.ts';
 import { checkDialect } from './dialect.ts';
 import { EdgeBuildError } from './errors.ts';
 import { type EdgeSettings, tokenPrefix } from './settings.ts';
-
-/** Largest function that CloudFront takes, in bytes (AWS, "Quotas on CloudFront Functions"). */
-export const BYTE_BUDGET = 10240;
 
 /** What the bundle must not contain: nothing that signs for others, no SDK, nothing of Node. */
 const FORBIDDEN_CONTENT = /\bmint\w*|@aws-sdk|node:|\brequire\(/i;
@@ -22,9 +19,6 @@ const INTERNAL_MEMBERS = /^(?:isMac|decode|maxLifetimeSeconds|leewaySeconds|sign
  * and takes the tokens of the AWS solution v1 beside ours.
  */
 export type EdgeVariant = 'store' | 'embedded' | 'compat';
-
-/** What a variant with embedded keys knows under a key id: a key of ours, a compatibility key (base64url), or both. */
-export type EmbeddedKey = Partial<VerificationKey> & { compat?: string };
 
 const ENTRY: Record<EdgeVariant, string> = {
   store: 'viewer-request.js',
@@ -128,8 +122,7 @@ export async function buildEdgeFunction(
     format: { ecma: 2015, ascii_only: true, shorthand: false },
   });
   checkContent(code, settings);
-  const lastLine = variant === 'store' ? '' : `${keysLine(ring)}\n`;
-  return checked(`${code}\n${lastLine}`);
+  return checked(variant === 'store' ? `${code}\n` : withKeys(`${code}\n`, ring));
 }
 
 /** Throws `ERR_EDGE_CONTENT` when the code holds what must not reach the edge. What was configured, and the keys, are no code. */
@@ -137,14 +130,6 @@ function checkContent(code: string, { legacyUserAgents }: EdgeSettings): void {
   const own = legacyUserAgents.reduce((text, start) => text.replaceAll(JSON.stringify(start), '""'), code);
   const forbidden = FORBIDDEN_CONTENT.exec(own);
   if (forbidden) throw new EdgeBuildError('ERR_EDGE_CONTENT', `'${forbidden[0]}' must not reach the edge`);
-}
-
-/** Line that carries the ring: what verifies, by key id, never the ring secrets. */
-function keysLine(ring: Record<string, EmbeddedKey>): string {
-  const keys = Object.fromEntries(
-    Object.entries(ring).map(([kid, { sign, bind, compat }]) => [kid, { sign, bind, compat }]),
-  );
-  return `const KEYS=${JSON.stringify(keys)};`;
 }
 
 function checked(code: string): EdgeFunction {
