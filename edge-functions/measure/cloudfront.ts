@@ -7,6 +7,7 @@ import {
 } from '@aws-sdk/client-cloudfront';
 import * as v from 'valibot';
 import { redact } from '../../token/redact.ts';
+import { type AwsFailure, awsFailure } from '../store/aws-failure.ts';
 
 /** How often each event is run: the utilisation of the same event differs from run to run. */
 export const RUNS = 5;
@@ -64,39 +65,17 @@ export class MeasureError extends Error {
   }
 }
 
-/** The names of the SDK's and of CloudFront's errors: what each means to us, and what to do about it. */
-const CAUSES: [name: RegExp, code: MeasureErrorCode, advice: string][] = [
-  [
-    /^(?:Credentials|Token)ProviderError$/,
-    'ERR_MEASURE_CREDENTIALS',
-    'no AWS credentials to be had: log in (aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
-  ],
-  [
-    /^(?:InvalidClientTokenId|UnrecognizedClientException|SignatureDoesNotMatch|InvalidSignatureException|IncompleteSignature|MissingAuthenticationToken(?:Exception)?|ExpiredToken(?:Exception)?|RequestExpired)$/,
-    'ERR_MEASURE_CREDENTIALS',
-    'AWS does not accept these credentials: renew them (aws sso login) and check the clock of this machine',
-  ],
-  [
-    /^AccessDenied(?:Exception)?$/,
-    'ERR_MEASURE_DENIED',
-    'access denied: these credentials need cloudfront:DescribeFunction and cloudfront:TestFunction on the function',
-  ],
-  [
-    /^NoSuchFunctionExists$/,
-    'ERR_MEASURE_UNKNOWN',
-    'no such function at this stage: aws cloudfront list-functions shows those that there are; LIVE has only published ones',
-  ],
-  [
-    /^(?:PreconditionFailed|InvalidIfMatchVersion)$/,
-    'ERR_MEASURE_CHANGED',
-    'the function was updated while it was measured: run the command again',
-  ],
-  [
-    /Throttl|^TooManyRequests|^RequestLimitExceeded$/,
-    'ERR_MEASURE_THROTTLED',
-    'CloudFront throttles these calls: wait a minute and run the command again, with fewer events',
-  ],
-];
+const CODES: Record<AwsFailure['cause'], MeasureErrorCode> = {
+  credentials: 'ERR_MEASURE_CREDENTIALS',
+  denied: 'ERR_MEASURE_DENIED',
+  throttled: 'ERR_MEASURE_THROTTLED',
+  unreachable: 'ERR_MEASURE_UNREACHABLE',
+  failed: 'ERR_MEASURE_REFUSED',
+  refused: 'ERR_MEASURE_REFUSED',
+  answer: 'ERR_MEASURE_ANSWER',
+};
+
+const PERMISSIONS = 'cloudfront:DescribeFunction and cloudfront:TestFunction on the function';
 
 /** One line for people of what a stranger wrote, without tokens. */
 function safe(text: string): string {
@@ -106,18 +85,19 @@ function safe(text: string): string {
 /** The error of a call in our words. What is no error of the call comes back as it is. */
 function translated(error: unknown, { name: functionName, stage }: MeasuredFunction): unknown {
   if (!(error instanceof Error)) return error;
-  const { name, message, code, $fault, $metadata } = error as Error & Record<string, unknown>;
+  const { name, message } = error;
   const detail = message === '' || message === name ? name : `${name}: ${safe(message)}`;
-  const fail = (failure: MeasureErrorCode, advice: string) =>
-    new MeasureError(failure, `${functionName} at ${stage}: ${advice} (${detail})`);
-  const [, known, advice] = CAUSES.find(([pattern]) => pattern.test(name)) ?? [];
-  if (known && advice) return fail(known, advice);
-  if ($fault) return fail('ERR_MEASURE_REFUSED', 'CloudFront refused');
-  if (typeof code === 'string' || name === 'TimeoutError') {
-    const where = 'CloudFront cannot be reached: check the network, the proxy and AWS_ENDPOINT_URL';
-    return fail('ERR_MEASURE_UNREACHABLE', where);
+  const fail = (code: MeasureErrorCode, advice: string) =>
+    new MeasureError(code, `${functionName} at ${stage}: ${advice} (${detail})`);
+  if (name === 'NoSuchFunctionExists') {
+    const advice = 'aws cloudfront list-functions shows those that there are; LIVE has only published ones';
+    return fail('ERR_MEASURE_UNKNOWN', `no such function at this stage: ${advice}`);
   }
-  return $metadata ? fail('ERR_MEASURE_ANSWER', 'what answered is not CloudFront') : error;
+  if (name === 'PreconditionFailed' || name === 'InvalidIfMatchVersion') {
+    return fail('ERR_MEASURE_CHANGED', 'the function was updated while it was measured: run the command again');
+  }
+  const failure = awsFailure(error, 'CloudFront', PERMISSIONS);
+  return failure ? fail(CODES[failure.cause], failure.advice) : error;
 }
 
 /** The object in `FunctionOutput`, as TestFunction wraps what the handler returned. */
