@@ -5,9 +5,9 @@ import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
 import {
   checkStoreLimits,
+  checkUpdateLimits,
   type EntryMap,
   type KeyValueStore,
-  STORE_LIMITS,
   StoreError,
   type StoreUpdate,
 } from './key-value-store.ts';
@@ -78,9 +78,7 @@ export class FileKeyValueStore implements KeyValueStore {
 
   async #apply(change: StoreUpdate, ifMatch: string): Promise<string> {
     if (ifMatch !== this.#etag) throw new StoreError('ERR_STORE_ETAG', 'the store was changed by somebody else');
-    if (change.puts.length + change.deletes.length > STORE_LIMITS.keysPerUpdate) {
-      throw new StoreError('ERR_STORE_LIMIT', `at most ${STORE_LIMITS.keysPerUpdate} keys can be changed at once`);
-    }
+    checkUpdateLimits(change);
     const entries = new Map(this.#entries);
     for (const { key, value } of change.puts) entries.set(key, value);
     for (const key of change.deletes) entries.delete(key);

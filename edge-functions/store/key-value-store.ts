@@ -14,8 +14,26 @@ export interface StoreUpdate {
   deletes: string[];
 }
 
-export type StoreErrorCode = 'ERR_STORE_ETAG' | 'ERR_STORE_LIMIT' | 'ERR_STORE_FILE' | 'ERR_STORE_COMMAND';
+export type StoreErrorCode =
+  /** Somebody else wrote meanwhile. */
+  | 'ERR_STORE_ETAG'
+  /** A limit would be passed. */
+  | 'ERR_STORE_LIMIT'
+  | 'ERR_STORE_FILE'
+  | 'ERR_STORE_COMMAND'
+  /** There is no such store. */
+  | 'ERR_STORE_MISSING'
+  /** No AWS credentials, or none that AWS accepts. */
+  | 'ERR_STORE_CREDENTIALS'
+  /** The credentials do not permit it. */
+  | 'ERR_STORE_DENIED'
+  | 'ERR_STORE_THROTTLED'
+  /** No connection, no reply in time, or a fault of the service: an update may have been applied. */
+  | 'ERR_STORE_UNAVAILABLE'
+  /** The service refused for another reason, or answered something that its API reference does not provide for. */
+  | 'ERR_STORE_REFUSED';
 
+/** Why the store cannot be read or changed; the message says what to do next and quotes no entry: those hold keys. */
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
   constructor(code: StoreErrorCode, message: string) {
@@ -52,4 +70,12 @@ export function checkStoreLimits(entries: EntryMap): void {
   if (total > STORE_LIMITS.totalBytes) {
     throw new StoreError('ERR_STORE_LIMIT', `the entries have ${total} bytes, at most ${STORE_LIMITS.totalBytes} fit`);
   }
+}
+
+/** Throws `ERR_STORE_LIMIT` when a change has more keys than one update takes, or an entry that would never fit. */
+export function checkUpdateLimits({ puts, deletes }: StoreUpdate): void {
+  if (puts.length + deletes.length > STORE_LIMITS.keysPerUpdate) {
+    throw new StoreError('ERR_STORE_LIMIT', `at most ${STORE_LIMITS.keysPerUpdate} keys can be changed at once`);
+  }
+  checkStoreLimits(new Map(puts.map(({ key, value }) => [key, value])));
 }

@@ -1,17 +1,23 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CloudFrontKeyValueStoreClient } from '@aws-sdk/client-cloudfront-keyvaluestore';
 import { afterAll, describe, expect, test } from 'vitest';
 import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore, readStoreFile } from '../../edge-functions/store/file.ts';
 import { type KeyValueStore, STORE_LIMITS } from '../../edge-functions/store/key-value-store.ts';
+import { AwsKeyValueStore } from '../../edge-functions/store/key-value-store-aws.ts';
+import { KeyValueStoreService, STORE_ARN } from '../harness/key-value-store-service.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'portcullis-store-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 let files = 0;
 const newPath = () => join(scratch, `store-${++files}.json`);
 
-const ADAPTERS: [string, () => Promise<KeyValueStore>][] = [['file', () => FileKeyValueStore.open(newPath())]];
+const ADAPTERS: [string, () => Promise<KeyValueStore>][] = [
+  ['file', () => FileKeyValueStore.open(newPath())],
+  ['AWS', async () => new AwsKeyValueStore(new KeyValueStoreService().client, STORE_ARN)],
+];
 
 describe.each(ADAPTERS)('KeyValueStore: %s', (_, open) => {
   test('starts empty, keeps what is put, forgets what is deleted', async () => {
@@ -61,12 +67,12 @@ describe.each(ADAPTERS)('KeyValueStore: %s', (_, open) => {
   });
 });
 
-describe('EdgeStore', () => {
+describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
   const key = { sign: 's', bind: 'b' };
 
   /** A store that counts its calls and may be told to fail. */
   async function observed() {
-    const inner = await FileKeyValueStore.open(newPath());
+    const inner = await open();
     const calls = { list: 0, update: 0 };
     let failure: 'before' | 'after' | undefined;
     const fail = (when: 'before' | 'after') => {
@@ -165,6 +171,151 @@ describe('EdgeStore', () => {
     const flood = Array.from({ length: 5000 }, (_, i) => `Session${String(i).padStart(50, '0')}`);
     await expect(edge.revoke(flood)).rejects.toMatchObject({ code: 'ERR_STORE_LIMIT' });
     expect((await inner.list()).entries.has('k/k1')).toBe(true);
+  });
+});
+
+describe('KeyValueStore: AWS alone', () => {
+  const secret = '{"sign":"5ECR3T","bind":"5ECR3T","before":0}';
+  const opened = () => {
+    const service = new KeyValueStoreService();
+    return { service, store: new AwsKeyValueStore(service.client, STORE_ARN) };
+  };
+
+  test('lists all pages, 50 entries each, and the ETag before and after them', async () => {
+    const { service, store } = opened();
+    for (let i = 0; i < 101; i++) service.put(`k${i}`, `${i}`);
+    const { entries, etag } = await store.list();
+    expect([entries.size, entries.get('k100'), etag]).toEqual([101, '100', 'KV102']);
+    expect(service.calls).toEqual(['Describe', 'List', 'List', 'List', 'Describe']);
+  });
+
+  test('reads again when the store changed between pages', async () => {
+    const { service, store } = opened();
+    for (let i = 0; i < 60; i++) service.put(`k${i}`, 'old');
+    let changes = 0;
+    // The second page and the entry that was on the first: read once, they would be a state that never was.
+    service.before = (call) => {
+      if (call === 'List' && service.calls.filter((name) => name === 'List').length === 2 && changes++ === 0) {
+        service.put('k0', 'new');
+        service.put('k59', 'new');
+      }
+    };
+    const { entries, etag } = await store.list();
+    expect([entries.get('k0'), entries.get('k59'), etag]).toEqual(['new', 'new', 'KV63']);
+    expect(service.calls.filter((name) => name === 'Describe')).toHaveLength(3);
+    await store.update({ puts: [{ key: 'a', value: '1' }], deletes: [] }, etag);
+  });
+
+  test('gives up on a store that changes all the time', async () => {
+    const { service, store } = opened();
+    service.before = (call) => {
+      if (call === 'List') service.put('k', String(service.calls.length));
+    };
+    await expect(store.list()).rejects.toMatchObject({
+      code: 'ERR_STORE_ETAG',
+      message: expect.stringContaining('try again when'),
+    });
+    expect(service.calls.filter((name) => name === 'List')).toHaveLength(5);
+  });
+
+  test('what cannot fit is not sent', async () => {
+    const { service, store } = opened();
+    const puts = [{ key: 'k', value: 'v'.repeat(1025) }];
+    await expect(store.update({ puts, deletes: [] }, 'KV1')).rejects.toMatchObject({ code: 'ERR_STORE_LIMIT' });
+    expect(service.calls).toEqual([]);
+  });
+
+  test('a store that is not there', async () => {
+    const store = new AwsKeyValueStore(new KeyValueStoreService().client, `${STORE_ARN}0`);
+    await expect(store.list()).rejects.toMatchObject({
+      code: 'ERR_STORE_MISSING',
+      message: expect.stringContaining('list-key-value-stores'),
+    });
+  });
+
+  const about = (name: string, $fault: 'client' | 'server', message = 'No.', httpStatusCode = 400) =>
+    Object.assign(new Error(message), { name, $fault, $metadata: { requestId: 'r-1', httpStatusCode } });
+  test.each<[string, Error, string, RegExp]>([
+    ['an update of another', about('ConflictException', 'client'), 'ERR_STORE_ETAG', /read it again/],
+    [
+      'a stale ETag told otherwise',
+      about('ValidationException', 'client', 'Pre-Condition failed'),
+      'ERR_STORE_ETAG',
+      /read it again/,
+    ],
+    ['a full store', about('ServiceQuotaExceededException', 'client'), 'ERR_STORE_LIMIT', /remove entries/],
+    [
+      'an entry too large',
+      about('ValidationException', 'client', `Value '${secret}' has a length above 1024`),
+      'ERR_STORE_LIMIT',
+      /5242880 bytes in all/,
+    ],
+    [
+      'another validation',
+      about('ValidationException', 'client', `Value '${secret}' is wrong`),
+      'ERR_STORE_REFUSED',
+      /ValidationException, request r-1/,
+    ],
+    [
+      'no permission',
+      about('AccessDeniedException', 'client', `not on ${secret}`),
+      'ERR_STORE_DENIED',
+      /cloudfront-keyvaluestore:UpdateKeys on arn:aws:cloudfront::123456789012:key-value-store/,
+    ],
+    ['throttling', about('ThrottlingException', 'client'), 'ERR_STORE_THROTTLED', /wait a minute/],
+    ['throttling by status', about('UnknownError', 'client', '', 429), 'ERR_STORE_THROTTLED', /wait a minute/],
+    ['a fault', about('InternalServerException', 'server'), 'ERR_STORE_UNAVAILABLE', /try again/],
+    [
+      'no connection',
+      Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }),
+      'ERR_STORE_UNAVAILABLE',
+      /network/,
+    ],
+    ['expired credentials', about('ExpiredTokenException', 'client'), 'ERR_STORE_CREDENTIALS', /renew/],
+    [
+      'no credentials',
+      Object.assign(new Error('none'), { name: 'CredentialsProviderError' }),
+      'ERR_STORE_CREDENTIALS',
+      /aws sso login/,
+    ],
+  ])('%s is told with what to do, and without an entry', async (_, error, code, message) => {
+    const { service, store } = opened();
+    service.before = () => {
+      throw error;
+    };
+    const change = { puts: [{ key: 'k/k1', value: secret }], deletes: [] };
+    const failure = await store.update(change, 'KV1').catch((caught: unknown) => caught);
+    expect(failure).toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(String((failure as Error).stack)).not.toContain('5ECR3T');
+    await expect(store.list()).rejects.toMatchObject({ code });
+  });
+
+  test('an error of ours is no error of AWS', async () => {
+    const { service, store } = opened();
+    service.before = () => {
+      throw new RangeError('ours');
+    };
+    await expect(store.list()).rejects.toThrow(RangeError);
+  });
+
+  test('signs with SigV4A, for the host of the account', async () => {
+    const sent: { headers: Record<string, string>; hostname: string }[] = [];
+    const client = new CloudFrontKeyValueStoreClient({
+      region: 'eu-central-1',
+      credentials: { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' },
+      maxAttempts: 1,
+      requestHandler: {
+        async handle(request: { headers: Record<string, string>; hostname: string }) {
+          sent.push(request);
+          throw Object.assign(new Error('stopped'), { code: 'ECONNREFUSED' });
+        },
+      } as never,
+    });
+    await expect(new AwsKeyValueStore(client, STORE_ARN).list()).rejects.toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+    });
+    expect(sent[0]?.headers.authorization).toMatch(/^AWS4-ECDSA-P256-SHA256 /);
+    expect(sent[0]?.hostname).toMatch(/^123456789012\..*cloudfront-kvs/);
   });
 });
 
