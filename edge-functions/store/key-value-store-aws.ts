@@ -64,11 +64,11 @@ export class AwsKeyValueStore implements KeyValueStore {
   }
 
   async list(): Promise<{ entries: EntryMap; etag: string }> {
-    let etag = await this.#etag();
+    let etag = await this.etag();
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const entries = await this.#entries();
       const before = etag;
-      etag = await this.#etag();
+      etag = await this.etag();
       // Pages belong to no version: only what did not change while they were read is one state of the store.
       if (etag === before) return { entries, etag };
     }
@@ -88,7 +88,7 @@ export class AwsKeyValueStore implements KeyValueStore {
     return this.#required(ETag);
   }
 
-  async #etag(): Promise<string> {
+  async etag(): Promise<string> {
     const command = new DescribeKeyValueStoreCommand({ KvsARN: this.#arn });
     const { ETag } = await this.#client.send(command).catch((error) => this.#refuse(error));
     return this.#required(ETag);

@@ -183,8 +183,8 @@ describe('Secrets Manager', () => {
     ['TimeoutError', 'ERR_RING_UNREACHABLE'],
   ])('%s is %s, and names the secret', async (name, code) => {
     const store = failing(name);
-    for (const call of [store.current(), store.pending(), store.replace(createKeyRing(NOW), 'v')]) {
-      await expect(call).rejects.toMatchObject({ code, message: expect.stringContaining('portcullis/ring') });
+    for (const call of [store.current, store.pending, () => store.replace(createKeyRing(NOW), 'v')]) {
+      await expect(call()).rejects.toMatchObject({ code, message: expect.stringContaining('portcullis/ring') });
     }
   });
 

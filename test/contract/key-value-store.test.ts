@@ -127,6 +127,47 @@ describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
     expect((await inner.list()).entries.size).toBe(21);
   });
 
+  test('replaced keys are exactly those that are read, and keep their cut-off; revocations stay', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    await edge.putKey('k1', key);
+    await edge.putKey('k2', key);
+    await edge.revoke(['AbCdEf012345']);
+    const { etag } = await inner.list();
+    await inner.update({ puts: [{ key: 'k/k2', value: '{"sign":"s","bind":"b","before":7}' }], deletes: [] }, etag);
+    const seen: string[][] = [];
+    const added = await edge.replaceKeys(async (published) => {
+      seen.push(published);
+      return { k2: key, k3: { sign: 's3', bind: 'b3' } };
+    });
+    expect([added, seen]).toEqual([['k3'], [['k1', 'k2']]]);
+    expect(Object.fromEntries((await inner.list()).entries)).toEqual({
+      'k/k2': '{"sign":"s","bind":"b","before":7}',
+      'k/k3': '{"sign":"s3","bind":"b3","before":0}',
+      'r/AbCdEf012345': '1',
+    });
+  });
+
+  test('a key that somebody else removed is put back, although the mirror has it', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    await edge.putKey('k1', key);
+    await new EdgeStore(inner).retireKey('k1');
+    expect(await edge.replaceKeys(async () => ({ k1: key }))).toEqual(['k1']);
+    expect((await inner.list()).entries.has('k/k1')).toBe(true);
+  });
+
+  test('keys are read again when somebody else wrote meanwhile', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    let reads = 0;
+    await edge.replaceKeys(async () => {
+      if (reads++ === 0) await new EdgeStore(inner).revoke(['AbCdEf012345']);
+      return { [`k${reads}`]: key };
+    });
+    expect([reads, [...(await inner.list()).entries.keys()].sort()]).toEqual([2, ['k/k2', 'r/AbCdEf012345']]);
+  });
+
   test('what another writer did is kept: the change is made again on top of it', async () => {
     const { inner, store } = await observed();
     const edge = new EdgeStore(store);

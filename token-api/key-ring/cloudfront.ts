@@ -103,9 +103,9 @@ export function functionPublisher(client: CloudFrontClient, options: FunctionPub
 
 async function publishOnce(
   cloudFront: EmbeddingFunction,
-  read: () => Promise<Record<string, VerificationKey>>,
+  read: (published: string[]) => Promise<Record<string, VerificationKey>>,
   events: FunctionPublisherOptions['events'],
-): Promise<void> {
+): Promise<string[]> {
   // The version of the draft is looked up before all else, the ring included: who publishes from a later ring changes it,
   // and what is written here in ignorance of that is a conflict.
   const draft = await cloudFront.stage('DEVELOPMENT');
@@ -116,9 +116,11 @@ async function publishOnce(
     throw cloudFront.error('ERR_FUNCTION_NOT_EMBEDDED', `what is LIVE carries no keys in its last line: ${advice}`);
   }
 
-  const keys = await read();
+  const ours = Object.entries(published.keys).filter(([, { sign }]) => sign !== undefined);
+  const keys = await read(ours.map(([kid]) => kid));
   const code = withKeys(published.body, replaced(published.keys, keys));
-  if (code === withKeys(published.body, published.keys)) return;
+  if (code === withKeys(published.body, published.keys)) return [];
+  const added = Object.keys(keys).filter((kid) => published.keys[kid]?.sign !== keys[kid]?.sign);
   const drafted = readKeys(draft.code);
   if (drafted?.body !== published.body || !isSameConfig(draft.config, live.config)) {
     const advice = 'publish or revert them, then publish the keys again';
@@ -153,6 +155,7 @@ async function publishOnce(
     throw cloudFront.error('ERR_FUNCTION_TEST', `${failure}, so the new keys were not published; ${state}`);
   }
   await cloudFront.publish(version);
+  return added;
 }
 
 /** What is wrong with the draft, or null: the first event whose outcome is not the one it must have. */

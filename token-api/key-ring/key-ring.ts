@@ -22,6 +22,7 @@ export type KeyRingErrorCode =
   | 'ERR_RING_DENIED'
   | 'ERR_RING_THROTTLED'
   | 'ERR_RING_UNREACHABLE'
+  | 'ERR_RING_REFUSED'
   /** No key of the ring has this id. */
   | 'ERR_KEY_UNKNOWN';
 

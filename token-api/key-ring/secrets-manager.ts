@@ -8,6 +8,7 @@ import {
   SecretsManagerClient,
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
+import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-failure.ts';
 import {
   isPlaceholder,
   type KeyRing,
@@ -21,29 +22,18 @@ import type { KeyRingStore } from './key-ring-store.ts';
 /** The staging label of a ring that is about to become current: without one a version could be deleted at any time. */
 const CANDIDATE = 'PORTCULLIS_CANDIDATE';
 
-/** What the errors of Secrets Manager mean to us (AWS Secrets Manager API Reference, "Common Errors" and those of each action). */
-const CAUSES: [name: RegExp, code: KeyRingErrorCode, advice: string][] = [
-  [
-    /^ResourceNotFoundException$/,
-    'ERR_RING_MISSING',
-    'there is no such secret, or no value in it: check name, account and region, or restore it (aws secretsmanager restore-secret)',
-  ],
-  [
-    /^InvalidRequestException$/,
-    'ERR_RING_MISSING',
-    'the secret is being deleted: restore it (aws secretsmanager restore-secret)',
-  ],
-  [
-    /^(?:AccessDenied(?:Exception)?|UnrecognizedClientException|InvalidClientTokenId|ExpiredToken(?:Exception)?|DecryptionFailure|CredentialsProviderError)$/,
-    'ERR_RING_DENIED',
-    'access denied: minting needs secretsmanager:GetSecretValue, rotation also DescribeSecret, PutSecretValue and UpdateSecretVersionStage, and both kms:Decrypt on its key',
-  ],
-  [
-    /Throttl|^TooManyRequests|^LimitExceeded/,
-    'ERR_RING_THROTTLED',
-    'Secrets Manager throttles: it is tried again later',
-  ],
-];
+const CODES: Record<AwsFailure['cause'], KeyRingErrorCode> = {
+  credentials: 'ERR_RING_DENIED',
+  denied: 'ERR_RING_DENIED',
+  throttled: 'ERR_RING_THROTTLED',
+  unreachable: 'ERR_RING_UNREACHABLE',
+  failed: 'ERR_RING_UNREACHABLE',
+  refused: 'ERR_RING_REFUSED',
+  answer: 'ERR_RING_REFUSED',
+};
+
+const PERMISSIONS =
+  'secretsmanager:GetSecretValue to mint, also DescribeSecret, PutSecretValue and UpdateSecretVersionStage to rotate, and kms:Decrypt on its key';
 
 /**
  * The key ring in one secret of AWS Secrets Manager: a version is a whole ring, `AWSCURRENT` the one that minting uses,
@@ -166,11 +156,21 @@ export async function readSecret(client: SecretsManagerClient, secretId: string)
 function refusing(secretId: string): (error: unknown) => never {
   return (error) => {
     if (error instanceof KeyRingError) throw error;
-    const { name = '', message = '' } = error as Error;
-    const [, code = 'ERR_RING_UNREACHABLE', advice = 'Secrets Manager cannot be reached'] =
-      CAUSES.find(([pattern]) => pattern.test(name)) ?? [];
-    const detail = code === 'ERR_RING_UNREACHABLE' ? ` (${[name, message].filter(Boolean).join(': ')})` : ` (${name})`;
-    throw new KeyRingError(code, `key ring ${secretId}: ${advice}${detail}`);
+    const fail = (code: KeyRingErrorCode, message: string) =>
+      new KeyRingError(code, `key ring ${secretId}: ${message}`);
+    const { name } = error as Error;
+    if (name === 'ResourceNotFoundException') {
+      const advice = 'check name, account and region, or restore it (aws secretsmanager restore-secret)';
+      throw fail('ERR_RING_MISSING', `there is no such secret, or no value in it: ${advice}`);
+    }
+    if (name === 'InvalidRequestException') {
+      const advice = 'when it is being deleted, restore it (aws secretsmanager restore-secret)';
+      throw fail('ERR_RING_MISSING', `the secret cannot be used as it is: ${advice}`);
+    }
+    if (name === 'DecryptionFailure')
+      throw fail('ERR_RING_DENIED', 'its KMS key does not open it: these credentials need kms:Decrypt on it');
+    const failure = awsFailure(error, 'Secrets Manager', PERMISSIONS);
+    throw failure ? fail(CODES[failure.cause], `${failure.advice} (${failure.detail})`) : error;
   };
 }
 
