@@ -130,7 +130,7 @@ export function secondsOf(time: string | number): number {
 
 /** A time as rings have it. `now`: seconds since the epoch. */
 export function timestamp(now: number): string {
-  return new Date(now * 1000).toISOString();
+  return new Date(now * 1000).toISOString().replace('.000Z', 'Z');
 }
 
 /** Whether this is what stands for a ring before the first rotation: one without keys. It must never be minted with. */

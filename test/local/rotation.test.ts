@@ -1,0 +1,115 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { portcullis } from '../harness/cli.ts';
+import {
+  type RunningStack,
+  removeDirectory,
+  requestPlayback,
+  startStack,
+  temporaryDirectory,
+} from '../harness/stack.ts';
+
+const BAKE_SECONDS = 3;
+let data: string;
+let stack: RunningStack;
+
+beforeAll(async () => {
+  data = temporaryDirectory();
+  const config = join(data, 'portcullis.json');
+  // Denials only where the edge is told to enforce: a rotation must prove its key all the same.
+  writeFileSync(config, JSON.stringify({ edge: { mode: 'log' }, keys: { bakeSeconds: BAKE_SECONDS } }));
+  stack = await startStack(data, '--config', config);
+  await portcullis('edge', 'mode', 'enforce', '--prefix', '/', '--data', data);
+});
+afterAll(async () => {
+  await stack.stop();
+  removeDirectory(data);
+});
+
+const run = (...args: string[]) => portcullis('key', ...args, '--data', data, '--json');
+const kidOf = (url: string): string =>
+  JSON.parse(Buffer.from(new URL(url).pathname.split('.')[1] ?? '', 'base64url').toString()).kid;
+const ask = async (url: string) => {
+  const { status, headers } = await fetch(url);
+  return [status, headers.get('x-portcullis-reason')];
+};
+const keys = async (): Promise<Record<string, string>> => {
+  const { stdout } = await run('show');
+  return Object.fromEntries(JSON.parse(stdout).keys.map((key: { kid: string; state: string }) => [key.kid, key.state]));
+};
+const keyIn = async (state: string) => Object.entries(await keys()).find(([, present]) => present === state)?.[0];
+
+test('a rotation is noticed by nobody: tokens of both keys open, and minting changes over when the key has baked', async () => {
+  const before = await requestPlayback(stack);
+  const first = kidOf(before.playbackUrl);
+  const rotated = await run('rotate');
+  expect(rotated.stderr).toBe('');
+  const { next, endedSessions, pausedSeconds } = JSON.parse(rotated.stdout);
+  expect([endedSessions, pausedSeconds]).toEqual([0, 0]);
+  expect(await keys()).toEqual({ [first]: 'current', [next.kid]: 'next' });
+  expect(kidOf((await requestPlayback(stack)).playbackUrl)).toBe(first);
+
+  const again = await run('rotate');
+  expect([again.code, again.stderr]).toEqual([
+    2,
+    expect.stringContaining(`key '${next.kid}' is next and becomes current`),
+  ]);
+
+  await expect.poll(async () => kidOf((await requestPlayback(stack)).playbackUrl), { timeout: 15_000 }).toBe(next.kid);
+  expect(await keys()).toEqual({ [first]: 'previous', [next.kid]: 'current' });
+  expect(await ask(before.playbackUrl)).toEqual([200, null]);
+  expect(await ask((await requestPlayback(stack)).playbackUrl)).toEqual([200, null]);
+});
+
+test('a compromised key opens nothing from then on; minting pauses until the next one has baked', async () => {
+  const playback = await requestPlayback(stack);
+  const kid = kidOf(playback.playbackUrl);
+  expect(await ask(playback.playbackUrl)).toEqual([200, null]);
+  const planned = await run('rotate', '--compromised', kid, '--dry-run');
+  expect(JSON.parse(planned.stdout)).toMatchObject({ pausedSeconds: BAKE_SECONDS });
+  expect(await ask(playback.playbackUrl)).toEqual([200, null]);
+
+  const dropped = JSON.parse((await run('rotate', '--compromised', kid)).stdout);
+  expect(dropped.endedSessions).toBeGreaterThan(0);
+  expect(dropped.pausedSeconds).toBeGreaterThan(0);
+  expect(await ask(playback.playbackUrl)).toEqual([401, 'token-key-unknown']);
+  const paused = await fetch(`${stack.edge}/v1/playback`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stack.tokens.player}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ asset: 'aurora' }),
+  });
+  expect([paused.status, (await paused.json()).code]).toEqual([503, 'ERR_RING_PAUSED']);
+  expect(Number(paused.headers.get('retry-after'))).toBeGreaterThan(0);
+  await expect.poll(async () => (await keyIn('current')) === dropped.next.kid, { timeout: 15_000 }).toBe(true);
+  expect(kidOf((await requestPlayback(stack)).playbackUrl)).toBe(dropped.next.kid);
+
+  const repeated = await run('rotate', '--compromised', 'k-never-was');
+  expect([repeated.code, repeated.stderr]).toEqual([2, expect.stringContaining("no key 'k-never-was' is in use")]);
+});
+
+test('the API tells ids and states, to those who may know, and nothing else', async () => {
+  const as = async (role: 'player' | 'backend' | 'security') =>
+    fetch(`${stack.api}/v1/keys`, { headers: { authorization: `Bearer ${stack.tokens[role]}` } });
+  const answer = await (await as('backend')).json();
+  expect(Object.fromEntries(answer.keys.map(({ kid, state }: Record<string, string>) => [kid, state]))).toEqual(
+    await keys(),
+  );
+  for (const key of answer.keys) expect(Object.keys(key)).toEqual(['kid', 'state']);
+  expect((await as('player')).status).toBe(403);
+});
+
+test('a ring that is damaged or gone changes nothing: the last good one is minted with, and the stack says so', async () => {
+  const path = join(data, 'key-ring.json');
+  const good = readFileSync(path, 'utf8');
+  const { keys: present } = JSON.parse(good);
+  writeFileSync(path, '{"version":1,"keys":');
+  await expect.poll(stack.output, { timeout: 10_000 }).toContain('is not JSON');
+  expect(await ask((await requestPlayback(stack)).playbackUrl)).toEqual([200, null]);
+  expect(readFileSync(path, 'utf8')).toBe('{"version":1,"keys":');
+  renameSync(path, `${path}.gone`);
+  await expect.poll(stack.output, { timeout: 10_000 }).toContain('ENOENT');
+  expect(await ask((await requestPlayback(stack)).playbackUrl)).toEqual([200, null]);
+  writeFileSync(path, good, { mode: 0o600 });
+  for (const { secret } of present) if (secret) expect(stack.output()).not.toContain(secret);
+});

@@ -1,0 +1,84 @@
+import http from 'node:http';
+import { afterAll, expect, test } from 'vitest';
+import { openPort } from '../../local/listen.ts';
+import { edgeProbe } from '../../token-api/key-ring/probe.ts';
+import { decide, NOW, TEST_KEY } from '../harness/minting.ts';
+
+const closers: (() => Promise<void>)[] = [];
+afterAll(async () => {
+  for (const close of closers) await close();
+});
+
+/** An edge that answers what `reasonOf` says of a path, '' being the 404 of an origin that has nothing there. */
+async function edge(reasonOf: (path: string) => string, status = 404) {
+  const port = await openPort(0);
+  closers.push(port.close);
+  const paths: string[] = [];
+  port.serve((request, response) => {
+    const path = request.url ?? '';
+    paths.push(path);
+    const reason = reasonOf(path);
+    if (reason === '') response.writeHead(status).end();
+    else response.writeHead(reason.startsWith('token-') ? 401 : 403, { 'x-portcullis-reason': reason }).end();
+  });
+  const world = { now: NOW };
+  const probe = edgeProbe({
+    edgeUrl: port.url,
+    tokenPrefix: '/',
+    patienceSeconds: 5,
+    now: () => world.now,
+    sleep: async () => {
+      world.now++;
+    },
+  });
+  return { probe, paths, world };
+}
+
+/** What the validator says, with the key or without. */
+const validator = (path: string, hasKey = true) => decide(path, undefined, { now: NOW, key: hasKey ? TEST_KEY : null });
+
+test('an edge that has the key is asked twice: for a token of it, and for one with another signature', async () => {
+  const { probe, paths } = await edge((path) => validator(path));
+  await probe(TEST_KEY);
+  expect(paths.map((path) => validator(path))).toEqual(['', 'token-signature-invalid']);
+  expect(paths[0]).toMatch(/\/\.portcullis\/probe$/);
+});
+
+test('it waits for the key to arrive, for as long as it is told', async () => {
+  const arriving = await edge((path) => validator(path, arriving.paths.length > 3));
+  await arriving.probe(TEST_KEY);
+  const { probe, world } = await edge((path) => validator(path, false));
+  await expect(probe(TEST_KEY)).rejects.toMatchObject({
+    code: 'ERR_ROTATION_PROBE',
+    message: expect.stringContaining('token-key-unknown'),
+  });
+  expect(world.now).toBe(NOW + 5);
+});
+
+test('an edge that lets everything through proves nothing, and the message says how to change that', async () => {
+  const { probe } = await edge(() => '');
+  await expect(probe(TEST_KEY)).rejects.toMatchObject({
+    code: 'ERR_ROTATION_PROBE',
+    message: expect.stringContaining('portcullis edge mode enforce --prefix /.portcullis/'),
+  });
+});
+
+test.each([
+  ['an edge whose function fails', async () => (await edge(() => '', 503)).probe],
+  [
+    'an address where nothing listens',
+    async () => {
+      const server = http.createServer().listen(0, '127.0.0.1');
+      await new Promise((resolve) => server.once('listening', resolve));
+      const { port } = server.address() as { port: number };
+      await new Promise((resolve) => server.close(resolve));
+      const options = { edgeUrl: `http://127.0.0.1:${port}`, tokenPrefix: '/', patienceSeconds: 0 };
+      return edgeProbe({ ...options, now: () => NOW, sleep: async () => {} });
+    },
+  ],
+])('%s is no proof', async (_, open) => {
+  const probe = await open();
+  const error = await probe(TEST_KEY).catch((thrown: Error) => thrown);
+  expect(error).toMatchObject({ code: 'ERR_ROTATION_PROBE' });
+  expect((error as Error).message).not.toContain(TEST_KEY.sign);
+});
