@@ -32,7 +32,7 @@ export function registerUp(program: Command): void {
     .action(async (options: UpOptions) => {
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await import('../local/stack.ts');
-      const { edge: settings, keys } = await readConfiguration(options.config);
+      const { edge: settings, keys, api } = await readConfiguration(options.config);
       const report = (line: string) => process.stderr.write(`${line}\n`);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...ready } = await startStack({
@@ -40,6 +40,7 @@ export function registerUp(program: Command): void {
         port: options.port,
         settings,
         keys,
+        api,
         report,
       });
       const ended = new Promise<NodeJS.Signals>((resolve) => {

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
+import { ApiSettingsSchema } from '../token-api/http/settings.ts';
 import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
 
 /** Everything that can be configured, composed of each capability's settings. */
 export const ConfigurationSchema = v.strictObject({
   edge: v.optional(EdgeSettingsSchema, {}),
   keys: v.optional(KeySettingsSchema, {}),
+  api: v.optional(ApiSettingsSchema, {}),
 });
 
 export type Configuration = v.InferOutput<typeof ConfigurationSchema>;

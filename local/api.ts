@@ -6,15 +6,15 @@ import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/deliver
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
 import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
-import { type VendingOptions, vendingRoutes } from '../token-api/http/routes.ts';
+import { type VendingRoutesOptions, vendingRoutes } from '../token-api/http/routes.ts';
 
 /** What the API is made of. */
 export interface ApiOptions {
-  vending: VendingOptions;
+  vending: VendingRoutesOptions;
   keys: KeyRoutesOptions;
   revocation: RevocationOptions;
   delivery: DeliveryOptions;
-  /** Origins whose pages may call the API. */
+  /** Origins whose pages may call the API; `*` for all. */
   allowedOrigins: string[];
   /** Told of errors that are ours. */
   report: (error: Error) => void;
@@ -29,7 +29,9 @@ export function createApi({ vending, keys, revocation, delivery, allowedOrigins,
   app.notFound(() => {
     throw new HTTPException(404, { message: 'There is nothing at this path.' });
   });
-  app.use(cors({ origin: allowedOrigins, allowHeaders: ['authorization', 'content-type'], maxAge: 600 }));
+  // A wildcard lets nobody in: callers carry their bearer token themselves, no browser adds it.
+  const origin = allowedOrigins.includes('*') ? '*' : allowedOrigins;
+  app.use(cors({ origin, allowHeaders: ['authorization', 'content-type'], maxAge: 600 }));
   app.use(
     bodyLimit({
       maxSize: BODY_LIMIT_BYTES,

@@ -1,11 +1,14 @@
 import { rm } from 'node:fs/promises';
 import http from 'node:http';
 import { relative } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import {
   CreateTableCommand,
   type CreateTableCommandInput,
+  DescribeTableCommand,
   DynamoDBClient,
   ResourceInUseException,
+  type TableDescription,
 } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import dynalite from 'dynalite';
@@ -67,7 +70,7 @@ export async function startDynamoDb(data: DataDirectory, tables: CreateTableComm
       server.once('error', reject);
       server.listen(socketPath, resolve);
     });
-    for (const table of tables) await createTable(client, table);
+    for (const table of tables) await createTable(client, table, path);
   } catch (error) {
     await close();
     throw error;
@@ -76,10 +79,21 @@ export async function startDynamoDb(data: DataDirectory, tables: CreateTableComm
   return { client: DynamoDBDocumentClient.from(client, { marshallOptions }), close };
 }
 
-async function createTable(client: DynamoDBClient, table: CreateTableCommandInput): Promise<void> {
+async function createTable(client: DynamoDBClient, table: CreateTableCommandInput, path: string): Promise<void> {
   try {
     await client.send(new CreateTableCommand(table));
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error;
+    const { Table } = await client.send(new DescribeTableCommand({ TableName: table.TableName }));
+    if (isDeepStrictEqual(keysOf(Table), keysOf(table))) return;
+    // Not replaced: a revocation must not be lifted by a newer version.
+    const message = `${table.TableName} in ${path} was made by another version; move the folder away to start afresh`;
+    throw new StackError('ERR_STACK_DATA', message);
   }
+}
+
+/** The keys of a table and its indexes, in an order of their own. */
+function keysOf(table: TableDescription | CreateTableCommandInput | undefined): string[] {
+  const indexes = table?.GlobalSecondaryIndexes ?? [];
+  return [table, ...indexes].flatMap((keyed) => (keyed?.KeySchema ?? []).map((key) => JSON.stringify(key))).sort();
 }

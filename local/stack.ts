@@ -11,11 +11,9 @@ import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
-import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
+import type { ApiSettings } from '../token-api/http/settings.ts';
 import type { KeySettings } from '../token-api/key-ring/settings.ts';
-import { createMinter } from '../token-api/minting/minter.ts';
-import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
 import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
 import { createApi } from './api.ts';
 import { createConsole } from './console.ts';
@@ -32,7 +30,7 @@ import { openKeyRing } from './key-ring.ts';
 import { type OpenPort, openPort } from './listen.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
-import { TITLES } from './titles.ts';
+import { openVending, VENDING_TABLES } from './vending.ts';
 
 /** How to run a stack. */
 export interface StackOptions {
@@ -43,6 +41,8 @@ export interface StackOptions {
   /** What the edge function is built with. */
   settings: EdgeSettings;
   keys: KeySettings;
+  /** How the API behaves. */
+  api: ApiSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -69,7 +69,14 @@ const now = () => Math.floor(Date.now() / 1000);
  * Brings up the delivery edge, the API, an origin with two titles and the console on loopback. Throws `StackError`,
  * `KeyRingError` or `StoreError` when it cannot, and leaves nothing running.
  */
-export async function startStack({ data: path, port, settings, keys, report }: StackOptions): Promise<Stack> {
+export async function startStack({
+  data: path,
+  port,
+  settings,
+  keys,
+  api: apiSettings,
+  report,
+}: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
   const openPorts: OpenPort[] = [];
   // Ports first, so that nobody asks a half-closed stack; then in reverse, because what was started last may still use
@@ -99,11 +106,8 @@ export async function startStack({ data: path, port, settings, keys, report }: S
     const keyRing = await openKeyRing(data, { edgeStore, edgeUrl: edgePort.url, settings, keys, now, report });
     closers.push(() => keyRing.close());
 
-    const dynamoDb = await startDynamoDb(data, [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
+    const dynamoDb = await startDynamoDb(data, [...VENDING_TABLES, REVOCATIONS_TABLE]);
     closers.push(() => dynamoDb.close());
-    const sessions = dynamoDbSessions(dynamoDb.client);
-    const assets = dynamoDbAssets(dynamoDb.client);
-    for (const title of TITLES) await assets.put(title);
     const list = dynamoDbRevocationList(dynamoDb.client);
     const publisher = edgePublisher(list, edgeStore, now);
     await publisher.reconcile();
@@ -118,21 +122,22 @@ export async function startStack({ data: path, port, settings, keys, report }: S
     const issuer = await openIssuer(data);
     const authorize = bearerAuthorization(issuer.keys, ISSUER);
     const decisions = new Decisions();
+    const vending = await openVending({
+      client: dynamoDb.client,
+      settings,
+      api: apiSettings,
+      key: () => keyRing.cached.mintingKey(),
+      verificationKey: (kid) => keyRing.cached.verificationKey(kid),
+      authorize,
+      edgeUrl: edgePort.url,
+      originSecret,
+      list,
+      edgeStore,
+      now,
+    });
+    const consoleOrigins = [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')];
     const api = createApi({
-      vending: {
-        authorize,
-        assets,
-        sessions,
-        minter: createMinter({
-          key: () => keyRing.cached.mintingKey(),
-          maxLifetimeSeconds: maxTokenLifetimeSeconds,
-          tokenPrefix: tokenPrefix(settings),
-        }),
-        edgeUrl: edgePort.url,
-        originSecret,
-        revokedSessions: (ids) => list.revoked(ids, now()),
-        now,
-      },
+      vending,
       revocation: {
         authorize,
         list,
@@ -152,7 +157,7 @@ export async function startStack({ data: path, port, settings, keys, report }: S
         report,
         now,
       },
-      allowedOrigins: [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')],
+      allowedOrigins: [...apiSettings.allowedOrigins, ...consoleOrigins],
       report: (error) => report(`error in the API: ${error.stack}`),
     });
     apiPort.serve(getRequestListener(api.fetch));
@@ -171,7 +176,7 @@ export async function startStack({ data: path, port, settings, keys, report }: S
       originSecret,
       log,
       onDecision: (decision) => decisions.record(decision),
-      onSeen: sightings(sessions, report),
+      onSeen: sightings(vending.sessions, report),
     });
     closers.push(() => edge.close());
     edgePort.serve(edge.listener);

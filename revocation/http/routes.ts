@@ -24,14 +24,30 @@ export interface RevocationOptions {
 }
 
 const SessionId = v.pipe(v.string(), v.regex(SESSION_ID));
-const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
+/** As claim `sub`. */
+const Subject = v.pipe(v.string(), v.minLength(1), v.maxLength(128));
+
+/** Body of the revocation of a session or a subject; none at all is right too. */
+export const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
+
+const entry = { reason: v.string(), by: v.string(), revokedAt: v.pipe(v.number(), v.integer()) };
+
+/** A revoked session; times in seconds since the epoch. */
+export const SessionRevocationResponse = v.object({
+  sessionId: v.string(),
+  ...entry,
+  expiresAt: v.pipe(v.number(), v.integer()),
+});
+
+/** A revoked subject: until it is taken back, so there is no `expiresAt`. */
+export const SubjectRevocationResponse = v.object({ subject: v.string(), ...entry });
 
 /** Decisions that may wait for a client who reads slowly; beyond that they are left out for it. */
 const BACKLOG = 1000;
 /** How often an idle decision stream says that it is alive, in milliseconds: proxies close silent connections. */
 const HEARTBEAT_MS = 15_000;
 
-/** `POST` and `DELETE /v1/sessions/{id}/revocation`, `GET /v1/decisions`. */
+/** `POST` and `DELETE /v1/sessions/{id}/revocation` and `/v1/subjects/{id}/revocation`, `GET /v1/decisions`. */
 export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   const { authorize, list, publisher, decisions, revocationSeconds, now } = options;
   const app = new Hono<CallerEnv>();
@@ -40,25 +56,35 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const sessionId = sessionIdOf(c);
     const { reason } = parseBody(RevocationRequest, await c.req.text());
     const revokedAt = now();
-    const { entry, added } = await list.add({
-      sessionId,
-      reason,
-      by: c.get('caller').subject,
-      revokedAt,
-      // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
-      expiresAt: revokedAt + revocationSeconds,
-    });
+    // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
+    const expiresAt = revokedAt + revocationSeconds;
+    const { subject: by } = c.get('caller');
+    const { entry, added } = await list.add({ kind: 'session', id: sessionId, reason, by, revokedAt, expiresAt });
     await publisher.publish(sessionId);
-    return c.json(entry, added ? 201 : 200);
+    const { kind: _, id: __, ...rest } = entry;
+    return c.json({ sessionId, ...rest }, added ? 201 : 200);
   });
 
   app.delete('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
     const sessionId = sessionIdOf(c);
-    const removed = await list.remove(sessionId);
+    const removed = await list.remove('session', sessionId);
     await publisher.publish(sessionId);
-    if (!removed) {
-      throw new HTTPException(404, { message: 'The session is not revoked.', cause: { code: 'ERR_NOT_REVOKED' } });
-    }
+    if (!removed) throw notRevoked('session');
+    return c.body(null, 204);
+  });
+
+  app.post('/v1/subjects/:id/revocation', authorize('security'), async (c) => {
+    const subject = subjectOf(c);
+    const { reason } = parseBody(RevocationRequest, await c.req.text());
+    const { subject: by } = c.get('caller');
+    // Until it is taken back: a subject could otherwise return after a day, with a new session.
+    const { entry, added } = await list.add({ kind: 'subject', id: subject, reason, by, revokedAt: now() });
+    const { kind: _, id: __, ...rest } = entry;
+    return c.json({ subject, ...rest }, added ? 201 : 200);
+  });
+
+  app.delete('/v1/subjects/:id/revocation', authorize('security'), async (c) => {
+    if (!(await list.remove('subject', subjectOf(c)))) throw notRevoked('subject');
     return c.body(null, 204);
   });
 
@@ -90,4 +116,14 @@ function sessionIdOf(c: Context): string {
   if (result.success) return result.output;
   const message = 'A session id is 12–64 letters and digits.';
   throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID' } });
+}
+
+function subjectOf(c: Context): string {
+  const result = v.safeParse(Subject, c.req.param('id'));
+  if (result.success) return result.output;
+  throw new HTTPException(400, { message: 'A subject has 1–128 characters.', cause: { code: 'ERR_SUBJECT' } });
+}
+
+function notRevoked(what: 'session' | 'subject'): HTTPException {
+  return new HTTPException(404, { message: `The ${what} is not revoked.`, cause: { code: 'ERR_NOT_REVOKED' } });
 }

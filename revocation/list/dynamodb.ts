@@ -8,14 +8,20 @@ import {
   PutCommand,
   paginateScan,
 } from '@aws-sdk/lib-dynamodb';
-import type { RevocationList, RevokedSession } from './revocation-list.ts';
+import type { RevocationEntry, RevocationList } from './revocation-list.ts';
 
-/** The table of revocations: one item a revoked session. */
+/** The table of revocations: one item an entry; time to live: `expiresAt`. The id first, so that entries spread. */
 export const REVOCATIONS_TABLE = {
   TableName: 'portcullis-revocations',
   BillingMode: 'PAY_PER_REQUEST',
-  AttributeDefinitions: [{ AttributeName: 'sessionId', AttributeType: 'S' }],
-  KeySchema: [{ AttributeName: 'sessionId', KeyType: 'HASH' }],
+  AttributeDefinitions: [
+    { AttributeName: 'id', AttributeType: 'S' },
+    { AttributeName: 'kind', AttributeType: 'S' },
+  ],
+  KeySchema: [
+    { AttributeName: 'id', KeyType: 'HASH' },
+    { AttributeName: 'kind', KeyType: 'RANGE' },
+  ],
 } satisfies CreateTableCommandInput;
 
 /** Largest number of keys in one BatchGetItem (DynamoDB API reference). */
@@ -31,55 +37,54 @@ export function dynamoDbRevocationList(client: DynamoDBDocumentClient): Revocati
           new PutCommand({
             TableName,
             Item: entry,
-            ConditionExpression: 'attribute_not_exists(sessionId) OR expiresAt <= :now',
+            ConditionExpression: 'attribute_not_exists(id) OR expiresAt <= :now',
             ExpressionAttributeValues: { ':now': entry.revokedAt },
           }),
         );
         return { entry, added: true };
       } catch (error) {
         if (!(error instanceof ConditionalCheckFailedException)) throw error;
-        const { Item } = await client.send(
-          new GetCommand({ TableName, Key: { sessionId: entry.sessionId }, ConsistentRead: true }),
-        );
-        return { entry: (Item as RevokedSession | undefined) ?? entry, added: false };
+        const { id, kind } = entry;
+        const { Item } = await client.send(new GetCommand({ TableName, Key: { id, kind }, ConsistentRead: true }));
+        return { entry: (Item as RevocationEntry | undefined) ?? entry, added: false };
       }
     },
-    async remove(sessionId) {
+    async remove(kind, id) {
       const { Attributes } = await client.send(
-        new DeleteCommand({ TableName, Key: { sessionId }, ReturnValues: 'ALL_OLD' }),
+        new DeleteCommand({ TableName, Key: { id, kind }, ReturnValues: 'ALL_OLD' }),
       );
       return Attributes !== undefined;
     },
-    async revoked(sessionIds, now) {
+    async revoked(kind, ids, now) {
       const found = new Set<string>();
-      const unique = [...new Set(sessionIds)];
+      const unique = [...new Set(ids)];
       for (let i = 0; i < unique.length; i += BATCH) {
-        let keys = unique.slice(i, i + BATCH).map((sessionId) => ({ sessionId }));
+        let keys = unique.slice(i, i + BATCH).map((id) => ({ id, kind }));
         while (keys.length > 0) {
           const page: BatchGetCommandOutput = await client.send(
             new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys, ConsistentRead: true } } }),
           );
-          for (const item of (page.Responses?.[TableName] ?? []) as RevokedSession[]) {
-            if (item.expiresAt > now) found.add(item.sessionId);
+          for (const { id, expiresAt } of (page.Responses?.[TableName] ?? []) as RevocationEntry[]) {
+            if (expiresAt === undefined || expiresAt > now) found.add(id);
           }
-          keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as { sessionId: string }[];
+          keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof keys;
         }
       }
       return found;
     },
-    async active(now) {
-      const entries: RevokedSession[] = [];
+    async active(kind, now) {
+      const entries: RevocationEntry[] = [];
       const pages = paginateScan(
         { client },
         {
           TableName,
           // What is not read here is let through at the edge.
           ConsistentRead: true,
-          FilterExpression: 'expiresAt > :now',
-          ExpressionAttributeValues: { ':now': now },
+          FilterExpression: 'kind = :kind AND (attribute_not_exists(expiresAt) OR expiresAt > :now)',
+          ExpressionAttributeValues: { ':kind': kind, ':now': now },
         },
       );
-      for await (const page of pages) entries.push(...((page.Items ?? []) as RevokedSession[]));
+      for await (const page of pages) entries.push(...((page.Items ?? []) as RevocationEntry[]));
       return entries;
     },
   };

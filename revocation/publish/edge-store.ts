@@ -21,10 +21,10 @@ export function edgePublisher(list: RevocationList, store: RevocationCommands, n
   return {
     publish: (sessionId) =>
       inTurn(async () => {
-        const revoked = await list.revoked([sessionId], now());
+        const revoked = await list.revoked('session', [sessionId], now());
         await (revoked.has(sessionId) ? store.revoke([sessionId]) : store.restore([sessionId]));
       }),
     reconcile: () =>
-      inTurn(() => store.replaceRevocations(async () => (await list.active(now())).map(({ sessionId }) => sessionId))),
+      inTurn(() => store.replaceRevocations(async () => (await list.active('session', now())).map(({ id }) => id))),
   };
 }

@@ -1,16 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataDirectory } from '../../local/data-directory.ts';
 import { type LocalDynamoDb, startDynamoDb } from '../../local/dynamodb.ts';
+import { VENDING_TABLES } from '../../local/vending.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../../revocation/list/dynamodb.ts';
-import { ASSETS_TABLE, dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
-import { dynamoDbSessions, SESSIONS_TABLE } from '../../token-api/sessions/dynamodb.ts';
+import type { RevocationEntry, RevocationKind } from '../../revocation/list/revocation-list.ts';
+import { dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
+import { dynamoDbConcurrencyLimit } from '../../token-api/concurrency/dynamodb.ts';
+import type { Page, PageRequest } from '../../token-api/pages/page.ts';
+import { dynamoDbPolicies } from '../../token-api/policies/dynamodb.ts';
+import { dynamoDbSessions } from '../../token-api/sessions/dynamodb.ts';
 import { NOW } from '../harness/minting.ts';
 
 let database: LocalDynamoDb;
 let close: () => Promise<void>;
 beforeAll(async () => {
   const data = await openDataDirectory(undefined);
-  database = await startDynamoDb(data, [SESSIONS_TABLE, ASSETS_TABLE, REVOCATIONS_TABLE]);
+  database = await startDynamoDb(data, [...VENDING_TABLES, REVOCATIONS_TABLE]);
   close = async () => {
     await database.close();
     await data.close();
@@ -18,17 +23,125 @@ beforeAll(async () => {
 });
 afterAll(() => close());
 
-describe('AssetCatalogue', () => {
-  const asset = { id: 'b', title: 'B', path: '/b/master.m3u8', policy: { lifetime: 'PT1H', paths: ['/b/'] } };
+const ALL: PageRequest = { limit: 1000 };
 
-  test('keeps assets, replaces them, lists them by id', async () => {
+/** All of a list, read in pages of `limit`. */
+async function pages<Item>(page: (request: PageRequest) => Promise<Page<Item>>, limit: number): Promise<Item[][]> {
+  const all: Item[][] = [];
+  let cursor: string | undefined;
+  do {
+    const { items, next } = await page({ limit, cursor });
+    all.push(items);
+    cursor = next;
+  } while (cursor !== undefined);
+  return all;
+}
+
+describe('AssetCatalogue', () => {
+  const asset = { id: 'b', title: 'B', path: '/b/master.m3u8', policy: 'vod-2h' };
+
+  test('keeps assets, replaces them, removes them, and says whether they were there', async () => {
     const assets = dynamoDbAssets(database.client);
-    await assets.put(asset);
-    await assets.put({ ...asset, id: 'a' });
-    await assets.put({ ...asset, title: 'Second' });
+    expect(await assets.put(asset)).toBe(true);
+    expect(await assets.put({ ...asset, id: 'a', policy: 'live' })).toBe(true);
+    expect(await assets.put({ ...asset, title: 'Second' })).toBe(false);
     expect(await assets.get('b')).toEqual({ ...asset, title: 'Second' });
     expect(await assets.get('none')).toBeUndefined();
-    expect((await assets.list()).map(({ id }) => id)).toEqual(['a', 'b']);
+    expect((await assets.page({ limit: 100 })).items.map(({ id }) => id)).toEqual(['a', 'b']);
+    expect([await assets.remove('b'), await assets.remove('b')]).toEqual([true, false]);
+    expect([await assets.remove('a'), await assets.get('a')]).toEqual([true, undefined]);
+  });
+
+  test('finds those that refer to a policy, as many as asked for', async () => {
+    const assets = dynamoDbAssets(database.client);
+    for (const id of ['p1', 'p2', 'p3']) await assets.put({ ...asset, id, policy: 'shared' });
+    await assets.put({ ...asset, id: 'p4', policy: 'other' });
+    await assets.put({ ...asset, id: 'p3', policy: 'other' });
+    expect(await assets.withPolicy('shared', 10)).toEqual(['p1', 'p2']);
+    expect(await assets.withPolicy('other', 1)).toHaveLength(1);
+    expect(await assets.withPolicy('none', 10)).toEqual([]);
+    for (const id of ['p1', 'p2', 'p3', 'p4']) await assets.remove(id);
+  });
+});
+
+describe('PolicyCatalogue', () => {
+  test('keeps policies, replaces them, removes them, and says whether they were there', async () => {
+    const policies = dynamoDbPolicies(database.client);
+    const policy = { lifetime: 'PT1H', bindings: ['country'] };
+    expect(await policies.put({ id: 'a', policy })).toBe(true);
+    expect(await policies.put({ id: 'a', policy: { ...policy, lifetime: 'PT2H' } })).toBe(false);
+    expect(await policies.get('a')).toEqual({ ...policy, lifetime: 'PT2H' });
+    expect((await policies.page({ limit: 10 })).items).toEqual([{ id: 'a', policy: { ...policy, lifetime: 'PT2H' } }]);
+    expect([await policies.remove('a'), await policies.remove('a'), await policies.get('a')]).toEqual([
+      true,
+      false,
+      undefined,
+    ]);
+  });
+});
+
+describe('lists in pages', () => {
+  const seven = Array.from({ length: 7 }, (_, i) => `page-${i}`);
+  // Long before the sessions of other tests, so that none of them is live then.
+  const then = NOW - 100_000;
+  const session = { asset: 'a', startedAt: then, expiresAt: then + 3600 };
+  const lists = [
+    {
+      name: 'assets',
+      async fill() {
+        const assets = dynamoDbAssets(database.client);
+        for (const id of seven) await assets.put({ id, title: id, path: '/a/x', policy: 'p' });
+      },
+      page: (request: PageRequest) => dynamoDbAssets(database.client).page(request),
+    },
+    {
+      name: 'policies',
+      async fill() {
+        const policies = dynamoDbPolicies(database.client);
+        for (const id of seven) await policies.put({ id, policy: { lifetime: 'PT1H' } });
+      },
+      page: (request: PageRequest) => dynamoDbPolicies(database.client).page(request),
+    },
+    {
+      name: 'sessions',
+      async fill() {
+        const sessions = dynamoDbSessions(database.client);
+        for (const [i] of seven.entries()) {
+          await sessions.seen({ ...session, sessionId: `PagedSession${i}` }, then + 1000 + (i % 3));
+        }
+      },
+      page: (request: PageRequest) => dynamoDbSessions(database.client).live(then + 1010, request),
+    },
+  ];
+
+  test.each(lists)('$name: every entry once, whatever the size of a page', async ({ fill, page }) => {
+    await fill();
+    for (const limit of [1, 2, 3, 7, 8, 1000]) {
+      const read = await pages<object>(page, limit);
+      expect(read.every((items) => items.length <= limit)).toBe(true);
+      const all = read.flat().map((item) => JSON.stringify(item));
+      expect([limit, all.length, new Set(all).size]).toEqual([limit, 7, 7]);
+    }
+    expect((await page({ limit: 1000 })).next).toBeUndefined();
+  });
+
+  test.each(lists)('$name: a cursor of another list, or none, is refused', async ({ name, page }) => {
+    const encode = (content: unknown) => Buffer.from(JSON.stringify(content)).toString('base64url');
+    const foreign: (string | undefined)[] = [];
+    for (const list of lists) if (list.name !== name) foreign.push((await list.page({ limit: 1 })).next);
+    expect(foreign.every((cursor) => cursor !== undefined)).toBe(true);
+    const damaged = ['', 'x', '!', encode(null), encode([name]), encode([name, null]), encode([name, {}]), encode({})];
+    const wrong = [encode([name, { id: 7 }]), encode([name, { id: '' }]), encode([name, { id: 'a', b: 'c' }])];
+    const shard = (value: unknown) => encode([name, { sessionId: 'AbCdEf012345', lastSeenAt: NOW, shard: value }]);
+    for (const cursor of [...foreign, ...damaged, ...wrong, shard(-1), shard(0.5), shard('0')]) {
+      await expect(page({ limit: 10, cursor })).rejects.toThrow(expect.objectContaining({ code: 'ERR_CURSOR' }));
+    }
+  });
+
+  test('a cursor of sessions that has become old leads to nothing that is no longer live', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    const { next } = await sessions.live(then + 1010, { limit: 1 });
+    expect((await sessions.live(then + 1100, { limit: 10, cursor: next })).items).toEqual([]);
   });
 });
 
@@ -37,8 +150,8 @@ describe('Sessions', () => {
 
   test('a session is live from its first request until a minute after its last, or its expiry', async () => {
     const sessions = dynamoDbSessions(database.client);
-    const live = async (now: number) => (await sessions.live(now)).map(({ sessionId }) => sessionId);
-    await sessions.start(session);
+    const live = async (now: number) => (await sessions.live(now, ALL)).items.map(({ sessionId }) => sessionId);
+    await sessions.record(session);
     expect(await live(NOW)).toEqual([]);
     await sessions.seen(session, NOW + 10);
     expect(await live(NOW + 70)).toEqual(['AbCdEf012345']);
@@ -48,21 +161,73 @@ describe('Sessions', () => {
     expect(await live(NOW + 3600)).toEqual([]);
   });
 
+  test('a renewal makes its expiry later, a shorter token for another device does not make it earlier', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    await sessions.record({ ...session, expiresAt: NOW + 7200 });
+    await sessions.record({ ...session, expiresAt: NOW + 3700 });
+    expect((await sessions.live(NOW + 3600, ALL)).items).toEqual([
+      { ...session, expiresAt: NOW + 7200, lastSeenAt: NOW + 3590 },
+    ]);
+  });
+
   test('one that was minted elsewhere is known once it is seen, and the latest comes first', async () => {
     const sessions = dynamoDbSessions(database.client);
     const foreign = { sessionId: 'Foreign01234', asset: 'a', startedAt: NOW, expiresAt: NOW + 9000 };
     await sessions.seen({ ...session, expiresAt: NOW + 9000 }, NOW + 5000);
     await sessions.seen(foreign, NOW + 5001);
-    expect(await sessions.live(NOW + 5001)).toEqual([
+    expect((await sessions.live(NOW + 5001, ALL)).items).toEqual([
       { ...foreign, lastSeenAt: NOW + 5001 },
       { ...session, expiresAt: NOW + 9000, lastSeenAt: NOW + 5000 },
     ]);
   });
 });
 
+describe('ConcurrencyLimit', () => {
+  const revokedIds = new Set<string>();
+  const limitOf = (limit: number) =>
+    dynamoDbConcurrencyLimit(database.client, limit, async (ids) => new Set(ids.filter((id) => revokedIds.has(id))));
+  const ids = Array.from({ length: 30 }, (_, i) => `Concurrent${String(i).padStart(2, '0')}`);
+
+  test('of many who ask at once exactly as many get a place as there are', async () => {
+    const limit = limitOf(3);
+    const admitted = await Promise.all(ids.map((id) => limit.admit('crowd', id, NOW + 100, NOW)));
+    expect(admitted.filter(Boolean)).toHaveLength(3);
+    const again = await Promise.all(ids.map((id) => limit.admit('crowd', id, NOW + 200, NOW + 50)));
+    expect(again).toEqual(admitted);
+  });
+
+  test('a place is free when its latest token has expired', async () => {
+    const limit = limitOf(1);
+    expect(await limit.admit('one', 'First', NOW + 100, NOW)).toBe(true);
+    expect(await limit.admit('one', 'First', NOW + 200, NOW + 50)).toBe(true);
+    // A shorter token of the same session does not give the place up.
+    expect(await limit.admit('one', 'First', NOW + 150, NOW + 60)).toBe(true);
+    expect(await limit.admit('one', 'Second', NOW + 300, NOW + 199)).toBe(false);
+    expect(await limit.admit('one', 'Second', NOW + 300, NOW + 200)).toBe(true);
+    expect(await limit.admit('one', 'First', NOW + 300, NOW + 200)).toBe(false);
+    expect(await limit.admit('other', 'Third', NOW + 300, NOW + 200)).toBe(true);
+  });
+
+  test('a revoked session holds no place', async () => {
+    const limit = limitOf(1);
+    expect(await limit.admit('caught', 'Revoked1', NOW + 100, NOW)).toBe(true);
+    expect(await limit.admit('caught', 'Next', NOW + 100, NOW)).toBe(false);
+    revokedIds.add('Revoked1');
+    expect(await limit.admit('caught', 'Next', NOW + 100, NOW)).toBe(true);
+    expect(await limit.admit('caught', 'Third', NOW + 100, NOW)).toBe(false);
+  });
+
+  test('0 is no limit', async () => {
+    const limit = limitOf(0);
+    const admitted = await Promise.all(ids.map((id) => limit.admit('free', id, NOW + 100, NOW)));
+    expect(admitted.every(Boolean)).toBe(true);
+  });
+});
+
 describe('RevocationList', () => {
-  const entry = (sessionId: string, revokedAt = NOW) => ({
-    sessionId,
+  const entry = (id: string, revokedAt = NOW): RevocationEntry => ({
+    kind: 'session',
+    id,
     reason: 'shared',
     by: 'tester',
     revokedAt,
@@ -81,23 +246,44 @@ describe('RevocationList', () => {
   test('an expired entry revokes nobody, whether or not it was deleted', async () => {
     const list = dynamoDbRevocationList(database.client);
     await list.add(entry('Revoked00002'));
-    expect(await list.revoked(['Revoked00002', 'Unknown00000'], NOW + 99)).toEqual(new Set(['Revoked00002']));
-    expect(await list.revoked(['Revoked00002'], NOW + 100)).toEqual(new Set());
-    expect((await list.active(NOW + 100)).map(({ sessionId }) => sessionId)).not.toContain('Revoked00002');
+    expect(await list.revoked('session', ['Revoked00002', 'Unknown00000'], NOW + 99)).toEqual(
+      new Set(['Revoked00002']),
+    );
+    expect(await list.revoked('session', ['Revoked00002'], NOW + 100)).toEqual(new Set());
+    expect((await list.active('session', NOW + 100)).map(({ id }) => id)).not.toContain('Revoked00002');
   });
 
   test('removing says whether there was something to remove', async () => {
     const list = dynamoDbRevocationList(database.client);
     await list.add(entry('Revoked00003'));
-    expect([await list.remove('Revoked00003'), await list.remove('Revoked00003')]).toEqual([true, false]);
+    expect([await list.remove('session', 'Revoked00003'), await list.remove('session', 'Revoked00003')]).toEqual([
+      true,
+      false,
+    ]);
   });
 
   test('asks about any number of sessions, repeated ones included', async () => {
     const list = dynamoDbRevocationList(database.client);
     const ids = Array.from({ length: 250 }, (_, i) => `Many${String(i).padStart(8, '0')}`);
     for (const id of ids.slice(0, 120)) await list.add(entry(id));
-    expect((await list.revoked([...ids, ...ids], NOW)).size).toBe(120);
-    expect(await list.revoked([], NOW)).toEqual(new Set());
-    expect((await list.active(NOW)).length).toBeGreaterThanOrEqual(120);
+    expect((await list.revoked('session', [...ids, ...ids], NOW)).size).toBe(120);
+    expect(await list.revoked('session', [], NOW)).toEqual(new Set());
+    expect((await list.active('session', NOW)).length).toBeGreaterThanOrEqual(120);
+  });
+
+  test('a subject is another kind than a session of the same name, and stays until it is taken back', async () => {
+    const list = dynamoDbRevocationList(database.client);
+    const subject: RevocationEntry = { kind: 'subject', id: 'Revoked00009', reason: '', by: 'tester', revokedAt: NOW };
+    expect(await list.add(subject)).toEqual({ entry: subject, added: true });
+    const again = await list.add({ ...subject, revokedAt: NOW + 1e9 });
+    expect(again).toEqual({ entry: subject, added: false });
+    const holds = async (kind: RevocationKind) => (await list.revoked(kind, ['Revoked00009'], NOW + 1e9)).size === 1;
+    expect([await holds('subject'), await holds('session')]).toEqual([true, false]);
+    expect(await list.active('subject', NOW + 1e9)).toEqual([subject]);
+    expect((await list.active('session', NOW)).map(({ id }) => id)).not.toContain('Revoked00009');
+    expect([await list.remove('session', 'Revoked00009'), await list.remove('subject', 'Revoked00009')]).toEqual([
+      false,
+      true,
+    ]);
   });
 });

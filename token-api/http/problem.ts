@@ -7,8 +7,8 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 const CODES: Record<number, string> = { 400: 'ERR_BODY_INVALID', 404: 'ERR_NOT_FOUND', 500: 'ERR_INTERNAL' };
 
 /**
- * Any error as problem details (RFC 9457), with a stable `code` beside the registered members. Routes throw an
- * `HTTPException` whose `cause` is `{ code }`; anything else is our fault: it is reported to `report` and told to nobody.
+ * Any error as problem details (RFC 9457), with a stable `code` beside the registered members, and `reason` where
+ * the edge has one for the same. Routes throw an `HTTPException` whose `cause` is `{ code, reason? }`; anything else is our fault: it is reported to `report` and told to nobody.
  */
 export function problemDetails(report: (error: Error) => void): (error: Error, c: Context) => Response {
   return (error, c) => {
@@ -17,9 +17,10 @@ export function problemDetails(report: (error: Error) => void): (error: Error, c
     const status = (known ? error.status : 500) as ContentfulStatusCode;
     const title = STATUS_CODES[status] ?? 'Error';
     const detail = known ? error.message : 'The request failed on our side; the log says why.';
-    const { code = CODES[status] ?? 'ERR_REQUEST' } = (known ? (error.cause ?? {}) : {}) as { code?: string };
+    const cause = (known ? (error.cause ?? {}) : {}) as { code?: string; reason?: string };
+    const { code = CODES[status] ?? 'ERR_REQUEST', reason } = cause;
     const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'cache-control': 'no-store' };
     if (status === 401) headers['www-authenticate'] = 'Bearer realm="portcullis"';
-    return c.json({ type: 'about:blank', title, status, detail, code }, status, headers);
+    return c.json({ type: 'about:blank', title, status, detail, code, reason }, status, headers);
   };
 }

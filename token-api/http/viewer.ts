@@ -6,12 +6,16 @@ import { isSameSecret } from './secret.ts';
 /** Header by which the edge proves to an origin that a request came through it. */
 export const ORIGIN_SECRET_HEADER = 'x-origin-secret';
 
+function isFromEdge(c: Context, originSecret: string): boolean {
+  return isSameSecret(c.req.header(ORIGIN_SECRET_HEADER) ?? '', originSecret);
+}
+
 /**
  * What the edge says of the viewer who asks. Only with the right origin secret: anyone else could claim to be anywhere,
  * so a direct call has no attributes and a policy that binds any of them refuses it.
  */
 export function viewerOf(c: Context, originSecret: string): ViewerAttributes {
-  if (!isSameSecret(c.req.header(ORIGIN_SECRET_HEADER) ?? '', originSecret)) return {};
+  if (!isFromEdge(c, originSecret)) return {};
   const address = c.req.header('cloudfront-viewer-address') ?? '';
   const shown = Object.entries(ATTRIBUTE_HEADERS).map(([attribute, name]) => [attribute, c.req.header(name)]);
   return knownViewer({
@@ -19,4 +23,19 @@ export function viewerOf(c: Context, originSecret: string): ViewerAttributes {
     ip: address.slice(0, address.lastIndexOf(':')) || undefined,
     device: DEVICES.find((kind) => c.req.header(`cloudfront-is-${kind}-viewer`) === 'true'),
   });
+}
+
+/** Headers of a request to the API that a player does not send with its media requests, or that are secrets. */
+const NOT_OF_MEDIA = new Set(['authorization', 'cookie', 'content-type', 'content-length', ORIGIN_SECRET_HEADER]);
+
+/**
+ * As `viewerOf`, with the headers that the viewer itself sent: what a token that it presents may be bound to. Not at
+ * minting, where a token would be bound to headers that its media requests may not have.
+ */
+export function requestingViewerOf(c: Context, originSecret: string): ViewerAttributes {
+  const viewer = viewerOf(c, originSecret);
+  const own = Object.entries(c.req.header()).filter(
+    ([name, value]) => !name.startsWith('cloudfront-') && !NOT_OF_MEDIA.has(name) && /^[ -~]+$/.test(value),
+  );
+  return isFromEdge(c, originSecret) ? { ...viewer, headers: Object.fromEntries(own) } : viewer;
 }

@@ -131,7 +131,8 @@ const text = v.pipe(v.string(), v.minLength(1));
 const ascii = v.pipe(text, v.regex(/^[ -~]*$/, 'must be ASCII: other characters reach the edge in no one spelling'));
 const fields = v.optional(v.record(v.string(), ascii), {});
 
-const ViewerSchema = v.strictObject({
+/** What may be known of a viewer; the interface documents the fields. */
+export const ViewerSchema = v.strictObject({
   ip: v.optional(
     v.pipe(
       v.string(),

@@ -1,3 +1,5 @@
+import type { Page, PageRequest } from '../pages/page.ts';
+
 /** How long after its last request a session still counts as live, in seconds. */
 export const LIVE_SECONDS = 60;
 
@@ -14,10 +16,13 @@ export interface Session {
 
 /** The playback sessions: those vended here, and those minted elsewhere once the edge has seen them. */
 export interface Sessions {
-  /** Records a session that was just vended. */
-  start(session: Session): Promise<void>;
+  /** Records a session that a token was just vended for; `expiresAt` never becomes earlier by it. */
+  record(session: Session): Promise<void>;
   /** Records that the edge allowed a request of a session at `seenAt`. */
   seen(session: Session, seenAt: number): Promise<void>;
-  /** Sessions whose token has not expired at `now` and that were seen in the last minute, latest first. */
-  live(now: number): Promise<Session[]>;
+  /**
+   * Part of the sessions whose token has not expired at `now` and that were seen in the last minute; the latest first
+   * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR`.
+   */
+  live(now: number, request: PageRequest): Promise<Page<Session>>;
 }

@@ -1,0 +1,95 @@
+import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
+import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
+import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
+import type { RevocationList } from '../revocation/list/revocation-list.ts';
+import { isBlocked, type MintingKey, type VerificationKey } from '../token/index.ts';
+import type { AssetCatalogue } from '../token-api/assets/assets.ts';
+import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
+import { dynamoDbConcurrencyLimit, SUBJECTS_TABLE } from '../token-api/concurrency/dynamodb.ts';
+import type { Authorize } from '../token-api/http/authorize.ts';
+import type { VendingRoutesOptions } from '../token-api/http/routes.ts';
+import type { ApiSettings } from '../token-api/http/settings.ts';
+import { createMinter } from '../token-api/minting/minter.ts';
+import { createRenewer } from '../token-api/minting/renewal.ts';
+import { dynamoDbPolicies, POLICIES_TABLE } from '../token-api/policies/dynamodb.ts';
+import type { PolicyCatalogue } from '../token-api/policies/policies.ts';
+import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
+import { createVending, type VendingOptions } from '../token-api/vending/vending.ts';
+import { TITLE_POLICY, TITLES } from './titles.ts';
+
+/** The tables of the vending side. */
+export const VENDING_TABLES = [SESSIONS_TABLE, ASSETS_TABLE, POLICIES_TABLE, SUBJECTS_TABLE];
+
+/** What the vending side of a stack is put together from. */
+export interface VendingParts {
+  client: DynamoDBDocumentClient;
+  settings: EdgeSettings;
+  api: ApiSettings;
+  /** The key to mint with. */
+  key: () => MintingKey;
+  /** A key that the edge accepts, by its id. */
+  verificationKey: (kid: string) => VerificationKey | undefined;
+  authorize: Authorize;
+  edgeUrl: string;
+  originSecret: string;
+  list: RevocationList;
+  edgeStore: Pick<DeliveryCommands, 'blockedAssets'>;
+  now: () => number;
+}
+
+/** Puts the vending side together, its catalogue filled with the titles that are not in it. */
+export async function openVending(parts: VendingParts): Promise<VendingRoutesOptions> {
+  const { client, settings, api, key, verificationKey, authorize, edgeUrl, originSecret, list, now } = parts;
+  const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
+  const { maxSessionSeconds, sessionsPerSubject, handoffSeconds } = api;
+  const maxLifetimeSeconds = Math.min(maxTokenLifetimeSeconds, maxSessionSeconds);
+  const prefix = tokenPrefix(settings);
+  const assets = dynamoDbAssets(client);
+  const policies = dynamoDbPolicies(client);
+  const sessions = dynamoDbSessions(client);
+  const revokedSessions = (ids: string[]) => list.revoked('session', ids, now());
+  await addTitles(assets, policies);
+  const vending = createVending({
+    assets,
+    policies,
+    sessions,
+    concurrency: dynamoDbConcurrencyLimit(client, sessionsPerSubject, revokedSessions),
+    minter: createMinter({ key, maxLifetimeSeconds, tokenPrefix: prefix, now }),
+    renewer: createRenewer({
+      key,
+      verificationKey,
+      maxLifetimeSeconds: maxTokenLifetimeSeconds,
+      leewaySeconds,
+      maxSessionSeconds,
+      handoffSeconds,
+      tokenPrefix: prefix,
+      now,
+    }),
+    edgeUrl,
+    refusalOf: refusals(list, parts.edgeStore, now),
+    now,
+  });
+  return { authorize, vending, assets, policies, sessions, originSecret, revokedSessions, maxLifetimeSeconds, now };
+}
+
+/** What the revocation list and the asset blocks say against a token. */
+function refusals(
+  list: RevocationList,
+  edgeStore: VendingParts['edgeStore'],
+  now: () => number,
+): VendingOptions['refusalOf'] {
+  return async ({ sessionId, asset, subject }, viewing) => {
+    const isOnList = async (kind: 'session' | 'subject', id: string | undefined) =>
+      id !== undefined && (await list.revoked(kind, [id], now())).has(id);
+    if (await isOnList('session', sessionId)) return 'session-revoked';
+    if (await isOnList('subject', subject)) return 'subject-revoked';
+    const blocks = (await edgeStore.blockedAssets()).get(asset) ?? [];
+    return isBlocked(blocks, viewing, now()) ? 'asset-withdrawn' : undefined;
+  };
+}
+
+/** Adds the titles that were not there before; what somebody made of them since stays. */
+async function addTitles(assets: AssetCatalogue, policies: PolicyCatalogue): Promise<void> {
+  if (!(await policies.get(TITLE_POLICY.id))) await policies.put(TITLE_POLICY);
+  for (const title of TITLES) if (!(await assets.get(title.id))) await assets.put(title);
+}

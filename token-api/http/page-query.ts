@@ -1,0 +1,30 @@
+import { sValidator } from '@hono/standard-validator';
+import { HTTPException } from 'hono/http-exception';
+import * as v from 'valibot';
+
+const LIMIT = 'must be a whole number from 1 to 1000';
+
+/** The query of a list: `limit` (1–1000, 100 by default) and `cursor`, which is `next` of the page before. */
+export const PageQuery = v.object({
+  limit: v.optional(
+    v.pipe(
+      v.string(LIMIT),
+      v.regex(/^\d{1,4}$/, LIMIT),
+      v.transform(Number),
+      v.minValue(1, LIMIT),
+      v.maxValue(1000, LIMIT),
+    ),
+    '100',
+  ),
+  cursor: v.optional(v.pipe(v.string(), v.maxLength(1024))),
+});
+
+/** Validates the query of a list; 400 with `ERR_QUERY_INVALID`. */
+export function pageQuery() {
+  return sValidator('query', PageQuery, (result) => {
+    if (result.success) return;
+    const [issue] = result.error;
+    const message = `The query is not as expected: ${String(issue?.path?.[0])} ${issue?.message}.`;
+    throw new HTTPException(400, { message, cause: { code: 'ERR_QUERY_INVALID' } });
+  });
+}

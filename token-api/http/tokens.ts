@@ -1,0 +1,72 @@
+import { type Context, Hono } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import * as v from 'valibot';
+import { type ViewerAttributes, ViewerSchema } from '../minting/policy.ts';
+import type { VendedToken, Vending } from '../vending/vending.ts';
+import type { Authorize, CallerEnv } from './authorize.ts';
+import { CatalogueId } from './catalogue-id.ts';
+import { jsonBody } from './json-body.ts';
+import { refuseAsProblem } from './refusal.ts';
+import { requestingViewerOf } from './viewer.ts';
+
+/** What the token routes are made of. */
+export interface TokenOptions {
+  authorize: Authorize;
+  vending: Vending;
+  originSecret: string;
+}
+
+/** A token, or a playback URL that carries one. */
+const Presented = v.pipe(v.string(), v.minLength(1), v.maxLength(8192));
+
+/** Body of `POST /v1/tokens`. */
+export const TokenRequest = v.strictObject({
+  asset: CatalogueId,
+  viewer: ViewerSchema,
+  /** Playback URL other than the asset's own, without a token. */
+  url: v.optional(v.pipe(v.string(), v.maxLength(8192))),
+});
+
+/** Body of `POST /v1/tokens/renewal`; `viewer` is for a backend to give, of a player the edge says it. */
+export const RenewalRequest = v.strictObject({ token: Presented, viewer: v.optional(ViewerSchema) });
+
+/** Answer of all three; `expiresAt` in seconds since the epoch. */
+export const TokenResponse = v.object({
+  token: v.string(),
+  /** Absent when a token was presented alone and its asset is not in the catalogue. */
+  playbackUrl: v.optional(v.string()),
+  sessionId: v.string(),
+  expiresAt: v.pipe(v.number(), v.integer()),
+});
+
+/** `POST /v1/tokens`, `POST /v1/tokens/renewal`. */
+export function tokenRoutes({ authorize, vending, originSecret }: TokenOptions): Hono<CallerEnv> {
+  const app = new Hono<CallerEnv>();
+
+  /** Who presents a token, and whose it must be: a player one of its own, from where the edge says it is. */
+  const presenterOf = (c: Context<CallerEnv>, given: ViewerAttributes | undefined) => {
+    const { subject, roles } = c.get('caller');
+    if (roles.includes('backend')) return { viewer: given ?? {}, subject: undefined };
+    if (given === undefined) return { viewer: requestingViewerOf(c, originSecret), subject };
+    const message = 'Only the role backend may say who the viewer is.';
+    throw new HTTPException(403, { message, cause: { code: 'ERR_ROLE' } });
+  };
+
+  const answer = (c: Context<CallerEnv>, { token, playbackUrl, sessionId, expiresAt }: VendedToken) => {
+    c.header('cache-control', 'no-store');
+    return c.json({ token, playbackUrl, sessionId, expiresAt });
+  };
+
+  app.post('/v1/tokens', authorize('backend'), jsonBody(TokenRequest), async (c) => {
+    const { asset, viewer, url } = c.req.valid('json');
+    return answer(c, await refuseAsProblem(() => vending.start(asset, viewer, url)));
+  });
+
+  app.post('/v1/tokens/renewal', authorize('player', 'backend'), jsonBody(RenewalRequest), async (c) => {
+    const { token, viewer: given } = c.req.valid('json');
+    const { viewer, subject } = presenterOf(c, given);
+    return answer(c, await refuseAsProblem(() => vending.renew(token, viewer, subject)));
+  });
+
+  return app;
+}
