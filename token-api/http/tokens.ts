@@ -30,6 +30,16 @@ export const TokenRequest = v.strictObject({
 /** Body of `POST /v1/tokens/renewal`; `viewer` is for a backend to give, of a player the edge says it. */
 export const RenewalRequest = v.strictObject({ token: Presented, viewer: v.optional(ViewerSchema) });
 
+/**
+ * Body of `POST /v1/tokens/handoff`. `viewer` is the other device, of which nothing can be said that tells where it is;
+ * `presenter` whoever hands the session over, for a backend to give.
+ */
+export const HandoffRequest = v.strictObject({
+  token: Presented,
+  viewer: v.pick(ViewerSchema, ['ja4', 'device', 'userAgent', 'referer', 'method', 'headers', 'query']),
+  presenter: v.optional(ViewerSchema),
+});
+
 /** Answer of all three; `expiresAt` in seconds since the epoch. */
 export const TokenResponse = v.object({
   token: v.string(),
@@ -39,7 +49,7 @@ export const TokenResponse = v.object({
   expiresAt: v.pipe(v.number(), v.integer()),
 });
 
-/** `POST /v1/tokens`, `POST /v1/tokens/renewal`. */
+/** `POST /v1/tokens`, `POST /v1/tokens/renewal`, `POST /v1/tokens/handoff`. */
 export function tokenRoutes({ authorize, vending, originSecret }: TokenOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
 
@@ -66,6 +76,12 @@ export function tokenRoutes({ authorize, vending, originSecret }: TokenOptions):
     const { token, viewer: given } = c.req.valid('json');
     const { viewer, subject } = presenterOf(c, given);
     return answer(c, await refuseAsProblem(() => vending.renew(token, viewer, subject)));
+  });
+
+  app.post('/v1/tokens/handoff', authorize('player', 'backend'), jsonBody(HandoffRequest), async (c) => {
+    const { token, viewer: device, presenter } = c.req.valid('json');
+    const { viewer, subject } = presenterOf(c, presenter);
+    return answer(c, await refuseAsProblem(() => vending.handOff(token, viewer, device, subject)));
   });
 
   return app;
