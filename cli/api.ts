@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
+import type { Role } from '../token-api/http/authorize.ts';
 import { InputError, readJson } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -19,20 +20,23 @@ export interface ApiAnswer {
   body: Record<string, unknown>;
 }
 
-/** Adds a command that calls the API of a running stack, with the options that say where it is. */
-export function apiCommand(parent: Command, name: string, description: string, example: string): Command {
-  return parent
-    .command(name)
-    .description(description)
+/** Adds the options that say where the API of a running stack is. */
+export function stackOptions(command: Command): Command {
+  return command
     .option('--data <dir>', 'data directory of the stack', DEFAULT_DATA)
     .option('--api <url>', 'URL of the API, instead of that of the stack on --data')
-    .option('--token-file <file>', 'bearer tokens by role, instead of those of the stack on --data')
+    .option('--token-file <file>', 'bearer tokens by role, instead of those of the stack on --data');
+}
+
+/** Adds a command that calls the API of a running stack, with the options that say where it is. */
+export function apiCommand(parent: Command, name: string, description: string, example: string): Command {
+  return stackOptions(parent.command(name).description(description))
     .option('--json', 'print JSON')
     .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
 /** Where the API is and the bearer token for it: as told, or as the running stack wrote down. */
-async function access(options: StackAccess): Promise<{ api: string; bearer: string }> {
+async function access(options: StackAccess, role: Role): Promise<{ api: string; bearer: string }> {
   const stackFile = join(options.data, STACK_FILE);
   let { api, tokenFile } = options;
   if (!api || !tokenFile) {
@@ -45,22 +49,31 @@ async function access(options: StackAccess): Promise<{ api: string; bearer: stri
     api ??= stack.api;
     tokenFile ??= stack.tokenFile;
   }
-  const { security } = (await readJson(tokenFile)) as { security?: string };
-  if (typeof security !== 'string') throw new InputError(`${tokenFile} holds no token for the role security`);
-  return { api, bearer: security };
+  const bearer = ((await readJson(tokenFile)) as Partial<Record<Role, unknown>>)[role];
+  if (typeof bearer !== 'string') throw new InputError(`${tokenFile} holds no token for the role ${role}`);
+  return { api, bearer };
+}
+
+/** Who calls, and which refusals are answers too: that there is nothing to restore, for example. */
+export interface CallOptions {
+  /** `security` unless given. */
+  role?: Role;
+  /** Codes of problems that are answers; none unless given. */
+  answers?: string[];
 }
 
 /**
- * Calls the API. Only an answer that it gives by its own contract counts: success, or that there is nothing to restore.
- * Anything else is an error; something that is no API answers 404 to everything.
+ * Calls the API. Only an answer that it gives by its own contract counts: success, or a problem whose code is among
+ * `answers`. Anything else is an error; something that is no API answers 404 to everything.
  */
 export async function callApi(
   options: StackAccess,
   method: 'GET' | 'POST' | 'PUT' | 'DELETE',
   path: string,
   body?: unknown,
+  { role = 'security', answers = [] }: CallOptions = {},
 ): Promise<ApiAnswer> {
-  const { api, bearer } = await access(options);
+  const { api, bearer } = await access(options, role);
   const headers: Record<string, string> = { authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['content-type'] = 'application/json';
   const { statusCode: status, body: stream } = await request(new URL(path, api), {
@@ -78,7 +91,24 @@ export async function callApi(
   } catch {
     throw new InputError(`what answers at ${api} is not the API of Portcullis (${status})`);
   }
-  if (status === 200 || status === 201 || status === 204 || answer.code === 'ERR_NOT_REVOKED')
+  if (status === 200 || status === 201 || status === 204 || answers.includes(String(answer.code)))
     return { status, body: answer };
   throw new InputError(`the API at ${api} refused: ${String(answer.detail ?? status)}`);
+}
+
+/** All of a list of the API, page by page: `{"<name>":[…],"next":"…"}`. */
+export async function callList(
+  options: StackAccess,
+  path: string,
+  name: string,
+  role: Role = 'security',
+): Promise<unknown[]> {
+  const all: unknown[] = [];
+  let cursor = '';
+  do {
+    const { body } = await callApi(options, 'GET', `${path}?limit=1000${cursor}`, undefined, { role });
+    all.push(...(body[name] as unknown[]));
+    cursor = body.next === undefined ? '' : `&cursor=${String(body.next)}`;
+  } while (cursor !== '');
+  return all;
 }

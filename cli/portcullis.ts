@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
+import { registerAsset } from './asset.ts';
 import { EXIT_USAGE } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { registerKey } from './key.ts';
@@ -15,6 +16,7 @@ const HELP = `
 Examples:
   portcullis up                                       the whole stack on this machine
   portcullis token verify "$URL" --keys ring.json     would the edge let this through?
+  portcullis asset put aurora --path /aurora/master.m3u8 --policy policy.json
   portcullis session revoke AbCdEf123456              cut a session off
 Each command has its own --help with examples.
 
@@ -30,6 +32,7 @@ function createProgram(): Command {
     .addHelpText('after', HELP);
   registerUp(program);
   registerToken(program);
+  registerAsset(program);
   registerSession(program);
   registerEdge(program);
   registerKey(program);

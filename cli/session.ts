@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
-import { apiCommand, callApi, type StackAccess } from './api.ts';
+import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 
 interface LiveSession {
@@ -20,14 +20,13 @@ export function registerSession(program: Command): void {
   const add = (name: string, description: string, example: string) => apiCommand(session, name, description, example);
 
   add('list', 'list the live sessions', 'portcullis session list').action(async (options: StackAccess) => {
-    const { body } = await callApi(options, 'GET', '/v1/sessions');
-    const sessions = body.sessions as LiveSession[];
+    const sessions = (await callList(options, '/v1/sessions', 'sessions')) as LiveSession[];
     const rows = sessions.map(({ sessionId, asset, subject = '-', startedAt, lastSeenAt, expiresAt, revoked }) => [
       ...[sessionId, asset, subject, formatTime(startedAt), formatTime(lastSeenAt), formatTime(expiresAt)],
       revoked ? 'revoked' : 'live',
     ]);
     const header = ['session', 'asset', 'subject', 'started', 'last seen', 'expires', 'state'];
-    print(options.json, body, rows.length > 0 ? alignColumns([header, ...rows]) : ['no live sessions']);
+    print(options.json, { sessions }, rows.length > 0 ? alignColumns([header, ...rows]) : ['no live sessions']);
   });
 
   add(
@@ -45,7 +44,8 @@ export function registerSession(program: Command): void {
   add('restore', 'take a revocation back; exit 1 when there is none', 'portcullis session restore AbCdEf123456')
     .argument('<session-id>')
     .action(async (id: string, options: StackAccess) => {
-      const { status } = await callApi(options, 'DELETE', revocationPath(id));
+      const answers = ['ERR_NOT_REVOKED'];
+      const { status } = await callApi(options, 'DELETE', revocationPath(id), undefined, { answers });
       const restored = status === 204;
       print(options.json, { sessionId: id, restored }, [restored ? `restored ${id}` : `${id} is not revoked`]);
       if (!restored) process.exitCode = EXIT_NO;

@@ -28,6 +28,7 @@ import { mintCompatToken } from '../token-api/minting/compat.ts';
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
 import { createMinter, edgeView } from '../token-api/minting/minter.ts';
 import { parsePolicy, parseViewer } from '../token-api/minting/policy.ts';
+import { type CallOptions, callApi, type StackAccess, stackOptions } from './api.ts';
 import { EXIT_NO, epochSeconds, formatTime, InputError, note, nowOr, print, readJson } from './command.ts';
 
 const MINT_HELP = `
@@ -48,9 +49,12 @@ Viewer file, for example:
 The dialect compat mints a token of the AWS solution v1 (docs/compat.md): policy and viewer are its token_policy and
 viewer_attributes, the keys one of its secrets or a key ring; without --url the token alone is printed.
 
+With --asset the API of a running stack mints, by the policy of the asset: the session is then known there, and limits hold.
+
 Examples:
   portcullis token mint --policy policy.json --viewer viewer.json --keys .portcullis/key-ring.json \\
     --url https://media.example.com/aurora/master.m3u8
+  portcullis token mint --asset aurora --viewer viewer.json
   portcullis token mint … --json | jq -r .url
   portcullis token mint --dialect compat --policy token-policy.json --keys secret.json`;
 
@@ -60,29 +64,57 @@ Examples:
   portcullis token verify "$URL" --keys ring.json --viewer viewer.json --now 1760000000 --json
   portcullis token verify "$URL" --keys .portcullis/key-ring.json --store .portcullis/edge-store.json`;
 
-export function registerToken(program: Command): void {
-  const token = program.command('token').description('mint, verify and read playback tokens');
+const RENEW_HELP = `
+The API of a running stack verifies the token as the edge would and mints the one that follows; its viewer is the one in
+--viewer, which is needed when the token is bound to anything.
 
-  token
-    .command('mint')
+Examples:
+  portcullis token renew "$URL"
+  portcullis token renew "$URL" --viewer viewer.json --json`;
+
+/** Codes by which the API says that there is no later token for this one. */
+const NOT_RENEWED = [
+  'ERR_TOKEN_REFUSED',
+  'ERR_SESSION_REVOKED',
+  'ERR_SUBJECT_REVOKED',
+  'ERR_ASSET_WITHDRAWN',
+  'ERR_SESSION_ENDED',
+  'ERR_SESSION_LIMIT',
+  'ERR_RENEWAL_NOT_LATER',
+];
+
+export function registerToken(program: Command): void {
+  const token = program.command('token').description('mint, renew, verify and read playback tokens');
+
+  stackOptions(token.command('mint'))
     .description('mint a tokenised playback URL')
-    .requiredOption('--policy <file>', 'what the token says (JSON); required')
+    .option('--policy <file>', 'what the token says (JSON); required without --asset')
     .option('--viewer <file>', 'what is known of the viewer (JSON); needed when the policy binds anything')
-    .requiredOption('--keys <file>', 'key ring (mode 0600); required')
-    .option('--url <url>', 'playback URL without a token; required, except with --dialect compat')
+    .option('--keys <file>', 'key ring (mode 0600); required without --asset')
+    .option('--url <url>', 'playback URL without a token; required, except with --asset or --dialect compat')
+    .addOption(
+      new Option('--asset <id>', 'let the API of a running stack mint for an asset').conflicts([
+        'policy',
+        'keys',
+        'dialect',
+        'config',
+        'now',
+      ]),
+    )
     .addOption(new Option('--dialect <dialect>', 'token to mint').choices(['strict', 'compat']).default('strict'))
     .option('--config <file>', 'configuration (docs/configuration.md): maximum lifetime, place of the token')
     .option('--now <seconds>', 'time of minting, seconds since the epoch', epochSeconds)
     .option('--json', 'print JSON')
     .addHelpText('after', MINT_HELP)
     .action(async (options: MintOptions) => {
+      if (options.asset !== undefined) return mintThroughApi(options, options.asset);
       if (options.dialect === 'compat') return mintInCompat(options);
-      const { url } = options;
-      if (url === undefined) throw new InputError("required option '--url <url>' not specified");
+      const url = required(options, 'url', '--url <url>');
       const { edge } = await readConfiguration(options.config);
-      const policy = parsePolicy(await readJson(options.policy), edge.maxTokenLifetimeSeconds);
+      const policyFile = required(options, 'policy', '--policy <file>');
+      const policy = parsePolicy(await readJson(policyFile), edge.maxTokenLifetimeSeconds);
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
-      const key = mintingKey(await readKeyRing(options.keys));
+      const key = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
       const now = nowOr(options.now);
       const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
       const minter = createMinter({
@@ -94,6 +126,21 @@ export function registerToken(program: Command): void {
       const minted = minter.mint({ policy, viewer, url });
       for (const binding of policy.bindings ?? []) warnOf(binding);
       print(options.json, minted, [minted.url]);
+    });
+
+  stackOptions(token.command('renew'))
+    .description('renew a token through the API of a running stack; exit 1 and the reason when it is refused')
+    .argument('<url-or-token>', 'tokenised URL, or the token alone')
+    .option('--viewer <file>', 'what is known of the viewer (JSON)')
+    .option('--json', 'print JSON')
+    .addHelpText('after', RENEW_HELP)
+    .action(async (presented: string, options: StackAccess & { viewer?: string }) => {
+      const viewer = options.viewer ? await readJson(options.viewer) : {};
+      const call = { role: 'backend', answers: NOT_RENEWED } satisfies CallOptions;
+      const { status, body } = await callApi(options, 'POST', '/v1/tokens/renewal', { token: presented, viewer }, call);
+      if (status !== 200) process.exitCode = EXIT_NO;
+      const line = status === 200 ? (body.playbackUrl ?? body.token) : `refused: ${body.detail} (${status})`;
+      print(options.json, body, [String(line)]);
     });
 
   token
@@ -170,11 +217,26 @@ export function registerToken(program: Command): void {
     });
 }
 
+/** The value of an option that this way of minting needs. */
+function required(options: MintOptions, name: 'url' | 'policy' | 'keys', flag: string): string {
+  const value = options[name];
+  if (value === undefined) throw new InputError(`required option '${flag}' not specified`);
+  return value;
+}
+
+/** Has the API of a running stack mint, and prints what it answers. */
+async function mintThroughApi(options: MintOptions, asset: string): Promise<void> {
+  const viewer = options.viewer ? await readJson(options.viewer) : {};
+  const { url } = options;
+  const { body } = await callApi(options, 'POST', '/v1/tokens', { asset, viewer, url }, { role: 'backend' });
+  print(options.json, body, [String(body.playbackUrl)]);
+}
+
 /** Mints and prints a token of the AWS solution v1. */
 async function mintInCompat(options: MintOptions): Promise<void> {
-  const policy = await readJson(options.policy);
+  const policy = await readJson(required(options, 'policy', '--policy <file>'));
   const viewer = options.viewer ? await readJson(options.viewer) : {};
-  const key = compatMintingKey(await readCompatRing(options.keys));
+  const key = compatMintingKey(await readCompatRing(required(options, 'keys', '--keys <file>')));
   try {
     const minted = mintCompatToken({ policy, viewer, url: options.url ?? null }, key, nowOr(options.now));
     print(options.json, minted, [minted.url ?? minted.token]);
@@ -196,15 +258,15 @@ function warnOf(binding: string): void {
   if (doc.warns) note(`binding '${binding}' breaks ${doc.breaks}`);
 }
 
-interface MintOptions {
-  policy: string;
+interface MintOptions extends StackAccess {
+  policy?: string;
   viewer?: string;
-  keys: string;
+  keys?: string;
   url?: string;
+  asset?: string;
   dialect: string;
   config?: string;
   now?: number;
-  json?: boolean;
 }
 
 interface VerifyOptions {

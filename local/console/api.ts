@@ -109,7 +109,7 @@ export class Api {
   }
 
   async assets(): Promise<Asset[]> {
-    const { assets }: { assets: Asset[] } = await this.#json('player', '/v1/assets');
+    const { assets }: { assets: Asset[] } = await this.#json('player', '/v1/assets?limit=1000');
     return assets;
   }
 
@@ -118,7 +118,7 @@ export class Api {
   }
 
   async sessions(signal: AbortSignal): Promise<Session[]> {
-    const { sessions }: { sessions: Session[] } = await this.#json('security', '/v1/sessions', { signal });
+    const { sessions }: { sessions: Session[] } = await this.#json('security', '/v1/sessions?limit=1000', { signal });
     return sessions;
   }
 

@@ -25,6 +25,28 @@ afterAll(() => close());
 
 const ALL: PageRequest = { limit: 1000 };
 
+test('a table that another version made is refused, and left as it is', async () => {
+  const data = await openDataDirectory(undefined);
+  const table = {
+    TableName: 'portcullis-test',
+    BillingMode: 'PAY_PER_REQUEST' as const,
+    AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' as const }],
+    KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' as const }],
+  };
+  await (await startDynamoDb(data, [table])).close();
+  await (await startDynamoDb(data, [table])).close();
+  const other = {
+    ...table,
+    AttributeDefinitions: [{ AttributeName: 'key', AttributeType: 'S' as const }],
+    KeySchema: [{ AttributeName: 'key', KeyType: 'HASH' as const }],
+  };
+  await expect(startDynamoDb(data, [other])).rejects.toThrow(
+    expect.objectContaining({ code: 'ERR_STACK_DATA', message: expect.stringMatching(/move the folder away/) }),
+  );
+  await (await startDynamoDb(data, [table])).close();
+  await data.close();
+});
+
 /** All of a list, read in pages of `limit`. */
 async function pages<Item>(page: (request: PageRequest) => Promise<Page<Item>>, limit: number): Promise<Item[][]> {
   const all: Item[][] = [];

@@ -42,7 +42,7 @@ export function dynamoDbAssets(client: DynamoDBDocumentClient): AssetCatalogue {
       return Attributes === undefined;
     },
     async get(id) {
-      const { Item } = await client.send(new GetCommand({ TableName, Key: { id } }));
+      const { Item } = await client.send(new GetCommand({ TableName, Key: { id }, ConsistentRead: true }));
       return Item as Asset | undefined;
     },
     async remove(id) {

@@ -20,7 +20,8 @@ export function dynamoDbPolicies(client: DynamoDBDocumentClient): PolicyCatalogu
       return Attributes === undefined;
     },
     async get(id) {
-      const { Item } = await client.send(new GetCommand({ TableName, Key: { id } }));
+      // What was stored a moment ago counts: whoever stores a policy refers to it at once.
+      const { Item } = await client.send(new GetCommand({ TableName, Key: { id }, ConsistentRead: true }));
       return (Item as NamedPolicy | undefined)?.policy;
     },
     async remove(id) {

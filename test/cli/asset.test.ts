@@ -1,0 +1,81 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { portcullis } from '../harness/cli.ts';
+import { type RunningStack, removeDirectory, startStack, temporaryDirectory } from '../harness/stack.ts';
+
+const data = temporaryDirectory();
+let stack: RunningStack;
+beforeAll(async () => {
+  stack = await startStack(data);
+});
+afterAll(async () => {
+  await stack.stop();
+  removeDirectory(data);
+});
+
+const cli = (...args: string[]) => portcullis(...args, '--data', data);
+const file = (name: string, content: unknown) => {
+  writeFileSync(join(data, name), JSON.stringify(content));
+  return join(data, name);
+};
+const policy = file('policy.json', { lifetime: 'PT10M', bindings: ['user-agent'] });
+const viewer = file('viewer.json', { userAgent: 'Player/1.0', subject: 'viewer-1' });
+const status = async (url: string) => (await fetch(url, { headers: { 'user-agent': 'Player/1.0' } })).status;
+
+test('an asset is added with its policy, minted for, renewed and taken out', async () => {
+  const path = ['--path', '/aurora/master.m3u8'];
+  const bare = await cli('asset', 'put', 'film', ...path);
+  expect([bare.code, bare.stderr]).toEqual([2, expect.stringMatching(/give --policy or --policy-id/)]);
+  const added = await cli('asset', 'put', 'film', ...path, '--title', 'Film', '--policy', policy, '--json');
+  const film = { id: 'film', title: 'Film', path: '/aurora/master.m3u8', policy: 'film' };
+  expect([added.code, JSON.parse(added.stdout)]).toEqual([0, film]);
+  const listed = await cli('asset', 'list');
+  expect(listed.stdout).toMatch(/^asset {2}.*\n(?:.*\n)*film +Film +\/aurora\/master\.m3u8 +film\n/);
+  expect(JSON.parse((await cli('asset', 'list', '--json')).stdout).assets).toContainEqual(film);
+
+  const minted = await cli('token', 'mint', '--asset', 'film', '--viewer', viewer, '--json');
+  const { playbackUrl, sessionId } = JSON.parse(minted.stdout);
+  expect(await status(playbackUrl)).toBe(200);
+  await new Promise((resolve) => setTimeout(resolve, 1050));
+  const renewed = await cli('token', 'renew', playbackUrl, '--viewer', viewer);
+  expect([renewed.code, renewed.stdout]).toEqual([0, expect.stringContaining(`/${sessionId}.`)]);
+  expect(await status(renewed.stdout.trim())).toBe(200);
+  const refused = await cli('token', 'renew', playbackUrl);
+  expect([refused.code, refused.stdout]).toEqual([
+    1,
+    expect.stringMatching(/^refused: .*binding-missing.* \(403\)\n$/),
+  ]);
+
+  // Only what is given changes.
+  const replaced = await cli('asset', 'put', 'film', '--path', '/aurora/360p/index.m3u8', '--policy-id', 'vod-2h');
+  expect([replaced.code, replaced.stdout]).toEqual([0, 'replaced film\n']);
+  const { assets } = JSON.parse((await cli('asset', 'list', '--json')).stdout);
+  expect(assets).toContainEqual({ ...film, path: '/aurora/360p/index.m3u8', policy: 'vod-2h' });
+
+  expect(await cli('asset', 'rm', 'film')).toMatchObject({ code: 0, stdout: 'removed film\n' });
+  expect(await cli('asset', 'rm', 'film')).toMatchObject({ code: 1, stdout: 'there is no asset film\n' });
+});
+
+describe('bad usage and input: exit 2 and one clear line', () => {
+  const put = ['asset', 'put', 'film', '--path', '/aurora/master.m3u8'];
+  test.each<[string, string[], RegExp]>([
+    ['a policy nobody knows', [...put, '--policy-id', 'none'], /no policy 'none'.*store it first/],
+    ['a policy that is wrong', [...put, '--policy', file('wrong.json', { lifetime: 'soon' })], /policy: lifetime/],
+    ['a path that is none', ['asset', 'put', 'film', '--path', 'aurora', '--policy-id', 'vod-2h'], /absolute path/],
+    ['no path', ['asset', 'put', 'film'], /required option '--path/],
+    ['an id that is none', ['asset', 'rm', 'a b'], /id in the path must be 1–128 letters/],
+    ['an asset nobody knows', ['token', 'mint', '--asset', 'none'], /no such asset/],
+    ['two ways of minting', ['token', 'mint', '--asset', 'aurora', '--keys', 'ring.json'], /cannot be used with/],
+    ['no way of minting', ['token', 'mint'], /required option '--url/],
+  ])('%s', async (_, args, message) => {
+    const { code, stderr } = await cli(...args);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});
+
+test.each(['put', 'list', 'rm'])('help of asset %s has an example', async (name) => {
+  const { code, stdout } = await portcullis('asset', name, '--help');
+  expect([code, stdout]).toEqual([0, expect.stringContaining(`portcullis asset ${name}`)]);
+});
