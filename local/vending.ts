@@ -2,13 +2,14 @@ import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
-import { isBlocked, type MintingKey, type VerificationKey } from '../token/index.ts';
+import { isBlocked } from '../token/index.ts';
 import type { AssetCatalogue } from '../token-api/assets/assets.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit, SUBJECTS_TABLE } from '../token-api/concurrency/dynamodb.ts';
 import type { Authorize } from '../token-api/http/authorize.ts';
 import type { VendingRoutesOptions } from '../token-api/http/routes.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
+import type { CachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
 import { createMinter } from '../token-api/minting/minter.ts';
 import { createRenewer } from '../token-api/minting/renewal.ts';
 import { dynamoDbPolicies, POLICIES_TABLE } from '../token-api/policies/dynamodb.ts';
@@ -25,10 +26,7 @@ export interface VendingParts {
   client: DynamoDBDocumentClient;
   settings: EdgeSettings;
   api: ApiSettings;
-  /** The key to mint with. */
-  key: () => MintingKey;
-  /** A key that the edge accepts, by its id. */
-  verificationKey: (kid: string) => VerificationKey | undefined;
+  keyRing: CachedKeyRing;
   authorize: Authorize;
   edgeUrl: string;
   originSecret: string;
@@ -39,7 +37,8 @@ export interface VendingParts {
 
 /** Puts the vending side together, its catalogue filled with the titles that are not in it. */
 export async function openVending(parts: VendingParts): Promise<VendingRoutesOptions> {
-  const { client, settings, api, key, verificationKey, authorize, edgeUrl, originSecret, list, now } = parts;
+  const { client, settings, api, keyRing, authorize, edgeUrl, originSecret, list, now } = parts;
+  const key = () => keyRing.mintingKey();
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
   const { maxSessionSeconds, sessionsPerSubject, handoffSeconds } = api;
   const maxLifetimeSeconds = Math.min(maxTokenLifetimeSeconds, maxSessionSeconds);
@@ -57,7 +56,7 @@ export async function openVending(parts: VendingParts): Promise<VendingRoutesOpt
     minter: createMinter({ key, maxLifetimeSeconds, tokenPrefix: prefix, now }),
     renewer: createRenewer({
       key,
-      verificationKey,
+      verificationKey: (kid) => keyRing.verificationKey(kid),
       maxLifetimeSeconds: maxTokenLifetimeSeconds,
       leewaySeconds,
       maxSessionSeconds,
@@ -65,6 +64,7 @@ export async function openVending(parts: VendingParts): Promise<VendingRoutesOpt
       tokenPrefix: prefix,
       now,
     }),
+    ready: () => keyRing.ready(),
     edgeUrl,
     refusalOf: refusals(list, parts.edgeStore, now),
     now,

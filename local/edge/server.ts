@@ -5,6 +5,7 @@ import type { EdgeRequest, EdgeResponse } from '../../edge-functions/viewer-requ
 import type { Decision } from '../../revocation/http/decisions.ts';
 import { type Fields, parse, readClaims, redact } from '../../token/index.ts';
 import { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
+import { PROBE_ASSET } from '../../token-api/key-ring/probe.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 import type { Session } from '../../token-api/sessions/sessions.ts';
 import type { AccessLog } from './access-log.ts';
@@ -179,7 +180,10 @@ export function createEdge(options: EdgeOptions): Edge {
     const claims = readClaims(nodeCrypto.decode(token.payload));
     if (!claims) return;
     const { sid, aid, sub, sst, exp } = claims;
-    options.onSeen({ sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt: exp }, Math.floor(time));
+    // A probe of a rotation is nobody's session.
+    if (aid === PROBE_ASSET) return;
+    const session = { sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt: exp, kid: token.kid };
+    options.onSeen(session, Math.floor(time));
   }
 }
 

@@ -1,6 +1,7 @@
 import { HTTPException } from 'hono/http-exception';
 import { statusOf, TokenError } from '../../token/index.ts';
 import { ConcurrencyError } from '../concurrency/concurrency.ts';
+import { KeyRingError } from '../key-ring/key-ring.ts';
 import { MintingError } from '../minting/policy.ts';
 import { RenewalError, type RenewalErrorCode } from '../minting/renewal.ts';
 import { CursorError } from '../pages/page.ts';
@@ -42,7 +43,7 @@ function asProblem(error: unknown): HTTPException | undefined {
   }
   if (error instanceof MintingError || error instanceof TokenError) return problem(422, error);
   if (error instanceof CursorError) return problem(400, error);
-  if (error instanceof ConcurrencyError) return problem(503, error);
+  if (error instanceof ConcurrencyError || error instanceof KeyRingError) return problem(503, error);
   return undefined;
 }
 

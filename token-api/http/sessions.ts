@@ -27,6 +27,8 @@ export const SessionsResponse = v.object({
       startedAt: time,
       expiresAt: time,
       lastSeenAt: time,
+      /** Key id of the token that it was seen with last. */
+      kid: v.optional(v.string()),
       revoked: v.boolean(),
     }),
   ),

@@ -39,9 +39,10 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
   const { TableName } = SESSIONS_TABLE;
 
   /** Writes what is known of a session; `more` of the update beside it, `condition` under which it is made. */
-  async function update(session: Session, values: Record<string, number>, condition?: string): Promise<void> {
-    const { asset, startedAt, expiresAt, subject } = session;
-    const all = { asset, startedAt, expiresAt, ...(subject !== undefined && { subject }), ...values };
+  async function update(session: Session, values: Record<string, number | string>, condition?: string): Promise<void> {
+    const { asset, startedAt, expiresAt, subject, kid } = session;
+    const optional = { ...(subject !== undefined && { subject }), ...(kid !== undefined && { kid }) };
+    const all = { asset, startedAt, expiresAt, ...optional, ...values };
     const names = Object.keys(all);
     await client.send(
       new UpdateCommand({

@@ -10,6 +10,8 @@ export interface Session {
   subject?: string | undefined;
   startedAt: number;
   expiresAt: number;
+  /** Key id of the token that was seen last. */
+  kid?: string | undefined;
   /** When the edge last allowed a request of it; absent until it did. */
   lastSeenAt?: number | undefined;
 }

@@ -56,6 +56,8 @@ export interface VendingOptions {
   concurrency: ConcurrencyLimit;
   minter: Minter;
   renewer: Renewer;
+  /** Resolves when the key ring may be used; rejects with a `KeyRingError`. */
+  ready: () => Promise<void>;
   /** Base URL of the edge, `https://media.example.com`. */
   edgeUrl: string;
   /** What stands against a token for this viewer; undefined when nothing does. */
@@ -75,7 +77,7 @@ export interface VendedToken {
 
 /**
  * Gives tokens out: starts sessions, renews them, hands them to other devices. Rejects with `VendingError`, and with what
- * minter, renewer and concurrency limit throw.
+ * key ring, minter, renewer and concurrency limit throw.
  */
 export interface Vending {
   /** Checks that an asset could be minted for, whoever asks. */
@@ -102,7 +104,7 @@ function policyOf(asset: Asset, policy: Policy): Policy {
 
 /** Makes the vending side of the API. */
 export function createVending(options: VendingOptions): Vending {
-  const { assets, policies, sessions, concurrency, minter, renewer, edgeUrl, refusalOf, now } = options;
+  const { assets, policies, sessions, concurrency, minter, renewer, ready, edgeUrl, refusalOf, now } = options;
 
   async function refuseRevoked(vended: Vended, viewing: Viewing): Promise<void> {
     const refusal = await refusalOf(vended, viewing);
@@ -131,6 +133,7 @@ export function createVending(options: VendingOptions): Vending {
     subject: string | undefined,
     mintNext: (token: PresentedToken, playbackUrl: string | undefined) => RenewedToken,
   ): Promise<VendedToken> {
+    await ready();
     const verified = renewer.verify(presented, viewer);
     const { sid, aid, sub, sst } = verified.claims;
     if (subject !== undefined && sub !== subject) {
@@ -145,10 +148,12 @@ export function createVending(options: VendingOptions): Vending {
 
   return {
     async check(asset) {
+      await ready();
       const policy = await assetPolicy(asset);
       minter.mint({ policy: { ...policy, bindings: [] }, viewer: {}, url: `${edgeUrl}${asset.path}` });
     },
     async start(assetId, viewer, url) {
+      await ready();
       const asset = await assets.get(assetId);
       if (!asset) throw new VendingError('ERR_ASSET_UNKNOWN', 'There is no such asset.');
       const policy = await assetPolicy(asset);
