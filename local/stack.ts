@@ -151,7 +151,7 @@ export async function startStack({
         store: keyRing.store,
         rotation: keyRing.rotation,
         times: keyRing.times,
-        sessionsWithKey: (kid) => liveSessionsWithKey(vending.sessions, kid),
+        sessionsWithKey: (kid) => vending.sessions.countWithKey(kid, now()),
         onChange: () => keyRing.cached.refresh(),
         report,
         now,
@@ -218,18 +218,6 @@ async function builtFunction(settings: EdgeSettings): Promise<{ code: string; ma
     settings,
   );
   return { code: built.code, manifest: edgeManifest({ 'viewer-request.js': built }, settings) };
-}
-
-/** How many live sessions play with a token of a key. */
-async function liveSessionsWithKey(sessions: Sessions, kid: string): Promise<number> {
-  let count = 0;
-  let cursor: string | undefined;
-  do {
-    const page = await sessions.live(now(), { limit: 1000, cursor });
-    count += page.items.filter((session) => session.kid === kid).length;
-    cursor = page.next;
-  } while (cursor !== undefined);
-  return count;
 }
 
 /** Content of a settings file of the stack, written with its default at first start. */

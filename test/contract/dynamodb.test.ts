@@ -204,6 +204,27 @@ describe('Sessions', () => {
   });
 });
 
+test('live sessions are counted by the key of the token that was last seen', async () => {
+  const sessions = dynamoDbSessions(database.client);
+  const then = NOW - 200_000;
+  const session = (i: number, kid: string) => ({
+    sessionId: `CountedSess${i}`,
+    asset: 'a',
+    startedAt: then,
+    expiresAt: then + 600,
+    kid,
+  });
+  for (let i = 0; i < 5; i++) await sessions.seen(session(i, 'k1'), then + 10);
+  await sessions.seen(session(0, 'k2'), then + 20);
+  const counts = async (now: number) => [
+    await sessions.countWithKey('k1', now),
+    await sessions.countWithKey('k2', now),
+  ];
+  expect(await counts(then + 70)).toEqual([4, 1]);
+  expect(await counts(then + 71)).toEqual([0, 1]);
+  expect(await sessions.countWithKey('k3', then + 20)).toBe(0);
+});
+
 describe('ConcurrencyLimit', () => {
   const revokedIds = new Set<string>();
   const limitOf = (limit: number) =>

@@ -27,7 +27,7 @@ export const SessionsResponse = v.object({
       startedAt: time,
       expiresAt: time,
       lastSeenAt: time,
-      /** Key id of the token that it was seen with last. */
+      /** Id of the key that its latest token is signed with. */
       kid: v.optional(v.string()),
       revoked: v.boolean(),
     }),

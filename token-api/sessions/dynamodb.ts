@@ -1,6 +1,6 @@
 import { ConditionalCheckFailedException, type CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 import { type DynamoDBDocumentClient, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb';
-import { CursorError, decodeCursor, encodeCursor } from '../pages/page.ts';
+import { CursorError, decodeCursor, encodeCursor, type Page, type PageRequest } from '../pages/page.ts';
 import { LIVE_SECONDS, type Session, type Sessions } from './sessions.ts';
 
 const SEEN = 'seen';
@@ -39,10 +39,9 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
   const { TableName } = SESSIONS_TABLE;
 
   /** Writes what is known of a session; `more` of the update beside it, `condition` under which it is made. */
-  async function update(session: Session, values: Record<string, number | string>, condition?: string): Promise<void> {
-    const { asset, startedAt, expiresAt, subject, kid } = session;
-    const optional = { ...(subject !== undefined && { subject }), ...(kid !== undefined && { kid }) };
-    const all = { asset, startedAt, expiresAt, ...optional, ...values };
+  async function update(session: Session, values: Record<string, string | number>, condition?: string): Promise<void> {
+    const { asset, startedAt, expiresAt, subject } = session;
+    const all = { asset, startedAt, expiresAt, ...(subject !== undefined && { subject }), ...values };
     const names = Object.keys(all);
     await client.send(
       new UpdateCommand({
@@ -56,6 +55,39 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
     );
   }
 
+  async function live(now: number, { limit, cursor }: PageRequest): Promise<Page<Session>> {
+    const since = now - LIVE_SECONDS;
+    let startKey = decodeCursor('sessions', CURSOR, cursor);
+    let shard = Number(startKey?.shard ?? 0);
+    if (!Number.isInteger(shard) || shard < 0) throw new CursorError();
+    // What follows a cursor that is older than a minute is older still; DynamoDB would refuse to begin there.
+    if (startKey && Number(startKey.lastSeenAt) < since) {
+      startKey = undefined;
+      shard++;
+    }
+    const items: Session[] = [];
+    // A page ends where DynamoDB ends one: a filter or its limit of 1 MB may have left little on it.
+    for (; shard < SHARDS; shard++) {
+      const { Items = [], LastEvaluatedKey } = await client.send(
+        new QueryCommand({
+          TableName,
+          IndexName: SEEN,
+          KeyConditionExpression: '#shard = :shard AND lastSeenAt >= :since',
+          FilterExpression: 'expiresAt > :now',
+          ExpressionAttributeNames: { '#shard': 'shard' },
+          ExpressionAttributeValues: { ':shard': shard, ':since': since, ':now': now },
+          ScanIndexForward: false,
+          Limit: limit - items.length,
+          ExclusiveStartKey: startKey,
+        }),
+      );
+      items.push(...Items.map(({ shard: _, ...session }) => session as Session));
+      if (LastEvaluatedKey) return { items: items.sort(latestFirst), next: encodeCursor('sessions', LastEvaluatedKey) };
+      startKey = undefined;
+    }
+    return { items: items.sort(latestFirst), next: undefined };
+  }
+
   return {
     async record(session) {
       await update(session, {}, 'attribute_not_exists(expiresAt) OR expiresAt < :expiresAt').catch((error) => {
@@ -64,40 +96,19 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
       });
     },
     async seen(session, seenAt) {
-      await update(session, { lastSeenAt: seenAt, shard: shardOf(session.sessionId) });
+      const { kid, sessionId } = session;
+      await update(session, { lastSeenAt: seenAt, shard: shardOf(sessionId), ...(kid !== undefined && { kid }) });
     },
-    async live(now, { limit, cursor }) {
-      const since = now - LIVE_SECONDS;
-      let startKey = decodeCursor('sessions', CURSOR, cursor);
-      let shard = Number(startKey?.shard ?? 0);
-      if (!Number.isInteger(shard) || shard < 0) throw new CursorError();
-      // What follows a cursor that is older than a minute is older still; DynamoDB would refuse to begin there.
-      if (startKey && Number(startKey.lastSeenAt) < since) {
-        startKey = undefined;
-        shard++;
-      }
-      const items: Session[] = [];
-      // A page ends where DynamoDB ends one: a filter or its limit of 1 MB may have left little on it.
-      for (; shard < SHARDS; shard++) {
-        const { Items = [], LastEvaluatedKey } = await client.send(
-          new QueryCommand({
-            TableName,
-            IndexName: SEEN,
-            KeyConditionExpression: '#shard = :shard AND lastSeenAt >= :since',
-            FilterExpression: 'expiresAt > :now',
-            ExpressionAttributeNames: { '#shard': 'shard' },
-            ExpressionAttributeValues: { ':shard': shard, ':since': since, ':now': now },
-            ScanIndexForward: false,
-            Limit: limit - items.length,
-            ExclusiveStartKey: startKey,
-          }),
-        );
-        items.push(...Items.map(({ shard: _, ...session }) => session as Session));
-        if (LastEvaluatedKey)
-          return { items: items.sort(latestFirst), next: encodeCursor('sessions', LastEvaluatedKey) };
-        startKey = undefined;
-      }
-      return { items: items.sort(latestFirst), next: undefined };
+    live,
+    async countWithKey(kid, now) {
+      let count = 0;
+      let cursor: string | undefined;
+      do {
+        const { items, next } = await live(now, { limit: 1000, cursor });
+        count += items.filter((session) => session.kid === kid).length;
+        cursor = next;
+      } while (cursor !== undefined);
+      return count;
     },
   };
 }

@@ -10,10 +10,10 @@ export interface Session {
   subject?: string | undefined;
   startedAt: number;
   expiresAt: number;
-  /** Key id of the token that was seen last. */
-  kid?: string | undefined;
   /** When the edge last allowed a request of it; absent until it did. */
   lastSeenAt?: number | undefined;
+  /** Id of the key that the token seen then was signed with. */
+  kid?: string | undefined;
 }
 
 /** The playback sessions: those vended here, and those minted elsewhere once the edge has seen them. */
@@ -27,4 +27,6 @@ export interface Sessions {
    * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR`.
    */
   live(now: number, request: PageRequest): Promise<Page<Session>>;
+  /** How many live sessions were last seen with a token signed with a key. */
+  countWithKey(kid: string, now: number): Promise<number>;
 }
