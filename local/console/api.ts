@@ -66,27 +66,23 @@ async function problemOf(response: Response): Promise<ApiError> {
   return new ApiError(response.status, code, text('title') || `HTTP ${response.status}`, text('detail'));
 }
 
+/** Whatever is answered. Throws `ApiError` when nothing is. */
 async function call(url: string, init: RequestInit, what: string): Promise<Response> {
-  let response: Response;
   try {
-    response = await fetch(url, { ...init, cache: 'no-store', referrerPolicy: 'no-referrer' });
+    return await fetch(url, { ...init, cache: 'no-store', referrerPolicy: 'no-referrer' });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new ApiError(0, 'unreachable', `${what} does not answer`, 'Is portcullis up still running?');
   }
-  if (!response.ok) throw await problemOf(response);
-  return response;
 }
 
 async function signIn(key: string): Promise<Access> {
   const headers = { 'content-type': 'application/json' };
-  try {
-    const init = { method: 'POST', headers, body: JSON.stringify({ key }) };
-    const response = await call('./session', init, 'The console server');
-    return await response.json();
-  } catch (error) {
-    throw error instanceof ApiError && error.status === 401 ? new KeyRejectedError() : error;
-  }
+  const init = { method: 'POST', headers, body: JSON.stringify({ key }) };
+  const response = await call('./session', init, 'The console server');
+  if (response.status === 401) throw new KeyRejectedError();
+  if (!response.ok) throw await problemOf(response);
+  return response.json();
 }
 
 /** The token API, called through the edge as its real clients do. */
@@ -115,6 +111,12 @@ export class Api {
 
   playback(asset: string): Promise<Playback> {
     return this.#json('player', '/v1/playback', { method: 'POST', body: JSON.stringify({ asset }) });
+  }
+
+  /** Asks for a renewed token; resolves to whatever is answered, which is the renewal's to read. */
+  renewal(playbackUrl: string, signal: AbortSignal): Promise<Response> {
+    const body = JSON.stringify({ token: playbackUrl });
+    return this.#ask('player', '/v1/tokens/renewal', { method: 'POST', body, signal });
   }
 
   async sessions(signal: AbortSignal): Promise<Session[]> {
@@ -147,20 +149,23 @@ export class Api {
     return response.json();
   }
 
-  async #request(role: Role, path: string, init: RequestInit = {}): Promise<Response> {
+  async #request(role: Role, path: string, init?: RequestInit): Promise<Response> {
+    const response = await this.#ask(role, path, init);
+    if (!response.ok) throw await problemOf(response);
+    return response;
+  }
+
+  async #ask(role: Role, path: string, init: RequestInit = {}): Promise<Response> {
     const send = () => {
       const headers = new Headers({ authorization: `Bearer ${this.#access.tokens[role]}` });
       if (init.body !== undefined) headers.set('content-type', 'application/json');
       return call(`${this.#access.edge}${path}`, { ...init, headers }, 'The edge');
     };
-    try {
-      return await send();
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401) throw error;
-      // The role tokens are short-lived; the key gets new ones.
-      this.#access = await signIn(this.#key);
-      return send();
-    }
+    const response = await send();
+    if (response.status !== 401) return response;
+    // The role tokens are short-lived; the key gets new ones.
+    this.#access = await signIn(this.#key);
+    return send();
   }
 }
 

@@ -121,10 +121,14 @@ async function play(api: Api, sessions: Sessions): Promise<void> {
   if (playButton.getAttribute('aria-busy') === 'true') return;
   playButton.setAttribute('aria-busy', 'true');
   try {
-    const playback = await api.playback(titleSelect.value);
-    tokenView.show(playback);
-    player.play(playback.playbackUrl);
-    sessions.own = playback.sessionId;
+    const { playbackUrl, sessionId, expiresAt } = await api.playback(titleSelect.value);
+    tokenView.show({ playbackUrl, sessionId, expiresAt });
+    player.play({
+      playbackUrl,
+      renew: (url, signal) => api.renewal(url, signal),
+      onRenewed: (renewed) => tokenView.show({ ...renewed, sessionId }),
+    });
+    sessions.own = sessionId;
   } catch (error) {
     showFailure(error);
   } finally {

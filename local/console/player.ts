@@ -7,6 +7,7 @@ import Hls, {
   type LoaderConfiguration,
   type LoaderContext,
 } from 'hls.js/light';
+import { createRenewal, type Renewal, type RenewalOptions, renewingLoader } from '../../token-api/player/index.ts';
 import { byId, create } from './dom.ts';
 import { explain } from './reasons.ts';
 
@@ -33,11 +34,11 @@ function reasonOf(networkDetails: unknown): string {
 }
 
 /**
- * A loader that keeps a final refusal to itself: by the time hls.js reports an error it is already trying the other
- * rendition, with the same token.
+ * A loader with the latest token that keeps a final refusal to itself: by the time hls.js reports an error it is already
+ * trying the other rendition, with the same token.
  */
-function loaderWith(onRefused: (reason: string) => void): typeof FetchLoader {
-  return class extends FetchLoader {
+function loaderWith(renewal: Renewal, onRefused: (reason: string) => void): typeof FetchLoader {
+  return class extends renewingLoader(FetchLoader, renewal) {
     override load(
       context: LoaderContext,
       configuration: LoaderConfiguration,
@@ -62,6 +63,7 @@ export class Player {
   readonly #curtainText = byId('curtain-text', HTMLDivElement);
   readonly #still = byId('still', HTMLCanvasElement);
   #hls: Hls | undefined;
+  #renewal: Renewal | undefined;
 
   constructor() {
     // Events are queued: these may still be about the stream before, which is gone or has not given way to data yet.
@@ -75,7 +77,7 @@ export class Player {
     this.idle('');
   }
 
-  play(url: string): void {
+  play(playback: Pick<RenewalOptions, 'playbackUrl' | 'renew' | 'onRenewed'>): void {
     this.#release();
     if (!Hls.isSupported()) {
       this.fail('media-source-unsupported', 'This browser cannot play HLS', 'It has no Media Source Extensions.');
@@ -83,15 +85,23 @@ export class Player {
     }
     this.#show('idle', 'Starting…');
     this.#hideCurtain();
-    const hls = new Hls({ ...config, loader: loaderWith((reason) => this.#deny(reason)) });
+    const renewal = createRenewal({
+      ...playback,
+      // Whatever else keeps the token from being renewed, it is good until it expires.
+      onRefused: ({ reason }) => {
+        if (reason !== '') this.#deny(reason);
+      },
+    });
+    const hls = new Hls({ ...config, loader: loaderWith(renewal, (reason) => this.#deny(reason)) });
     hls.on(Events.ERROR, (_event, data) => this.#onError(data));
     hls.on(Events.MANIFEST_PARSED, () => {
       // Muted autoplay is generally allowed; where it is not, the controls are there.
       this.#video.play().catch(() => {});
     });
-    hls.loadSource(url);
+    hls.loadSource(playback.playbackUrl);
     hls.attachMedia(this.#video);
     this.#hls = hls;
+    this.#renewal = renewal;
   }
 
   /** Stops and shows an invitation where the picture was. */
@@ -127,6 +137,8 @@ export class Player {
   /** Ends loading and empties the buffer: what is left of it must not go on playing. */
   #release(): void {
     this.#still.hidden = true;
+    this.#renewal?.stop();
+    this.#renewal = undefined;
     const hls = this.#hls;
     this.#hls = undefined;
     if (!hls) return;

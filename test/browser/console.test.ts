@@ -152,6 +152,27 @@ describeWith('chromium', 'the console in a real browser', () => {
     expect(width).toBeLessThanOrEqual(360);
   });
 
+  test('plays on when its token expires, and counts down the next one', async () => {
+    const put = async (path: string, body: object) => {
+      const headers = { authorization: `Bearer ${stack.tokens.backend}`, 'content-type': 'application/json' };
+      const { ok } = await fetch(`${stack.edge}${path}`, { method: 'PUT', headers, body: JSON.stringify(body) });
+      expect(ok).toBe(true);
+    };
+    await put('/v1/policies/short', { lifetime: 'PT10S' });
+    await put('/v1/assets/harbour', { title: 'Harbour', path: '/harbour/master.m3u8', policy: 'short' });
+    const first = await play('harbour');
+    await page.waitForTimeout(12_000);
+    const start = await video();
+    await expect.poll(async () => (await video()).currentTime).not.toBe(start.currentTime);
+    expect(await status().getAttribute('data-state')).toBe('playing');
+    expect(await page.getByTestId('countdown').textContent()).not.toBe('expired');
+    const latest = await page.getByTestId('playback-url').inputValue();
+    expect(latest).not.toBe(first);
+    expect(new URL(latest).pathname.slice(1, 13)).toBe(new URL(first).pathname.slice(1, 13));
+    expect(await fetchInPage(page, first)).toEqual([401, 'token-expired']);
+    expect(await fetchInPage(page, latest)).toEqual([200, null]);
+  });
+
   test('nothing broke on the way, the content security policy included', () => {
     expect(complaints).toEqual([]);
   });
