@@ -36,6 +36,12 @@ const RULES: IForbiddenRuleType[] = [
     to: { path: `^(?:${CAPABILITIES.filter((other) => other !== capability).join('|')}|config|infra)/` },
   })),
   {
+    name: 'the player needs a browser and no more',
+    comment: 'Pages import it as one small file.',
+    from: { path: '^token-api/player/' },
+    to: { pathNot: '^(?:token|token-api/player)/' },
+  },
+  {
     name: 'capabilities see of the edge the store only',
     from: { path: `^(?:token-api|revocation)/` },
     to: { path: '^edge-functions/', pathNot: '^edge-functions/store/' },
