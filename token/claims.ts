@@ -30,12 +30,13 @@ const parseJson = JSON.parse;
 const keysOf = Object.keys;
 
 /** Whether this is an integer from 0 on: only that is equal to itself without its fraction. */
-function isTime(value: unknown): boolean {
+export function isTime(value: unknown): boolean {
   const time = value as number;
   return time - (time % 1) === time && time >= 0;
 }
 
-function isText(value: unknown): boolean {
+/** Whether this is a text of 1 to 128 UTF-16 code units. */
+export function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '' && value.length <= 128;
 }
 

@@ -14,8 +14,11 @@ export interface TokenCrypto {
 
 /** What minting needs beyond verifying. */
 export interface MintCrypto extends TokenCrypto {
-  /** HMAC-SHA-256 of UTF-8 `text` under a base64url-encoded `key`; base64url without padding, 43 characters. */
-  hmac(key: string, text: string): string;
+  /**
+   * HMAC-SHA-256 (RFC 2104) under a base64url-encoded `key`: of UTF-8 `text`, as base64url without padding, 43 characters.
+   * In two steps, because a key serves many tokens.
+   */
+  hmac(key: string): (text: string) => string;
   /** Encodes UTF-8 `text` as base64url without padding (RFC 4648 §5). */
   encode(text: string): string;
 }

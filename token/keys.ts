@@ -10,6 +10,8 @@ export interface VerificationKey {
 /** A key that tokens are minted with. */
 export interface MintingKey extends VerificationKey {
   kid: string;
+  /** Seconds since the epoch before which the key was not in use: a clock that shows less is wrong. */
+  notBefore?: number;
 }
 
 /** HKDF-SHA-256 `info` (RFC 5869 §3.2) under which each key is derived from the 32-byte ring secret; the salt is empty. */

@@ -1,9 +1,9 @@
 import { BINDING_DOCS } from './binding-docs.ts';
-import { BINDINGS, type BindingName, bindingInput, bindingValue } from './bindings.ts';
-import { type ClaimsSet, readClaims } from './claims.ts';
+import { BINDINGS, type BindingName, bindingInput } from './bindings.ts';
+import { type ClaimsSet, isText, isTime, readClaims, SESSION_ID } from './claims.ts';
 import type { MintCrypto } from './crypto.ts';
 import type { MintingKey } from './keys.ts';
-import { MAX_TOKEN_LENGTH, parse, TOKEN_TYPE } from './parse.ts';
+import { KEY_ID, MAX_TOKEN_LENGTH, TOKEN_TYPE } from './parse.ts';
 import { isUnsafePath } from './path-scope.ts';
 import type { Viewing } from './viewer.ts';
 
@@ -56,52 +56,145 @@ export function parseBinding(text: string): PolicyBinding {
   return { binding, name: name as BindingName, argument, isTolerant };
 }
 
+/** Claims that are the same in every token of a policy. */
+export type FixedClaims = Omit<MintClaims, keyof SessionClaims>;
+
+/** Claims that differ from token to token. */
+export type SessionClaims = Pick<MintClaims, 'sid' | 'aid' | 'iat' | 'exp' | 'sst' | 'sub'>;
+
+/** Fixed claims, checked and serialised once for many tokens. */
+export interface PreparedClaims {
+  /** `,"paths":[…]` */
+  paths: string;
+  /** The other members, JSON, each behind a comma; '' when there are none. */
+  others: string;
+  /** Bindings that must be there, in the order they are signed. */
+  required: string[];
+  /** `,"bnd":[…]`; '' when there are none. */
+  bnd: string;
+  /** Bindings that are skipped where the viewer has no value. */
+  tolerant: string[];
+}
+
+/** A minting key, made ready once for many tokens. */
+export interface PreparedKey {
+  /** The header of its tokens, base64url. */
+  header: string;
+  /** MAC of a text under the signing key, base64url. */
+  sign(text: string): string;
+  /** MAC of a text under the binding key, base64url. */
+  bind(text: string): string;
+  /** UTF-8 text as base64url. */
+  encode(text: string): string;
+}
+
+/** What stands in for a session while the claims that are fixed are checked. */
+const ANY_SESSION: SessionClaims = { sid: 'anysession00', aid: 'any', iat: 0, exp: 1, sst: 0 };
+
+/**
+ * Checks fixed claims as the edge will, and serialises them. Throws `ERR_TOKEN_CLAIMS`, `ERR_TOKEN_SCOPE`,
+ * `ERR_TOKEN_BINDING_UNKNOWN`. What is given may change afterwards: only text is kept.
+ */
+export function prepareClaims(claims: FixedClaims): PreparedClaims {
+  const { sid, aid, iat, exp, sst, sub, paths, bnd = [], ...others } = claims as MintClaims;
+  const bindings = bnd.map(parseBinding);
+  const required = bindings.filter(({ isTolerant }) => !isTolerant).map(({ binding }) => binding);
+  const members = JSON.stringify(others).slice(1, -1);
+  const prepared: PreparedClaims = {
+    paths: `,"paths":${JSON.stringify(paths)}`,
+    others: members && `,${members}`,
+    required,
+    bnd: required.length > 0 ? `,"bnd":${JSON.stringify(required)}` : '',
+    tolerant: bindings.filter(({ isTolerant }) => isTolerant).map(({ binding }) => binding),
+  };
+  if (!readClaims(payloadOf(prepared, ANY_SESSION, ''))) throw claimsError();
+  for (const scope of [...paths, ...(others.files ?? [])]) {
+    if (isUnsafePath(scope)) throw new TokenError('ERR_TOKEN_SCOPE', `'${scope}' is not a safe absolute path`);
+  }
+  return prepared;
+}
+
+/** Makes a key ready. Throws `ERR_TOKEN_CLAIMS` when its id is none. */
+export function prepareKey(key: MintingKey, crypto: MintCrypto): PreparedKey {
+  const { kid } = key;
+  if (typeof kid !== 'string' || !KEY_ID.test(kid)) {
+    throw new TokenError('ERR_TOKEN_CLAIMS', 'the key id must be 1–64 letters, digits, _ or -');
+  }
+  const header = crypto.encode(JSON.stringify({ alg: 'HS256', typ: TOKEN_TYPE, kid }));
+  return { header, sign: crypto.hmac(key.sign), bind: crypto.hmac(key.bind), encode: crypto.encode };
+}
+
 /**
  * Mints `<sid>.<header>.<payload>.<signature>`: a JWS in compact serialisation (RFC 7515 §7.1, HS256) behind the session
  * id. The MACs of the bindings are computed from the viewer; a tolerant binding of which the viewer has no value is left
  * out. Refuses what the edge would refuse: throws `TokenError`.
  */
 export function mint(claims: MintClaims, key: MintingKey, viewing: Viewing, crypto: MintCrypto): string {
-  const { bnd = [], ...unbound } = claims;
-  const signedClaims: ClaimsSet = { ...unbound, ...boundClaims(claims.sid, bnd, key, viewing, crypto) };
-  const payload = JSON.stringify(signedClaims);
-  if (!readClaims(payload)) {
-    throw new TokenError('ERR_TOKEN_CLAIMS', 'a claim is missing, has the wrong type, or the times are out of order');
-  }
-  for (const scope of [...claims.paths, ...(claims.files ?? [])]) {
-    if (isUnsafePath(scope)) throw new TokenError('ERR_TOKEN_SCOPE', `'${scope}' is not a safe absolute path`);
-  }
-  const header = JSON.stringify({ alg: 'HS256', typ: TOKEN_TYPE, kid: key.kid });
-  const signed = `${crypto.encode(header)}.${crypto.encode(payload)}`;
-  const token = `${claims.sid}.${signed}.${crypto.hmac(key.sign, signed)}`;
+  return mintPrepared(prepareClaims(claims), claims, prepareKey(key, crypto), viewing);
+}
+
+/** As `mint`, of parts that were made ready before: checks only what differs from token to token. */
+export function mintPrepared(
+  claims: PreparedClaims,
+  session: SessionClaims,
+  key: PreparedKey,
+  viewing: Viewing,
+): string {
+  if (!isSession(session)) throw claimsError();
+  const { sid } = session;
+  const payload = payloadOf(claims, session, boundMembers(claims, sid, key, viewing));
+  const signed = `${key.header}.${key.encode(payload)}`;
+  const token = `${sid}.${signed}.${key.sign(signed)}`;
   if (token.length > MAX_TOKEN_LENGTH) {
     throw new TokenError('ERR_TOKEN_TOO_LONG', `the token has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
-  }
-  if (typeof parse(`/${token}/`, '/', crypto) === 'string') {
-    throw new TokenError('ERR_TOKEN_CLAIMS', 'the session id must be 12–64 and the key id 1–64 safe characters');
   }
   return token;
 }
 
-/** The claims that bind a session to a viewer; none when nothing is bound. */
-function boundClaims(
-  sid: string,
-  policyBindings: string[],
-  key: MintingKey,
-  viewing: Viewing,
-  crypto: MintCrypto,
-): Pick<ClaimsSet, 'bnd' | 'bmac' | 'btol'> {
-  const bindings = policyBindings.map(parseBinding);
-  const macOf = (names: string[]) => crypto.hmac(key.bind, bindingInput(sid, names, viewing));
-  const hasValue = (binding: string) => bindingValue(binding, viewing) !== '';
-  const required = bindings.filter(({ isTolerant }) => !isTolerant).map(({ binding }) => binding);
-  const missing = required.find((binding) => !hasValue(binding));
-  if (missing !== undefined) {
-    throw new TokenError('ERR_TOKEN_BINDING_MISSING', `the viewer has no single value for binding '${missing}'`);
+function claimsError(): TokenError {
+  return new TokenError('ERR_TOKEN_CLAIMS', 'a claim is missing, has the wrong type, or the times are out of order');
+}
+
+/** Whether the edge will take these claims: what `readClaims` asks of them, and that the session id is safe in a path. */
+function isSession({ sid, aid, iat, exp, sst, sub }: SessionClaims): boolean {
+  return (
+    typeof sid === 'string' &&
+    SESSION_ID.test(sid) &&
+    isText(aid) &&
+    isTime(sst) &&
+    isTime(iat) &&
+    isTime(exp) &&
+    sst <= iat &&
+    iat < exp &&
+    (sub === undefined || isText(sub))
+  );
+}
+
+/** The payload, JSON. A session id and times have the same spelling in a template as in JSON, and it costs half. */
+function payloadOf(claims: PreparedClaims, session: SessionClaims, bound: string): string {
+  const { sid, aid, iat, exp, sst, sub } = session;
+  const required = `"sid":"${sid}","aid":${JSON.stringify(aid)},"iat":${iat},"exp":${exp},"sst":${sst}`;
+  const subject = sub === undefined ? '' : `,"sub":${JSON.stringify(sub)}`;
+  return `{${required}${claims.paths}${subject}${claims.others}${bound}}`;
+}
+
+/** The members that bind a session to a viewer, JSON, each behind a comma; '' when nothing is bound. */
+function boundMembers(claims: PreparedClaims, sid: string, key: PreparedKey, viewing: Viewing): string {
+  const { required, tolerant } = claims;
+  let members = '';
+  if (required.length > 0) {
+    const input = bindingInput(sid, required, viewing);
+    if (input === '') {
+      const missing = required.find((binding) => bindingInput(sid, [binding], viewing) === '');
+      throw new TokenError('ERR_TOKEN_BINDING_MISSING', `the viewer has no single value for binding '${missing}'`);
+    }
+    members = `${claims.bnd},"bmac":"${key.bind(input)}"`;
   }
-  const tolerant = bindings.filter(({ isTolerant, binding }) => isTolerant && hasValue(binding));
-  return {
-    ...(required.length > 0 && { bnd: required, bmac: macOf(required) }),
-    ...(tolerant.length > 0 && { btol: tolerant.map(({ binding }) => `${binding}=${macOf([binding])}`) }),
-  };
+  if (tolerant.length > 0) {
+    const inputs = tolerant.map((binding) => [binding, bindingInput(sid, [binding], viewing)] as const);
+    const present = inputs.filter(([, input]) => input !== '');
+    const btol = present.map(([binding, input]) => `${binding}=${key.bind(input)}`);
+    if (btol.length > 0) members += `,"btol":${JSON.stringify(btol)}`;
+  }
+  return members;
 }

@@ -30,6 +30,7 @@ export function fieldValue(fields: Fields, name: string): string {
  */
 export function parseQuerystring(text: string): Fields {
   const fields: Fields = {};
+  if (text === '') return fields;
   for (const pair of text.split('&')) {
     if (pair === '') continue;
     const equals = pair.indexOf('=');

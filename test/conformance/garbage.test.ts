@@ -68,7 +68,7 @@ function signed(claims: Record<string, unknown>, head: unknown = HEADER): string
 
 /** A token bound to `bindings` as `TEST_VIEWING` has them. */
 function bound(bindings: string[]): string {
-  const bmac = nodeCrypto.hmac(TEST_KEY.bind, bindingInput(TEST_CLAIMS.sid, bindings, TEST_VIEWING));
+  const bmac = nodeCrypto.hmac(TEST_KEY.bind)(bindingInput(TEST_CLAIMS.sid, bindings, TEST_VIEWING));
   return signed({ bnd: bindings, bmac });
 }
 
@@ -155,7 +155,7 @@ function bindings(): Case[] {
   return names.flatMap((name) =>
     [name, [name]].map((bnd) => ({
       name: `bound to ${show(bnd)}`,
-      event: viewerRequest(signed({ bnd, bmac: nodeCrypto.hmac(TEST_KEY.bind, `sid=${TEST_CLAIMS.sid}\n${name}=\n`) })),
+      event: viewerRequest(signed({ bnd, bmac: nodeCrypto.hmac(TEST_KEY.bind)(`sid=${TEST_CLAIMS.sid}\n${name}=\n`) })),
     })),
   );
 }

@@ -282,7 +282,7 @@ describeCorpus('rfc', 'RFC 7520 and RFC 7797', () => {
       // The payload as it is, unencoded: what a verifier that heeds `b64` would read (RFC 7797 §3).
       const unencoded = headers.map((more) => {
         const signed = `${Buffer.from(JSON.stringify({ ...HEADER, ...more })).toString('base64url')}.${claims}`;
-        return `${signed}.${nodeCrypto.hmac(TEST_KEY.sign, signed)}`;
+        return `${signed}.${nodeCrypto.hmac(TEST_KEY.sign)(signed)}`;
       });
       const events = [...encoded, ...unencoded].map((jws) => viewerRequest(tokenUri(jws)));
       expect(new Set(await outcomes(engine, events))).toEqual(new Set(['denied token-malformed']));

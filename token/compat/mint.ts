@@ -308,7 +308,7 @@ export function mintCompat(
     exp,
     headers,
     qs: querystrings,
-    ...(values.length > 0 ? { intsig: crypto.hmac(minting.key, input) } : {}),
+    ...(values.length > 0 ? { intsig: crypto.hmac(minting.key)(input) } : {}),
     paths: policy.paths,
     exc: policy.exc ?? [],
     ...(ipVersion ? { ip_ver: ipVersion } : {}),
@@ -322,7 +322,7 @@ export function mintCompat(
     refuse('ERR_COMPAT_PATHS', 'policy: paths: hold more brackets than the edge takes');
   const header = JSON.stringify({ alg: 'HS256', typ: 'JWT', kid: minting.kid });
   const signed = `${crypto.encode(header)}.${crypto.encode(payloadText)}`;
-  const token = `${sessionId && `${sessionId}.`}${signed}.${crypto.hmac(minting.key, signed)}`;
+  const token = `${sessionId && `${sessionId}.`}${signed}.${crypto.hmac(minting.key)(signed)}`;
   if (token.length > MAX_COMPAT_TOKEN_LENGTH) {
     refuse('ERR_COMPAT_TOO_LONG', `the token has ${token.length} characters, at most ${MAX_COMPAT_TOKEN_LENGTH}`);
   }
