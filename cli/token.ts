@@ -26,8 +26,9 @@ import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { mintingKey, verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { mintCompatToken } from '../token-api/minting/compat.ts';
 import { nodeCrypto } from '../token-api/minting/crypto.ts';
+import { loadPolicy } from '../token-api/minting/loaded-policy.ts';
 import { createMinter, edgeView } from '../token-api/minting/minter.ts';
-import { parsePolicy, parseViewer } from '../token-api/minting/policy.ts';
+import { parseViewer } from '../token-api/minting/policy.ts';
 import { type CallOptions, callApi, type StackAccess, stackOptions } from './api.ts';
 import { EXIT_NO, epochSeconds, formatTime, InputError, note, nowOr, print, readJson } from './command.ts';
 
@@ -111,12 +112,12 @@ export function registerToken(program: Command): void {
       if (options.dialect === 'compat') return mintInCompat(options);
       const url = required(options, 'url', '--url <url>');
       const { edge } = await readConfiguration(options.config);
+      const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
       const policyFile = required(options, 'policy', '--policy <file>');
-      const policy = parsePolicy(await readJson(policyFile), edge.maxTokenLifetimeSeconds);
+      const policy = loadPolicy(await readJson(policyFile), { maxLifetimeSeconds });
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
       const key = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
       const now = nowOr(options.now);
-      const maxLifetimeSeconds = edge.maxTokenLifetimeSeconds;
       const minter = createMinter({
         key: () => key,
         maxLifetimeSeconds,
@@ -124,7 +125,7 @@ export function registerToken(program: Command): void {
         now: () => now,
       });
       const minted = minter.mint({ policy, viewer, url });
-      for (const binding of policy.bindings ?? []) warnOf(binding);
+      for (const binding of policy.policy.bindings ?? []) warnOf(binding);
       print(options.json, minted, [minted.url]);
     });
 

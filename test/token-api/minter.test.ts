@@ -1,11 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { createMinter, type Policy } from '../../token-api/index.ts';
+import { createMinter, currentKey, loadPolicy, type MintingKey, type Policy } from '../../token-api/index.ts';
+import { deriveKeys } from '../../token-api/key-ring/key-ring.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 import { edgeView } from '../../token-api/minting/minter.ts';
-import { parseDuration, parsePolicy } from '../../token-api/minting/policy.ts';
-import { decide, NOW, parseToken, TEST_KEY } from '../harness/minting.ts';
+import { parseDuration } from '../../token-api/minting/policy.ts';
+import { sessionIds } from '../../token-api/minting/session-id.ts';
+import { decide, NOW, parseToken, TEST_KEY, TEST_RING } from '../harness/minting.ts';
 
-const minter = createMinter({ key: () => TEST_KEY, maxLifetimeSeconds: 86400, now: () => NOW });
+const limits = { maxLifetimeSeconds: 86400 };
+const minter = createMinter({ key: () => TEST_KEY, ...limits, now: () => NOW });
 const policy: Policy = { lifetime: 'PT1H', paths: ['/aurora/'] };
 const url = 'https://media.example.com/aurora/master.m3u8';
 const viewer = {
@@ -52,9 +55,174 @@ test('by default a token opens the directory of the playback URL, and the asset 
   expect(minted.endsWith('/aurora/master.m3u8?a=b')).toBe(true);
 });
 
-test('every session has an id of its own', () => {
-  const ids = Array.from({ length: 1000 }, () => minter.mint({ policy, viewer: {}, url }).sessionId);
-  expect(new Set(ids).size).toBe(1000);
+test('what is minted for a loaded policy is what is minted for the policy', () => {
+  const all = {
+    ...policy,
+    asset: 'a',
+    countries: ['DE'],
+    files: ['/x/y'],
+    exclusions: ['/z/'],
+    bindings: ['ip', 'asn?'],
+  };
+  const claimsOf = (of: Policy | ReturnType<typeof loadPolicy>) => {
+    const { payload } = parseToken(new URL(minter.mint({ policy: of, viewer, url }).url).pathname);
+    const { sid, bmac, btol, ...others } = JSON.parse(nodeCrypto.decode(payload));
+    return others;
+  };
+  expect(claimsOf(loadPolicy(all, limits))).toEqual(claimsOf(all));
+});
+
+test('the members of a payload keep their order', () => {
+  const all = { ...policy, asset: 'a', countries: ['DE'], files: ['/x/y'], bindings: ['ip', 'asn?'] };
+  const { payload } = parseToken(
+    new URL(minter.mint({ policy: all, viewer: { ...viewer, subject: 's' }, url }).url).pathname,
+  );
+  const members = ['sid', 'aid', 'iat', 'exp', 'sst', 'paths', 'sub', 'cty', 'files', 'bnd', 'bmac', 'btol'];
+  expect(Object.keys(JSON.parse(nodeCrypto.decode(payload)))).toEqual(members);
+});
+
+describe('a loaded policy', () => {
+  test('does not change with what it was loaded from', () => {
+    const input = { lifetime: 'PT1H', paths: ['/aurora/'], bindings: ['country'] };
+    const loaded = loadPolicy(input, limits);
+    input.lifetime = 'P1D';
+    input.paths[0] = '/';
+    input.bindings.pop();
+    const { payload } = parseToken(new URL(minter.mint({ policy: loaded, viewer, url }).url).pathname);
+    expect(JSON.parse(nodeCrypto.decode(payload))).toMatchObject({
+      exp: NOW + 3600,
+      paths: ['/aurora/'],
+      bnd: ['country'],
+    });
+  });
+
+  test('is frozen throughout', () => {
+    const unfrozen = (value: unknown): boolean =>
+      typeof value === 'object' &&
+      value !== null &&
+      (!Object.isFrozen(value) || Object.values(value).some((member) => unfrozen(member)));
+    expect(unfrozen(loadPolicy({ ...policy, countries: ['DE'], bindings: ['ip', 'query:d', 'asn?'] }, limits))).toBe(
+      false,
+    );
+  });
+
+  test('is held to the maximum of the minter too', () => {
+    const loaded = loadPolicy({ ...policy, lifetime: 'P2D' }, { maxLifetimeSeconds: 200_000 });
+    expect(() => minter.mint({ policy: loaded, viewer, url })).toThrow(
+      expect.objectContaining({ code: 'ERR_POLICY_LIFETIME_TOO_LONG' }),
+    );
+  });
+
+  test('cannot be imitated: what only looks like one is taken for a policy', () => {
+    const imitation = { ...loadPolicy(policy, limits), lifetimeSeconds: 1 } as unknown as Policy;
+    expect(() => minter.mint({ policy: imitation, viewer, url })).toThrow(
+      expect.objectContaining({ code: 'ERR_POLICY_FIELD_MISSING' }),
+    );
+  });
+});
+
+describe('session ids', () => {
+  test('every session has one of its own, from every minter', () => {
+    const minters = Array.from({ length: 4 }, () => createMinter({ key: () => TEST_KEY, ...limits }));
+    const ids = Array.from({ length: 2000 }, (_, i) => minters[i % 4]?.mint({ policy, viewer: {}, url }).sessionId);
+    expect(new Set(ids).size).toBe(2000);
+  });
+
+  test('no character comes more often than another', () => {
+    const createSessionId = sessionIds();
+    const counts = new Map<string, number>();
+    const draws = 124_000;
+    for (const character of createSessionId(draws)) counts.set(character, (counts.get(character) ?? 0) + 1);
+    expect([...counts.keys()].sort().join('')).toMatch(/^[0-9]{10}[A-Z]{26}[a-z]{26}$/);
+    const expected = draws / 62;
+    const chiSquare = [...counts.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    // 61 degrees of freedom: above 130 once in a million runs; bytes modulo 62 without rejection give about 700.
+    expect(chiSquare).toBeLessThan(130);
+  });
+});
+
+test('instances share nothing: calls that alternate between two are as each alone', () => {
+  const other = { ...TEST_KEY, kid: 'k2', sign: TEST_KEY.bind };
+  const second = createMinter({
+    key: () => other,
+    maxLifetimeSeconds: 60,
+    tokenPrefix: '/aurora/',
+    now: () => NOW + 5,
+  });
+  for (let i = 0; i < 3; i++) {
+    const one = new URL(minter.mint({ policy, viewer, url }).url).pathname;
+    const two = second.mint({ policy: { ...policy, lifetime: '+9s' }, viewer: {}, url });
+    expect([decide(one), decide(one, undefined, { key: other })]).toEqual(['', 'token-signature-invalid']);
+    expect(two).toMatchObject({ issuedAt: NOW + 5, expiresAt: NOW + 14, asset: 'master.m3u8' });
+    expect(two.url).toBe(`https://media.example.com/aurora/${two.token}/master.m3u8`);
+    expect(decide(two.url.slice('https://media.example.com/aurora'.length), undefined, { key: other })).toBe(
+      'path-not-allowed',
+    );
+  }
+});
+
+describe('the key', () => {
+  test('is asked for at every call, and a change in place is noticed', () => {
+    const key: MintingKey = { ...TEST_KEY };
+    const rotating = createMinter({ key: () => key, ...limits, now: () => NOW });
+    const path = () => new URL(rotating.mint({ policy, viewer, url }).url).pathname;
+    expect(decide(path())).toBe('');
+    key.sign = TEST_KEY.bind;
+    expect(decide(path())).toBe('token-signature-invalid');
+    key.kid = 'k2';
+    expect(parseToken(path()).kid).toBe('k2');
+  });
+
+  test('is the current one of a ring', () => {
+    expect(currentKey(structuredClone(TEST_RING))).toEqual({ kid: 'k1', ...deriveKeys(TEST_RING.keys[0].secret) });
+    expect(() => currentKey({ version: 1, keys: [] })).toThrow(expect.objectContaining({ code: 'ERR_RING_INVALID' }));
+  });
+
+  test.each([
+    ['none', undefined],
+    ['a promise', Promise.resolve(TEST_KEY)],
+    ['an empty part', { ...TEST_KEY, sign: '' }],
+    ['a short part', { ...TEST_KEY, bind: 'AAAA' }],
+    ['no key id', { sign: TEST_KEY.sign, bind: TEST_KEY.bind }],
+  ])('%s is refused by name, without its value', (_, key) => {
+    const broken = createMinter({ key: () => key as MintingKey, ...limits });
+    const attempt = () => broken.mint({ policy, viewer, url });
+    expect(attempt).toThrow(expect.objectContaining({ code: 'ERR_KEY_INVALID' }));
+    expect(attempt).not.toThrow(new RegExp(TEST_KEY.sign.slice(0, 8)));
+  });
+});
+
+describe('the clock', () => {
+  const at = (seconds: number, notBefore?: number) => {
+    const key = notBefore === undefined ? TEST_KEY : { ...TEST_KEY, notBefore };
+    return createMinter({ key: () => key, ...limits, now: () => seconds }).mint({ policy, viewer, url });
+  };
+
+  test.each([
+    ['no number', Number.NaN],
+    ['endless', Number.POSITIVE_INFINITY],
+    ['before the epoch', -1],
+    ['in milliseconds', NOW * 1000],
+    ['before the key', NOW - 1, NOW],
+    ['compared with no time', NOW, Number.NaN],
+  ])('%s is refused by name', (_, seconds, notBefore?: number) => {
+    expect(() => at(seconds, notBefore)).toThrow(expect.objectContaining({ code: 'ERR_CLOCK' }));
+  });
+
+  test('a time in the middle of a second is that second', () => {
+    expect(at(NOW + 0.9, NOW)).toMatchObject({ issuedAt: NOW, expiresAt: NOW + 3600 });
+  });
+
+  test('is that of the machine by default', () => {
+    const { issuedAt } = createMinter({ key: () => TEST_KEY, ...limits }).mint({ policy, viewer, url });
+    expect(Math.abs(issuedAt - Date.now() / 1000)).toBeLessThan(60);
+  });
+});
+
+test.each(['live/', '/live', '/a/../', '//'])('the place of a token cannot be %s', (tokenPrefix) => {
+  expect(() => createMinter({ key: () => TEST_KEY, ...limits, tokenPrefix })).toThrow(
+    expect.objectContaining({ code: 'ERR_TOKEN_PREFIX' }),
+  );
 });
 
 test.each([
@@ -91,29 +259,65 @@ test.each([
 });
 
 describe('a policy that cannot be meant is refused by name', () => {
-  test.each([
-    ['ERR_POLICY_INVALID', 'paths', { ...policy, paths: '/aurora/' }],
-    ['ERR_POLICY_INVALID', 'paths', { ...policy, paths: [] }],
-    ['ERR_POLICY_INVALID', 'paths.0', { ...policy, paths: ['aurora'] }],
-    ['ERR_POLICY_INVALID', 'paths.1', { ...policy, paths: ['/a/', '/a/../b/'] }],
-    ['ERR_POLICY_INVALID', 'bindings', { ...policy, bindings: 'ip' }],
-    ['ERR_POLICY_INVALID', 'countries', { ...policy, countries: 'DE' }],
-    ['ERR_POLICY_INVALID', 'countries', { ...policy, countries: [] }],
-    ['ERR_POLICY_INVALID', 'countries.0', { ...policy, countries: ['de'] }],
-    ['ERR_POLICY_INVALID', 'bindings.0', { ...policy, bindings: ['shoe-size'] }],
-    ['ERR_POLICY_INVALID', 'bindings.0', { ...policy, bindings: ['header:X-Device'] }],
-    ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 'soon' }],
-    ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 'PT0S' }],
-    ['ERR_POLICY_INVALID', 'lifetime', { ...policy, lifetime: 3600 }],
-    ['ERR_POLICY_INVALID', 'lifetime', { paths: ['/a/'] }],
-    ['ERR_POLICY_INVALID', 'ttl: unknown field; known are lifetime', { ...policy, ttl: 1 }],
-    ['ERR_POLICY_INVALID', 'lifetime: is missing', {}],
-    ['ERR_POLICY_INVALID', 'must be a JSON object', 7],
-    ['ERR_POLICY_INVALID', 'bindings: names a binding twice', { ...policy, bindings: ['ip', 'ip'] }],
-    ['ERR_POLICY_LIFETIME', 'lifetime', { ...policy, lifetime: 'P2D' }],
-  ])('%s at %s', (code, where, input) => {
-    expect(() => parsePolicy(input, 86400)).toThrow(
-      expect.objectContaining({ code, message: expect.stringContaining(`policy: ${where}`) }),
+  const cases: [string, string, unknown][] = [
+    ['ERR_POLICY_TYPE', 'must be a JSON object', 7],
+    ['ERR_POLICY_TYPE', 'must be a JSON object', null],
+    ['ERR_POLICY_FIELD_UNKNOWN', 'ttl: unknown field; known are lifetime', { ...policy, ttl: 1 }],
+    ['ERR_POLICY_FIELD_MISSING', 'lifetime: is missing; it must be a duration', {}],
+    [
+      'ERR_POLICY_LIST',
+      "paths: must be a list of at least one text, like ['/aurora/']",
+      { ...policy, paths: '/aurora/' },
+    ],
+    ['ERR_POLICY_LIST', 'paths: must be a list', { ...policy, paths: [] }],
+    ['ERR_POLICY_LIST', 'files: must be a list', { ...policy, files: '/a' }],
+    ['ERR_POLICY_LIST', 'exclusions: must be a list', { ...policy, exclusions: { 0: '/a' } }],
+    ['ERR_POLICY_LIST', 'countries: must be a list', { ...policy, countries: 'DE' }],
+    ['ERR_POLICY_LIST', 'countries: must be a list', { ...policy, countries: [] }],
+    ['ERR_POLICY_LIST', 'bindings: must be a list', { ...policy, bindings: 'ip' }],
+    ['ERR_POLICY_LIFETIME', 'lifetime: must be a duration', { ...policy, lifetime: 'soon' }],
+    ['ERR_POLICY_LIFETIME', 'lifetime: must be a duration', { ...policy, lifetime: 'PT0S' }],
+    ['ERR_POLICY_LIFETIME', 'lifetime: must be a duration', { ...policy, lifetime: 3600 }],
+    ['ERR_POLICY_LIFETIME', 'lifetime: must be a duration', { ...policy, lifetime: null }],
+    [
+      'ERR_POLICY_LIFETIME_TOO_LONG',
+      'lifetime: 172800 s is above the maximum of 86400 s',
+      { ...policy, lifetime: 'P2D' },
+    ],
+    ['ERR_POLICY_ASSET', 'asset: must be a text of 1 to 128', { ...policy, asset: '' }],
+    ['ERR_POLICY_ASSET', 'asset: must be a text of 1 to 128', { ...policy, asset: 7 }],
+    ['ERR_POLICY_ASSET', 'asset: must be a text of 1 to 128', { ...policy, asset: 'a'.repeat(129) }],
+    ['ERR_POLICY_SCOPE', 'paths.0: must be an absolute path', { ...policy, paths: ['aurora'] }],
+    ['ERR_POLICY_SCOPE', 'paths.1: must be an absolute path', { ...policy, paths: ['/a/', '/a/../b/'] }],
+    ['ERR_POLICY_SCOPE', 'paths.0: must be an absolute path', { ...policy, paths: [undefined] }],
+    ['ERR_POLICY_SCOPE', 'files.0: must be an absolute path', { ...policy, files: [''] }],
+    ['ERR_POLICY_SCOPE', "exclusions.1: must not be '/'", { ...policy, exclusions: ['/a', '/'] }],
+    ['ERR_POLICY_COUNTRY', 'countries.0: must be two upper-case letters', { ...policy, countries: ['de'] }],
+    [
+      'ERR_POLICY_BINDING',
+      "bindings.0: unknown binding 'shoe-size'; known are ip",
+      { ...policy, bindings: ['shoe-size'] },
+    ],
+    ['ERR_POLICY_BINDING', 'bindings.0: binding', { ...policy, bindings: ['header:X-Device'] }],
+    ['ERR_POLICY_BINDING', 'bindings.1: must be the name of a binding', { ...policy, bindings: ['ip', 4] }],
+    ['ERR_POLICY_BINDING_REPEATED', 'bindings.1: names a binding twice', { ...policy, bindings: ['ip', 'ip?'] }],
+  ];
+
+  test.each(cases)('%s, %s', (code, message, input) => {
+    expect(() => loadPolicy(input, limits)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(`policy: ${message}`) }),
+    );
+  });
+
+  test('also where it is minted with at once', () => {
+    expect(() => minter.mint({ policy: { lifetime: 'soon' }, viewer, url })).toThrow(
+      expect.objectContaining({ code: 'ERR_POLICY_LIFETIME' }),
+    );
+  });
+
+  test('without a maximum nothing is good', () => {
+    expect(() => loadPolicy(policy, {} as typeof limits)).toThrow(
+      expect.objectContaining({ code: 'ERR_POLICY_LIFETIME_TOO_LONG' }),
     );
   });
 });
@@ -126,7 +330,7 @@ describe('what cannot be minted is refused by name', () => {
     ['ERR_URL_INVALID', { url: 'https://media.example.com/aurora/../x' }],
     ['ERR_URL_INVALID', { url: 'https://media.example.com/aurora/x#y' }],
     ['ERR_URL_OUT_OF_SCOPE', { url: 'https://media.example.com/harbour/master.m3u8' }],
-    ['ERR_POLICY_INVALID', { policy: { lifetime: 'PT1H' }, url: 'https://media.example.com/master.m3u8' }],
+    ['ERR_POLICY_FIELD_MISSING', { policy: { lifetime: 'PT1H' }, url: 'https://media.example.com/master.m3u8' }],
     ['ERR_VIEWER_INVALID', { viewer: { ip: 7 } }],
     ['ERR_VIEWER_INVALID', { viewer: { shoe: 42 } }],
     ['ERR_VIEWER_INVALID', { viewer: { country: 'Germany' } }],
@@ -136,7 +340,18 @@ describe('what cannot be minted is refused by name', () => {
     ['ERR_URL_INVALID', { url: minter.mint({ policy, viewer: {}, url }).url }],
     ['ERR_TOKEN_BINDING_MISSING', { policy: { ...policy, bindings: ['country'] }, viewer: {} }],
     ['ERR_VIEWER_INVALID', { policy: { ...policy, bindings: ['ip?'] }, viewer: { ip: 'nowhere' } }],
-    ['ERR_POLICY_INVALID', { policy: { ...policy, exclusions: ['/'] } }],
+    ['ERR_POLICY_SCOPE', { policy: { ...policy, exclusions: ['/'] } }],
+    ['ERR_VIEWER_INVALID', { viewer: null }],
+    ['ERR_VIEWER_INVALID', { viewer: { country: 49 } }],
+    ['ERR_VIEWER_INVALID', { viewer: { city: 'Ber\nlin' } }],
+    ['ERR_VIEWER_INVALID', { viewer: { userAgent: ' Player' } }],
+    ['ERR_VIEWER_INVALID', { viewer: { query: { d: 'a b' } } }],
+    ['ERR_VIEWER_INVALID', { viewer: { query: { d: 'a&b' } } }],
+    ['ERR_VIEWER_INVALID', { viewer: { constructor: 'x' } }],
+    ['ERR_VIEWER_COUNTRY', { policy: { ...policy, countries: ['AT'] } }],
+    ['ERR_URL_INVALID', { url: `${url}?d='` }],
+    ['ERR_URL_INVALID', { url: undefined }],
+    ['ERR_TOKEN_TOO_LONG', { policy: { ...policy, paths: ['/aurora/', `/${'a'.repeat(1500)}/`] } }],
   ])('%s', (code, changes) => {
     const request = { policy, viewer, url, ...changes } as Parameters<typeof minter.mint>[0];
     expect(() => minter.mint(request)).toThrow(expect.objectContaining({ code }));

@@ -2,7 +2,8 @@ import { Hono } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import * as v from 'valibot';
 import type { AssetCatalogue } from '../assets/assets.ts';
-import { MintingError, type Policy, PolicySchema, parsePolicy } from '../minting/policy.ts';
+import { loadPolicy } from '../minting/loaded-policy.ts';
+import { MintingError, type Policy, PolicySchema } from '../minting/policy.ts';
 import type { PolicyCatalogue } from '../policies/policies.ts';
 import type { Authorize, CallerEnv } from './authorize.ts';
 import { catalogueIdOf } from './catalogue-id.ts';
@@ -75,10 +76,10 @@ const unknown = () =>
 
 /** Checks a policy that is stored for any asset. Throws `MintingError`. */
 function sharedPolicy(input: unknown, maxLifetimeSeconds: number): Policy {
-  const policy = parsePolicy(input, maxLifetimeSeconds);
+  const { policy } = loadPolicy(input, { maxLifetimeSeconds });
   if (policy.asset !== undefined) {
     const message = 'policy: asset: leave it out; the asset id of a token is that of the catalogue';
-    throw new MintingError('ERR_POLICY_INVALID', message);
+    throw new MintingError('ERR_POLICY_ASSET', message);
   }
   return policy;
 }

@@ -1,6 +1,6 @@
 import { type MintingKey, mint } from '../../token/index.ts';
 import { nodeCrypto } from '../minting/crypto.ts';
-import { createSessionId } from '../minting/session-id.ts';
+import { sessionIds } from '../minting/session-id.ts';
 import { RotationError } from './rotation.ts';
 
 /** Asset id (claim `aid`) of the tokens that probe the edge. */
@@ -58,7 +58,7 @@ export function edgeProbe(options: ProbeOptions): (key: MintingKey) => Promise<v
 
 /** A token of `key` that opens the probe path for a minute. */
 function probeToken(key: MintingKey, path: string, now: number): string {
-  const claims = { sid: createSessionId(12), aid: PROBE_ASSET, iat: now, exp: now + PROBE_LIFETIME_SECONDS, sst: now };
+  const claims = { sid: sessionIds()(12), aid: PROBE_ASSET, iat: now, exp: now + PROBE_LIFETIME_SECONDS, sst: now };
   const nobody = { viewer: { ip: '' }, request: { method: 'GET', headers: {}, querystring: {} } };
   return mint({ ...claims, paths: [path] }, key, nobody, nodeCrypto);
 }

@@ -1,7 +1,7 @@
 import { type CompatToken, mintCompat } from '../../token/compat/mint.ts';
 import type { CompatMintingKey } from '../key-ring/compat.ts';
 import { nodeCrypto } from './crypto.ts';
-import { createSessionId } from './session-id.ts';
+import { sessionIds } from './session-id.ts';
 
 /** What a token of the AWS solution v1 is minted for; `policy` and `viewer` are its `token_policy` and `viewer_attributes`. */
 export interface CompatMintRequest {
@@ -17,6 +17,6 @@ export function mintCompatToken(request: CompatMintRequest, key: CompatMintingKe
     ...key,
     now,
     crypto: nodeCrypto,
-    createSessionId,
+    createSessionId: sessionIds(),
   });
 }

@@ -1,31 +1,27 @@
 import {
   addField,
+  countryOf,
   type Fields,
   isInScope,
   isUnsafePath,
-  type MintClaims,
   type MintingKey,
-  mint,
-  parseBinding,
+  mintPrepared,
+  type PreparedKey,
   parseQuerystring,
+  prepareKey,
+  type SessionClaims,
   stripTokens,
+  type VerificationKey,
   type Viewing,
 } from '../../token/index.ts';
 import { nodeCrypto } from './crypto.ts';
-import {
-  ATTRIBUTE_HEADERS,
-  MintingError,
-  type Policy,
-  parseDuration,
-  parsePolicy,
-  parseViewer,
-  type ViewerAttributes,
-} from './policy.ts';
-import { createSessionId } from './session-id.ts';
+import { CompiledPolicy, checkLifetime, compilePolicy, type LoadedPolicy } from './loaded-policy.ts';
+import { ATTRIBUTE_HEADERS, MintingError, type Policy, parseViewer, type ViewerAttributes } from './policy.ts';
+import { sessionIds } from './session-id.ts';
 
 /** What a minter is made of. */
 export interface MinterOptions {
-  /** The key to mint with, asked for at every call so that rotation takes effect. */
+  /** The key to mint with, asked for at every call so that rotation takes effect; each of its two parts 32 bytes, base64url. */
   key: () => MintingKey;
   /** Largest lifetime that the edge accepts, in seconds. */
   maxLifetimeSeconds: number;
@@ -37,7 +33,8 @@ export interface MinterOptions {
 
 /** What a token is minted for. */
 export interface MintRequest {
-  policy: Policy;
+  /** What `loadPolicy` made, or a plain policy, which is then loaded for this call. */
+  policy: LoadedPolicy | Policy;
   viewer: ViewerAttributes;
   /** Playback URL without a token, `https://host/path/master.m3u8`. */
   url: string;
@@ -55,20 +52,27 @@ export interface MintedToken {
 
 export interface Minter {
   /**
-   * Starts a playback session. Throws `MintingError` for a policy, viewer or URL that is not right and `TokenError` when
-   * the viewer lacks a value that the policy binds.
+   * Starts a playback session. Throws `MintingError` for a policy, viewer, URL, key or clock that is not right, `TokenError`
+   * when the viewer lacks a value that the policy binds or the token gets too long.
    */
   mint(request: MintRequest): MintedToken;
 }
 
 const SESSION_ID_LENGTH = 12;
 
+/** A later time in seconds (the year 5138) was meant in milliseconds. */
+const LATEST_CLOCK = 1e11;
+/** A key of 32 bytes, base64url. */
+const KEY = /^[\w-]{43}$/;
+/** Origin, path and query, each as written. Of the query what RFC 3986 allows; no apostrophe, which browsers rewrite. */
+const HTTP_URL = /^(https?:\/\/[^/?#\s]+)(\/[^?#\s]*)(?:\?([\w!$%&()*+,./:;=?@~-]*))?$/i;
+
 /** Origin, path and query of a URL exactly as written: `new URL` would repair the path instead of refusing it. */
 function splitUrl(url: string, tokenPrefix: string): { origin: string; path: string; query: string } {
-  const match = /^(https?:\/\/[^/?#\s]+)(\/[^?#\s]*)(?:\?([^#\s]*))?$/i.exec(url);
-  const [, origin = '', path = '', query = ''] = match ?? [];
-  if (!match || isUnsafePath(path)) {
-    throw new MintingError('ERR_URL_INVALID', 'url: must be an http(s) URL with a safe path and no fragment');
+  const [, origin = '', path = '', query = ''] = HTTP_URL.exec(url) ?? [];
+  if (isUnsafePath(path)) {
+    const message = 'url: must be an http(s) URL with a safe path, a percent-encoded query if any, and no fragment';
+    throw new MintingError('ERR_URL_INVALID', message);
   }
   if (!path.startsWith(tokenPrefix)) {
     throw new MintingError(
@@ -86,22 +90,22 @@ function splitUrl(url: string, tokenPrefix: string): { origin: string; path: str
 export function edgeView(attributes: ViewerAttributes, query: string): Viewing {
   const { ip = '', device, method = 'GET' } = attributes;
   const headers: Fields = {};
-  for (const [name, value] of Object.entries(attributes.headers ?? {})) addField(headers, name.toLowerCase(), value);
-  for (const [attribute, name] of Object.entries(ATTRIBUTE_HEADERS)) {
+  for (const name in attributes.headers) addField(headers, name.toLowerCase(), attributes.headers[name] as string);
+  for (const attribute in ATTRIBUTE_HEADERS) {
     const value = attributes[attribute as keyof typeof ATTRIBUTE_HEADERS];
-    if (value !== undefined) headers[name] = { value };
+    if (value !== undefined) headers[ATTRIBUTE_HEADERS[attribute as keyof typeof ATTRIBUTE_HEADERS]] = { value };
   }
   if (device) headers[`cloudfront-is-${device}-viewer`] = { value: 'true' };
   return { viewer: { ip }, request: { method, headers, querystring: parseQuerystring(query) } };
 }
 
 /** The query string with every bound parameter in it that only the viewer's attributes had. */
-function withBoundParameters(query: string, bindings: string[], attributes: ViewerAttributes): string {
+function withBoundParameters(query: string, parameters: string[], attributes: ViewerAttributes): string {
+  if (parameters.length === 0) return query;
   const present = parseQuerystring(query);
-  const missing = bindings
-    .map((binding) => parseBinding(binding))
-    .filter(({ name, argument }) => name === 'query' && !Object.hasOwn(present, argument))
-    .flatMap(({ argument: parameter }) => {
+  const missing = parameters
+    .filter((parameter) => !Object.hasOwn(present, parameter))
+    .flatMap((parameter) => {
       const value = attributes.query?.[parameter];
       return value === undefined ? [] : `${parameter}=${value}`;
     });
@@ -112,51 +116,102 @@ function directoryOf(path: string): string {
   const directory = path.slice(0, path.lastIndexOf('/') + 1);
   if (directory === '/') {
     const message = 'policy: paths: must be given for a URL at the root, its directory would open everything';
-    throw new MintingError('ERR_POLICY_INVALID', message);
+    throw new MintingError('ERR_POLICY_FIELD_MISSING', message);
   }
   return directory;
 }
 
-/** Makes a minter. It keeps no state between calls. */
+/** Makes the key that was handed out ready, and remembers it, by value, until another one is handed out. */
+function keyPreparation(): (key: MintingKey) => PreparedKey {
+  let last: (VerificationKey & { kid: string; prepared: PreparedKey }) | undefined;
+  return (key) => {
+    const { kid, sign, bind } = key ?? {};
+    if (last && last.kid === kid && last.sign === sign && last.bind === bind) return last.prepared;
+    if (![kid, sign, bind].every((part) => typeof part === 'string') || !KEY.test(sign) || !KEY.test(bind)) {
+      const message = 'key: must return {kid, sign, bind}, the latter of 32 bytes each as base64url without padding';
+      throw new MintingError('ERR_KEY_INVALID', message);
+    }
+    last = { kid, sign, bind, prepared: prepareKey(key, nodeCrypto) };
+    return last.prepared;
+  };
+}
+
+/** The time of minting, whole seconds since the epoch. Throws `ERR_CLOCK` when it cannot be right. */
+function issueTime(seconds: number, { notBefore = 0 }: MintingKey): number {
+  if (!(seconds >= 0 && seconds < LATEST_CLOCK)) {
+    throw new MintingError(
+      'ERR_CLOCK',
+      'clock: shows no time in seconds since the epoch; set the clock of this machine',
+    );
+  }
+  if (!(seconds >= notBefore)) {
+    throw new MintingError('ERR_CLOCK', 'clock: is before the key came into use; set the clock of this machine');
+  }
+  return Math.floor(seconds);
+}
+
+/**
+ * Makes a minter. Throws `ERR_TOKEN_PREFIX` when the place of the token is none. Calls share nothing but the key last used,
+ * made ready, and random bytes that no call gets twice.
+ */
 export function createMinter(options: MinterOptions): Minter {
-  const tokenPrefix = options.tokenPrefix ?? '/';
-  const now = options.now ?? (() => Math.floor(Date.now() / 1000));
+  const { key: currentKey, tokenPrefix = '/', now = () => Date.now() / 1000 } = options;
+  if (isUnsafePath(tokenPrefix) || !tokenPrefix.endsWith('/')) {
+    throw new MintingError(
+      'ERR_TOKEN_PREFIX',
+      "tokenPrefix: must be a safe path that ends with a slash, like '/live/'",
+    );
+  }
+  const prepared = keyPreparation();
+  const createSessionId = sessionIds();
   return {
     mint(request) {
-      const policy = parsePolicy(request.policy, options.maxLifetimeSeconds);
+      const policy = request.policy instanceof CompiledPolicy ? request.policy : compilePolicy(request.policy, options);
+      checkLifetime(policy, options);
       const attributes = parseViewer(request.viewer);
       const { origin, path, query: givenQuery } = splitUrl(request.url, tokenPrefix);
-      const files = policy.files ?? [];
-      // Without a scope of its own a policy with files opens them and nothing else.
-      const paths = policy.paths ?? policy.files ?? [directoryOf(path)];
+      const { asset, files = [], countries } = policy.policy;
+      const paths = policy.paths ?? [directoryOf(path)];
       if (!isInScope(path, paths) && !files.includes(path)) {
         throw new MintingError('ERR_URL_OUT_OF_SCOPE', 'url: the policy does not open the path of the playback URL');
       }
-      const bindings = policy.bindings ?? [];
-      const query = withBoundParameters(givenQuery, bindings, attributes);
-      const issuedAt = now();
-      const claims: MintClaims = {
+      const query = withBoundParameters(givenQuery, policy.queryParameters, attributes);
+      const viewing = edgeView(attributes, query);
+      if (countries && !mayWatch(viewing, countries)) {
+        throw new MintingError('ERR_VIEWER_COUNTRY', 'viewer: country: is none of those that the policy allows');
+      }
+      const key = currentKey();
+      const preparedKey = prepared(key);
+      const issuedAt = issueTime(now(), key);
+      const session: SessionClaims = {
         sid: createSessionId(SESSION_ID_LENGTH),
-        aid: policy.asset ?? path.slice(tokenPrefix.length).split('/')[0] ?? '',
+        aid: asset ?? firstSegment(path, tokenPrefix),
         iat: issuedAt,
-        exp: issuedAt + parseDuration(policy.lifetime),
+        exp: issuedAt + policy.lifetimeSeconds,
         sst: issuedAt,
-        // An exclusion is one more path that the token opens: the check of the path is all that it is excluded from.
-        paths: [...new Set([...paths, ...(policy.exclusions ?? [])])],
       };
-      if (attributes.subject) claims.sub = attributes.subject;
-      if (policy.countries) claims.cty = policy.countries;
-      if (policy.files) claims.files = policy.files;
-      if (bindings.length > 0) claims.bnd = bindings;
-      const token = mint(claims, options.key(), edgeView(attributes, query), nodeCrypto);
+      if (attributes.subject !== undefined) session.sub = attributes.subject;
+      const token = mintPrepared(policy.claims ?? policy.claimsFor(paths), session, preparedKey, viewing);
       return {
         token,
-        url: `${origin}${tokenPrefix}${token}/${path.slice(tokenPrefix.length)}${query ? `?${query}` : ''}`,
-        sessionId: claims.sid,
-        asset: claims.aid,
+        url: `${origin}${tokenPrefix}${token}/${path.slice(tokenPrefix.length)}${query && `?${query}`}`,
+        sessionId: session.sid,
+        asset: session.aid,
         issuedAt,
-        expiresAt: claims.exp,
+        expiresAt: session.exp,
       };
     },
   };
+}
+
+/** Whether a viewer may watch where only some countries do, as far as is known: the edge asks again. */
+function mayWatch(viewing: Viewing, countries: string[]): boolean {
+  const country = countryOf(viewing);
+  return country === '' || countries.includes(country);
+}
+
+/** The asset that a URL is of unless the policy says so: the first segment behind the place of the token. */
+function firstSegment(path: string, tokenPrefix: string): string {
+  const end = path.indexOf('/', tokenPrefix.length);
+  return path.slice(tokenPrefix.length, end < 0 ? undefined : end);
 }
