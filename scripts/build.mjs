@@ -1,5 +1,5 @@
-// Builds everything that ships: dist/lib (tsc), dist/edge (functions and manifest), dist/player,
-// dist/console, dist/title.
+// Builds everything that ships: dist/lib (tsc), dist/token-api (the minting library in one file), dist/edge (functions and
+// manifest), dist/player, dist/console, dist/title.
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 
@@ -17,6 +17,7 @@ function run(title, command, ...args) {
 
 rmSync(new URL('dist/', root), { recursive: true, force: true });
 run('library', 'node_modules/typescript/bin/tsc', '-p', 'tsconfig.lib.json');
+run('minting library', 'scripts/build-minting.mjs');
 run('edge functions', 'scripts/build-edge.mjs');
 run('player', 'scripts/build-player.mjs');
 run(
