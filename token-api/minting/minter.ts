@@ -103,12 +103,10 @@ export function edgeView(attributes: ViewerAttributes, query: string): Viewing {
 function withBoundParameters(query: string, parameters: string[], attributes: ViewerAttributes): string {
   if (parameters.length === 0) return query;
   const present = parseQuerystring(query);
+  const given = attributes.query ?? {};
   const missing = parameters
-    .filter((parameter) => !Object.hasOwn(present, parameter))
-    .flatMap((parameter) => {
-      const value = attributes.query?.[parameter];
-      return value === undefined ? [] : `${parameter}=${value}`;
-    });
+    .filter((parameter) => !Object.hasOwn(present, parameter) && Object.hasOwn(given, parameter))
+    .map((parameter) => `${parameter}=${given[parameter]}`);
   return [query, ...missing].filter(Boolean).join('&');
 }
 
