@@ -174,7 +174,9 @@ describe('the key', () => {
   });
 
   test('is the current one of a ring', () => {
-    expect(currentKey(structuredClone(TEST_RING))).toEqual({ kid: 'k1', ...deriveKeys(TEST_RING.keys[0].secret) });
+    const notBefore = Date.parse(TEST_RING.keys[0].createdAt) / 1000 - 60;
+    const derived = deriveKeys(TEST_RING.keys[0].secret);
+    expect(currentKey(structuredClone(TEST_RING))).toEqual({ kid: 'k1', ...derived, notBefore });
     expect(() => currentKey({ version: 1, keys: [] })).toThrow(expect.objectContaining({ code: 'ERR_RING_INVALID' }));
   });
 

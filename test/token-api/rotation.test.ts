@@ -14,13 +14,14 @@ const current: RingKey = { ...K1, publishedAt: BEFORE, activatedAt: BEFORE };
 const baked: RingKey = { kid: 'k2', secret: SECRET_2, state: 'next', createdAt: BEFORE, publishedAt: BEFORE };
 
 /** What a secret may hold before a rotation. */
-const SECRETS: Record<string, { keys: RingKey[]; placeholder?: string }> = {
+type Secret = { keys: RingKey[]; placeholder?: string };
+const SECRETS: Record<string, Secret> = {
   'a ring with one key': { keys: [current] },
   'a ring whose next key is ready': { keys: [current, baked] },
   'a placeholder': { keys: [], placeholder: 'not-a-key-but-thirty-two-bytes-!' },
 };
 
-function worldOf(secret: { keys: RingKey[] }): RotationWorld {
+function worldOf(secret: Secret): RotationWorld {
   const published = Object.fromEntries(secret.keys.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
   return new RotationWorld(JSON.stringify({ version: 1, ...secret }), published);
 }
@@ -138,52 +139,59 @@ const PAUSES = [1, TIMES.bakeSeconds + 100, 4000];
 
 describe('two at once', () => {
   const rings = Object.entries(SECRETS).filter(([, { keys }]) => keys.length > 0);
-  const pairs = rings.flatMap(([name, secret], i) =>
-    SECONDS.filter(([second]) => i === 0 || LONG || second === 'another one').map(
-      (second) => [second[0], name, secret, second] as const,
-    ),
-  );
+  const pairs = rings.flatMap(([name, secret]) => SECONDS.map((second) => [second[0], name, secret, second] as const));
+
+  /**
+   * Runs two works: the first makes `i` calls, then the other `j`, then the first goes on to its end, and so does the other.
+   * Between two switches `pause` seconds pass.
+   */
+  async function schedule(secret: Secret, [first, other]: readonly [Work, Work], i: number, j: number, pause: number) {
+    const world = worldOf(secret);
+    world.begin(RUN_A);
+    const turns = new Turns();
+    const [a, b] = [world.process(), world.process()];
+    turns.start(a, (process) => first[1](process, world));
+    for (let n = 0; n < i; n++) await turns.step(a);
+    world.pass(pause);
+    turns.start(b, (process) => other[1](process, world));
+    for (let n = 0; n < j && (await turns.step(b)); n++);
+    world.pass(pause);
+    while (await turns.step(a));
+    while (await turns.step(b));
+    await world.settle();
+    expectConverged(world, `${first[0]} ${i}, ${other[0]} ${j}, pause ${pause}`);
+  }
 
   test.each(pairs)(
-    'a rotation and %s on %s, in every order with two switches',
+    'a rotation and %s on %s, in every order',
     async (_second, _name, secret, second) => {
       let schedules = 0;
-      for (const pause of LONG ? PAUSES : [1]) {
-        for (const [first, other] of [
-          [ROTATION, second],
-          [second, ROTATION],
-        ] as const) {
-          const calls = [await callsOf(secret, first), await callsOf(secret, other)] as const;
-          for (let i = 0; i <= calls[0]; i++) {
-            // The one that is interrupted after i calls goes on when the other has made j: up to all.
-            for (let j = 1; j <= calls[1]; j++) {
-              const world = worldOf(secret);
-              world.begin(RUN_A);
-              const turns = new Turns();
-              const [a, b] = [world.process(), world.process()];
-              turns.start(a, (process) => first[1](process, world));
-              for (let n = 0; n < i; n++) await turns.step(a);
-              world.pass(pause);
-              turns.start(b, (process) => other[1](process, world));
-              for (let n = 0; n < j; n++) await turns.step(b);
-              world.pass(pause);
-              while (await turns.step(a));
-              while (await turns.step(b));
-              await world.settle();
-              expectConverged(world, `${first[0]} ${i}, ${other[0]} ${j}, pause ${pause}`);
-              schedules++;
-            }
+      const orders: [Work, Work][] = [
+        [ROTATION, second],
+        [second, ROTATION],
+      ];
+      for (const works of second === SAME ? orders.slice(1) : orders) {
+        const [firstCalls = 0, otherCalls = 0] = await Promise.all(works.map((work) => callsOf(secret, work)));
+        for (let i = 0; i <= firstCalls; i++) {
+          // Two switches: the other runs to its end in between. All of them.
+          for (const pause of PAUSES) await schedule(secret, works, i, Number.POSITIVE_INFINITY, pause);
+          schedules += PAUSES.length;
+          // Three: it is interrupted too. All of them in the long tests, else some.
+          for (let j = LONG ? 1 : 1 + (i % 5); j < otherCalls; j += LONG ? 1 : 5) {
+            await schedule(secret, works, i, j, LONG ? (PAUSES[(i + j) % PAUSES.length] ?? 1) : 1);
+            schedules++;
           }
         }
       }
       expect(schedules).toBeGreaterThan(100);
       process.stdout.write(`  ${schedules} schedules of a rotation and ${second[0]}\n`);
     },
+    LONG ? 1_800_000 : 300_000,
   );
 });
 
 /** How many calls a work makes when it is alone. */
-async function callsOf(secret: { keys: RingKey[] }, [, work]: Work): Promise<number> {
+async function callsOf(secret: Secret, [, work]: Work): Promise<number> {
   const world = worldOf(secret);
   world.begin(RUN_A);
   const process = world.process();

@@ -123,6 +123,9 @@ export type KeyRing = v.InferOutput<typeof KeyRingSchema>;
 /** A key of a ring. */
 export type RingKey = KeyRing['keys'][number];
 
+/** By how much clocks of two machines may differ before one of them is taken to be wrong, in seconds. */
+export const CLOCK_TOLERANCE_SECONDS = 60;
+
 /** A time of a ring in seconds since the epoch. */
 export function secondsOf(time: string | number): number {
   return typeof time === 'number' ? time : Math.floor(Date.parse(time) / 1000);
@@ -168,7 +171,10 @@ export function mintingKey(ring: KeyRing): MintingKey {
     const message = 'no key is current: minting pauses until the next key has been at every edge for long enough';
     throw new KeyRingError('ERR_RING_PAUSED', message);
   }
-  return { kid: current.kid, ...deriveKeys(current.secret) };
+  // Whoever's clock is further behind would mint tokens that have expired, or mint with a key that is none yet.
+  const times = [current.createdAt, current.publishedAt, current.activatedAt].flatMap((time) => time ?? []);
+  const notBefore = Math.max(...times.map(secondsOf)) - CLOCK_TOLERANCE_SECONDS;
+  return { kid: current.kid, ...deriveKeys(current.secret), notBefore: Math.max(notBefore, 0) };
 }
 
 /** The keys of ours that the edge accepts, by key id: all but the retired ones. */

@@ -1,4 +1,13 @@
-import { createKey, isCompatKey, type KeyRing, KeyRingError, type RingKey, secondsOf, timestamp } from './key-ring.ts';
+import {
+  CLOCK_TOLERANCE_SECONDS,
+  createKey,
+  isCompatKey,
+  type KeyRing,
+  KeyRingError,
+  type RingKey,
+  secondsOf,
+  timestamp,
+} from './key-ring.ts';
 
 /** How long keys stay in their states, in seconds. */
 export interface KeyTimes {
@@ -12,8 +21,6 @@ export interface KeyTimes {
 
 /** How many retired keys a ring remembers, without their secrets, for those who read it. */
 const REMEMBERED = 10;
-/** By how much clocks of two machines may differ before one of them is taken to be wrong, in seconds. */
-const CLOCK_TOLERANCE_SECONDS = 60;
 
 /** From when on a key that was demoted at `demotedAt` verifies nothing any more: then its last token has expired. */
 export function retiresAt(demotedAt: number, times: KeyTimes): number {
