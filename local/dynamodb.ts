@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import http from 'node:http';
 import { relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import {
   CreateTableCommand,
@@ -79,16 +80,27 @@ export async function startDynamoDb(data: DataDirectory, tables: CreateTableComm
   return { client: DynamoDBDocumentClient.from(client, { marshallOptions }), close };
 }
 
+/** How long a table may take until it can be used, in milliseconds. */
+const TABLE_READY_MS = 10_000;
+
+/** Creates a table unless it is there, and waits until it can be used. */
 async function createTable(client: DynamoDBClient, table: CreateTableCommandInput, path: string): Promise<void> {
-  try {
-    await client.send(new CreateTableCommand(table));
-  } catch (error) {
+  const { TableName } = table;
+  await client.send(new CreateTableCommand(table)).catch((error: Error) => {
     if (!(error instanceof ResourceInUseException)) throw error;
-    const { Table } = await client.send(new DescribeTableCommand({ TableName: table.TableName }));
-    if (isDeepStrictEqual(keysOf(Table), keysOf(table))) return;
-    // Not replaced: a revocation must not be lifted by a newer version.
-    const message = `${table.TableName} in ${path} was made by another version; move the folder away to start afresh`;
-    throw new StackError('ERR_STACK_DATA', message);
+  });
+  for (const deadline = Date.now() + TABLE_READY_MS; ; await sleep(5)) {
+    const { Table } = await client.send(new DescribeTableCommand({ TableName }));
+    if (!isDeepStrictEqual(keysOf(Table), keysOf(table))) {
+      // Not replaced: a revocation must not be lifted by a newer version.
+      const message = `${TableName} in ${path} was made by another version; move the folder away to start afresh`;
+      throw new StackError('ERR_STACK_DATA', message);
+    }
+    if (Table?.TableStatus === 'ACTIVE') return;
+    if (Date.now() > deadline) {
+      const message = `${TableName} in ${path} does not become ready; move the folder away to start afresh`;
+      throw new StackError('ERR_STACK_DATA', message);
+    }
   }
 }
 
