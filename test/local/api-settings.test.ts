@@ -95,9 +95,9 @@ describe('the maximum of a session', () => {
 
   test('holds for policies too', async () => {
     const answer = await call('PUT', '/v1/policies/long', { body: { lifetime: 'PT61S' } });
-    expect(code(answer)).toEqual([422, 'ERR_POLICY_LIFETIME']);
+    expect(code(answer)).toEqual([422, 'ERR_POLICY_LIFETIME_TOO_LONG']);
     // That of the titles lives longer than a session may here.
-    expect(code(await start('long', 'aurora'))).toEqual([422, 'ERR_POLICY_LIFETIME']);
+    expect(code(await start('long', 'aurora'))).toEqual([422, 'ERR_POLICY_LIFETIME_TOO_LONG']);
   });
 });
 

@@ -89,7 +89,7 @@ describe('the catalogue', () => {
     ['a path that is none', 400, 'ERR_BODY_INVALID', { path: 'aurora', policy: 'vod-2h' }],
     ['dot segments', 400, 'ERR_BODY_INVALID', { path: '/aurora/../x', policy: 'vod-2h' }],
     ['a query', 400, 'ERR_BODY_INVALID', { path: '/aurora/x?y', policy: 'vod-2h' }],
-    ['a path at the root', 422, 'ERR_POLICY_INVALID', { path: '/master.m3u8', policy: 'vod-2h' }],
+    ['a path at the root', 422, 'ERR_POLICY_FIELD_MISSING', { path: '/master.m3u8', policy: 'vod-2h' }],
     ['no policy', 400, 'ERR_BODY_INVALID', { path: '/aurora/master.m3u8' }],
     ['a member nobody knows', 400, 'ERR_BODY_INVALID', { path: '/aurora/x', policy: 'vod-2h', bindings: [] }],
   ])('an asset with %s is refused', async (_, status, expected, body) => {

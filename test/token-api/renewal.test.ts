@@ -116,6 +116,13 @@ describe('a renewed token', () => {
     expect(() => renewed(next.url ?? '', NOW + 1)).toThrow(expect.objectContaining({ code: 'ERR_RENEWAL_NOT_LATER' }));
   });
 
+  test('is not minted by a clock that cannot be right', () => {
+    const first = minted();
+    const key = () => ({ ...TEST_KEY, notBefore: NOW + 100 });
+    expect(() => renewed(first.url, NOW + 99, VIEWER, { key })).toThrow(expect.objectContaining({ code: 'ERR_CLOCK' }));
+    expect(renewed(first.url, NOW + 100, VIEWER, { key }).expiresAt).toBe(NOW + 3700);
+  });
+
   test('keeps its place behind a fixed path', () => {
     const tokenPrefix = '/live/';
     const minter = createMinter({ key: () => TEST_KEY, maxLifetimeSeconds: 86400, tokenPrefix, now: () => NOW });

@@ -10,8 +10,9 @@ const CODES: Record<number, string> = { 400: 'ERR_BODY_INVALID', 404: 'ERR_NOT_F
 const RETRY_AFTER_SECONDS = '5';
 
 /**
- * Any error as problem details (RFC 9457), with a stable `code` beside the registered members, and `reason` where
- * the edge has one for the same. Routes throw an `HTTPException` whose `cause` is `{ code, reason? }`; anything else is our fault: it is reported to `report` and told to nobody.
+ * Any error as problem details (RFC 9457), with a stable `code` beside the registered members, and `reason` where the edge
+ * has one for the same. Routes throw an `HTTPException` whose `cause` is `{ code, reason? }`; anything else is our fault: it
+ * is reported to `report` and told to nobody.
  */
 export function problemDetails(report: (error: Error) => void): (error: Error, c: Context) => Response {
   return (error, c) => {

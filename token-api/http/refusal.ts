@@ -2,7 +2,7 @@ import { HTTPException } from 'hono/http-exception';
 import { statusOf, TokenError } from '../../token/index.ts';
 import { ConcurrencyError } from '../concurrency/concurrency.ts';
 import { KeyRingError } from '../key-ring/key-ring.ts';
-import { MintingError } from '../minting/policy.ts';
+import { MintingError, type MintingErrorCode } from '../minting/policy.ts';
 import { RenewalError, type RenewalErrorCode } from '../minting/renewal.ts';
 import { CursorError } from '../pages/page.ts';
 import { VendingError, type VendingErrorCode } from '../vending/vending.ts';
@@ -23,6 +23,9 @@ const STATUS: Record<VendingErrorCode | Exclude<RenewalErrorCode, 'ERR_TOKEN_REF
   ERR_RENEWAL_NOT_LATER: 409,
 };
 
+/** What no caller can help: it is reported as an error of ours. */
+const OURS: ReadonlySet<MintingErrorCode> = new Set(['ERR_CLOCK', 'ERR_KEY_INVALID', 'ERR_TOKEN_PREFIX']);
+
 /**
  * Runs `run` and turns what keeps this viewer from a token into a problem: with `reason` when the edge would say so too, or
  * something is revoked. What the minter refuses is 422: the request was understood, but this viewer cannot have this token.
@@ -41,7 +44,8 @@ function asProblem(error: unknown): HTTPException | undefined {
     const status = code === 'ERR_TOKEN_REFUSED' ? statusOf(error.reason ?? 'token-malformed') : STATUS[code];
     return new HTTPException(status, { message, cause: { code, reason } });
   }
-  if (error instanceof MintingError || error instanceof TokenError) return problem(422, error);
+  if (error instanceof TokenError || (error instanceof MintingError && !OURS.has(error.code)))
+    return problem(422, error);
   if (error instanceof CursorError) return problem(400, error);
   if (error instanceof ConcurrencyError || error instanceof KeyRingError) return problem(503, error);
   return undefined;

@@ -135,7 +135,7 @@ function keyPreparation(): (key: MintingKey) => PreparedKey {
 }
 
 /** The time of minting, whole seconds since the epoch. Throws `ERR_CLOCK` when it cannot be right. */
-function issueTime(seconds: number, { notBefore = 0 }: MintingKey): number {
+export function issueTime(seconds: number, { notBefore = 0 }: MintingKey): number {
   if (!(seconds >= 0 && seconds < LATEST_CLOCK)) {
     throw new MintingError(
       'ERR_CLOCK',

@@ -13,7 +13,7 @@ import {
   verify,
 } from '../../token/index.ts';
 import { nodeCrypto } from './crypto.ts';
-import { edgeView } from './minter.ts';
+import { edgeView, issueTime } from './minter.ts';
 import type { ViewerAttributes } from './policy.ts';
 
 export type RenewalErrorCode = 'ERR_TOKEN_REFUSED' | 'ERR_SESSION_ENDED' | 'ERR_RENEWAL_NOT_LATER';
@@ -77,7 +77,10 @@ export type DeviceAttributes = Pick<
   'ja4' | 'device' | 'userAgent' | 'referer' | 'method' | 'headers' | 'query'
 >;
 
-/** Exchanges unexpired tokens for others of the same session. Knows nothing of revocation: whoever calls it asks first. */
+/**
+ * Exchanges unexpired tokens for others of the same session. Knows nothing of revocation: whoever calls it asks first. Both
+ * ways of minting throw `MintingError` `ERR_CLOCK` when the clock cannot be right.
+ */
 export interface Renewer {
   /**
    * Verifies a token, or a playback URL that carries one, as the edge would for this viewer. Throws `ERR_TOKEN_REFUSED`
@@ -114,8 +117,7 @@ export function createRenewer(options: RenewerOptions): Renewer {
   /** Mints for the session of a presented token; `bound` is whom the new one is bound to. */
   function mintNext(
     { claims, location }: PresentedToken,
-    exp: number,
-    iat: number,
+    { iat, exp, key }: { iat: number; exp: number; key: MintingKey },
     bound: ViewerAttributes,
     query: string,
     playbackUrl: string | undefined,
@@ -126,7 +128,7 @@ export function createRenewer(options: RenewerOptions): Renewer {
     if (claims.files) next.files = claims.files;
     const bindings = bindingsOf(claims);
     if (bindings.length > 0) next.bnd = bindings.map(({ name, isTolerant }) => (isTolerant ? `${name}?` : name));
-    const token = mint(next, options.key(), edgeView(bound, query), nodeCrypto);
+    const token = mint(next, key, edgeView(bound, query), nodeCrypto);
     const at = location ?? opened(claims, playbackUrl, tokenPrefix);
     const rest = at && `${at.path.slice(tokenPrefix.length)}${query ? `?${query}` : ''}`;
     const url = at && `${at.origin}${tokenPrefix}${token}/${rest}`;
@@ -155,7 +157,8 @@ export function createRenewer(options: RenewerOptions): Renewer {
 
     renew(presented, playbackUrl) {
       const { claims, viewer, query } = presented;
-      const iat = now();
+      const key = options.key();
+      const iat = issueTime(now(), key);
       const end = claims.sst + maxSessionSeconds;
       if (claims.exp >= end) throw sessionEnded(maxSessionSeconds);
       const exp = Math.min(iat + claims.exp - claims.iat, end);
@@ -163,13 +166,14 @@ export function createRenewer(options: RenewerOptions): Renewer {
         const message = 'A renewed token would not expire later than the presented one; renew it when it has aged.';
         throw new RenewalError('ERR_RENEWAL_NOT_LATER', message);
       }
-      return mintNext(presented, exp, iat, viewer, query, playbackUrl);
+      return mintNext(presented, { iat, exp, key }, viewer, query, playbackUrl);
     },
 
     handOff(presented, device, playbackUrl) {
       const { claims } = presented;
       const { ip, country, region, city, asn } = presented.viewer;
-      const iat = now();
+      const key = options.key();
+      const iat = issueTime(now(), key);
       const end = claims.sst + maxSessionSeconds;
       if (iat >= end) throw sessionEnded(maxSessionSeconds);
       const exp = Math.min(iat + Math.min(claims.exp - claims.iat, handoffSeconds), end);
@@ -186,7 +190,7 @@ export function createRenewer(options: RenewerOptions): Renewer {
         const message = `viewer: the other device has no single value for binding '${missing}'`;
         throw new TokenError('ERR_TOKEN_BINDING_MISSING', message);
       }
-      return mintNext(presented, exp, iat, bound, query, playbackUrl);
+      return mintNext(presented, { iat, exp, key }, bound, query, playbackUrl);
     },
   };
 }
