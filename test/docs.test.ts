@@ -8,6 +8,17 @@ test('the tables of docs/token.md are those of the code', () => {
   execFileSync(process.execPath, [packagePath('scripts', 'make-docs.mjs'), '--check']);
 });
 
+test('docs/minting.md explains every code that minting may answer with', () => {
+  const codes = ['token-api/minting/policy.ts', 'token/mint.ts'].flatMap((file) =>
+    [...readFileSync(packagePath(file), 'utf8').matchAll(/^ {2}\| '(ERR_\w+)'/gm)].map(([, code]) => code),
+  );
+  const text = readFileSync(packagePath('docs', 'minting.md'), 'utf8');
+  // A loaded policy has safe scopes and known bindings, so that those two cannot come from the minter.
+  const unexplained = codes.filter((code) => !text.includes(`\`${code}\``));
+  expect(codes.length).toBeGreaterThan(20);
+  expect(unexplained).toEqual(['ERR_TOKEN_SCOPE', 'ERR_TOKEN_BINDING_UNKNOWN']);
+});
+
 test('the derived keys in docs/token.md are right', () => {
   const text = readFileSync(packagePath('docs', 'token.md'), 'utf8');
   const [, secret = ''] = /For the secret `([\w-]{43})`/.exec(text) ?? [];
