@@ -1,6 +1,6 @@
 // Bundles dist/lib/token-api/index.js, with all that it imports, into one file that needs nothing but node:crypto: what
 // `import … from 'portcullis/token-api'` loads. And its declarations, which name no other module either.
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { rollup } from 'rollup';
@@ -21,7 +21,8 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  legalComments: 'inline',
+  // Its licence wants to stand in every copy.
+  footer: { js: `/*!\nvalibot, bundled above:\n\n${readFileSync(path('node_modules/valibot/LICENSE.md'), 'utf8')}*/` },
   metafile: true,
   logLevel: 'warning',
 });
