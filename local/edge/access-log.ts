@@ -1,7 +1,5 @@
-import type { WriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { redact } from '../../token/index.ts';
-import { StackError } from '../errors.ts';
+import { type LogFile, openLogFile } from '../log-file.ts';
 
 /**
  * The 33 fields of CloudFront standard logs (AWS, "Standard log file fields"), in their order, and what the viewer-request
@@ -48,30 +46,27 @@ export type LogEntry = Partial<Record<(typeof FIELDS)[number], string | number |
 
 /** The access log of the edge server, in the format of CloudFront standard logs (version 1.0), unzipped. */
 export class AccessLog {
-  readonly #stream: WriteStream;
+  readonly #file: LogFile;
 
-  private constructor(stream: WriteStream) {
-    this.#stream = stream;
+  private constructor(file: LogFile) {
+    this.#file = file;
   }
 
   /** Opens the log; `report` is told when a line cannot be written. Rejects when the file cannot be opened. */
   static async open(path: string, report: (line: string) => void): Promise<AccessLog> {
-    const file = await open(path, 'a', 0o600).catch((error: NodeJS.ErrnoException) => {
-      throw new StackError('ERR_STACK_DATA', `cannot write the access log ${path}: ${error.code}`);
-    });
-    const stream = file.createWriteStream();
-    stream.on('error', (error) => report(`the access log is not written: ${error.message}`));
-    stream.write(`#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`);
-    return new AccessLog(stream);
+    const file = await openLogFile('access log', path, report);
+    file.write('#Version: 1.0');
+    file.write(`#Fields: ${FIELDS.join(' ')}`);
+    return new AccessLog(file);
   }
 
   /** Writes a line: tokens redacted, blanks and control characters percent-encoded as CloudFront does, `-` for nothing. */
   write(entry: LogEntry): void {
-    this.#stream.write(`${FIELDS.map((field) => encode(entry[field])).join('\t')}\n`);
+    this.#file.write(FIELDS.map((field) => encode(entry[field])).join('\t'));
   }
 
   close(): Promise<void> {
-    return new Promise((resolve) => this.#stream.end(() => resolve()));
+    return this.#file.close();
   }
 }
 
