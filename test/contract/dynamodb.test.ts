@@ -1,27 +1,23 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openDataDirectory } from '../../local/data-directory.ts';
-import { type LocalDynamoDb, startDynamoDb } from '../../local/dynamodb.ts';
+import type { LocalDynamoDb } from '../../local/dynamodb.ts';
 import { VENDING_TABLES } from '../../local/vending.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../../revocation/list/dynamodb.ts';
 import type { RevocationEntry, RevocationKind } from '../../revocation/list/revocation-list.ts';
 import { dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit } from '../../token-api/concurrency/dynamodb.ts';
+import { ANSWERS_TABLE, dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
 import type { Page, PageRequest } from '../../token-api/pages/page.ts';
 import { dynamoDbPolicies } from '../../token-api/policies/dynamodb.ts';
+import { dynamoDbRequestCounts, REQUEST_COUNTS_TABLE } from '../../token-api/rate-limits/dynamodb.ts';
 import { dynamoDbSessions } from '../../token-api/sessions/dynamodb.ts';
+import { openDatabase } from '../harness/database.ts';
 import { NOW } from '../harness/minting.ts';
 
 let database: LocalDynamoDb;
-let close: () => Promise<void>;
 beforeAll(async () => {
-  const data = await openDataDirectory(undefined);
-  database = await startDynamoDb(data, [...VENDING_TABLES, REVOCATIONS_TABLE]);
-  close = async () => {
-    await database.close();
-    await data.close();
-  };
+  database = await openDatabase([...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE]);
 });
-afterAll(() => close());
+afterAll(() => database.close());
 
 const ALL: PageRequest = { limit: 1000 };
 
@@ -328,5 +324,54 @@ describe('RevocationList', () => {
       false,
       true,
     ]);
+  });
+});
+
+describe('RequestCounts', () => {
+  test('numbers the requests of a bucket, also those that come at once', async () => {
+    const counts = dynamoDbRequestCounts(database.client);
+    const numbers = await Promise.all(Array.from({ length: 25 }, () => counts.add('one', NOW + 60)));
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 25 }, (_, i) => i + 1));
+    expect(await counts.add('other', NOW + 60)).toBe(1);
+  });
+});
+
+describe('Answers', () => {
+  const entry = (id: string, run: string, expiresAt = NOW + 60) => ({
+    id,
+    run,
+    expiresAt,
+    fingerprint: Uint8Array.of(1, 2, 3),
+  });
+  const sealed = Uint8Array.of(9, 8, 7);
+
+  test('of many that begin at once one gets the id', async () => {
+    const answers = dynamoDbAnswers(database.client);
+    const runs = Array.from({ length: 25 }, (_, i) => answers.begin(entry('Answer1', `run-${i}`), NOW));
+    const held = await Promise.all(runs);
+    expect(held.filter((holder) => holder === undefined)).toHaveLength(1);
+    expect(new Set(held.map((holder) => holder?.run)).size).toBe(2);
+  });
+
+  test('an answer is found until it expires', async () => {
+    const answers = dynamoDbAnswers(database.client);
+    expect(await answers.begin(entry('Answer2', 'a'), NOW)).toBeUndefined();
+    await answers.finish({ ...entry('Answer2', 'a', NOW + 100), sealed });
+    expect(await answers.begin(entry('Answer2', 'b'), NOW + 99)).toEqual({
+      ...entry('Answer2', 'a', NOW + 100),
+      sealed,
+    });
+    expect(await answers.begin(entry('Answer2', 'b'), NOW + 100)).toBeUndefined();
+  });
+
+  test('an id that was given back, or whose run took too long, is free; a late run changes nothing', async () => {
+    const answers = dynamoDbAnswers(database.client);
+    await answers.begin(entry('Answer3', 'a'), NOW);
+    await answers.abandon('Answer3', 'a');
+    expect(await answers.begin(entry('Answer3', 'b'), NOW)).toBeUndefined();
+    expect(await answers.begin(entry('Answer3', 'c', NOW + 120), NOW + 60)).toBeUndefined();
+    await answers.finish({ ...entry('Answer3', 'b', NOW + 999), sealed });
+    await answers.abandon('Answer3', 'b');
+    expect(await answers.begin(entry('Answer3', 'd'), NOW + 61)).toEqual(entry('Answer3', 'c', NOW + 120));
   });
 });
