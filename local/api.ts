@@ -1,37 +1,60 @@
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { cors } from 'hono/cors';
+import { every } from 'hono/combine';
 import { HTTPException } from 'hono/http-exception';
+import { requestId } from 'hono/request-id';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
+import type { Authorize } from '../token-api/http/authorize.ts';
+import { crossOrigin } from '../token-api/http/cross-origin.ts';
+import { idempotency } from '../token-api/http/idempotency.ts';
 import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
+import { rateLimit } from '../token-api/http/rate-limit.ts';
+import { requestLog, type Telemetry } from '../token-api/http/request-log.ts';
 import { type VendingRoutesOptions, vendingRoutes } from '../token-api/http/routes.ts';
+import type { ApiSettings } from '../token-api/http/settings.ts';
+import type { Answers } from '../token-api/idempotency/answers.ts';
+import type { RequestCounts } from '../token-api/rate-limits/request-counts.ts';
+import type { VendedToken, Vending } from '../token-api/vending/vending.ts';
 
 /** What the API is made of. */
 export interface ApiOptions {
-  vending: VendingRoutesOptions;
-  keys: KeyRoutesOptions;
-  revocation: RevocationOptions;
-  delivery: DeliveryOptions;
-  /** Origins whose pages may call the API; `*` for all. */
-  allowedOrigins: string[];
-  /** Told of errors that are ours. */
-  report: (error: Error) => void;
+  settings: ApiSettings;
+  /** Who calls, and whether they may. */
+  authorize: Authorize;
+  vending: Omit<VendingRoutesOptions, 'authorize'>;
+  keys: Omit<KeyRoutesOptions, 'authorize'>;
+  revocation: Omit<RevocationOptions, 'authorize'>;
+  delivery: Omit<DeliveryOptions, 'authorize'>;
+  counts: RequestCounts;
+  answers: Answers;
+  telemetry: Telemetry;
+  /** Told of errors that are ours; with the id of the request where it is one request's. */
+  report: (error: Error, requestId?: string) => void;
+  /** Seconds since the epoch. */
+  now: () => number;
 }
 
 const BODY_LIMIT_BYTES = 64 * 1024;
+/** Characters of a request id that a caller may choose. */
+const REQUEST_ID_LENGTH = 64;
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
-export function createApi({ vending, keys, revocation, delivery, allowedOrigins, report }: ApiOptions): Hono {
+export function createApi(options: ApiOptions): Hono {
+  const { settings, telemetry, report, now, counts, answers } = options;
+  const { allowedOrigins, requestsPerMinute } = settings;
   const app = new Hono();
   app.onError(problemDetails(report));
   app.notFound(() => {
     throw new HTTPException(404, { message: 'There is nothing at this path.' });
   });
-  // A wildcard lets nobody in: callers carry their bearer token themselves, no browser adds it.
-  const origin = allowedOrigins.includes('*') ? '*' : allowedOrigins;
-  app.use(cors({ origin, allowHeaders: ['authorization', 'content-type'], maxAge: 600 }));
+
+  // The way of a request. Health first: whoever asks every second for it wants no line of it.
+  app.get('/healthz', (c) => c.json({ ok: true }));
+  app.use(requestId({ limitLength: REQUEST_ID_LENGTH }));
+  app.use(crossOrigin(allowedOrigins));
+  app.use(requestLog(telemetry));
   app.use(
     bodyLimit({
       maxSize: BODY_LIMIT_BYTES,
@@ -41,10 +64,30 @@ export function createApi({ vending, keys, revocation, delivery, allowedOrigins,
       },
     }),
   );
-  app.get('/healthz', (c) => c.json({ ok: true }));
-  app.route('/', vendingRoutes(vending));
-  app.route('/', keyRoutes(keys));
-  app.route('/', revocationRoutes(revocation));
-  app.route('/', deliveryRoutes(delivery));
+  // Then, as every route says who may call it: who calls, whether they may, how often, and whether they did before.
+  const limit = rateLimit({ requestsPerMinute, counts, report, now });
+  const once = idempotency({ answers, report, now });
+  const authorize: Authorize = (...roles) => every(options.authorize(...roles), limit, once);
+
+  const vending = countedVending(options.vending.vending, telemetry);
+  app.route('/', vendingRoutes({ ...options.vending, vending, authorize }));
+  app.route('/', keyRoutes({ ...options.keys, authorize }));
+  app.route('/', revocationRoutes({ ...options.revocation, authorize }));
+  app.route('/', deliveryRoutes({ ...options.delivery, authorize }));
   return app;
+}
+
+/** Vending whose tokens are counted. */
+function countedVending(vending: Vending, telemetry: Telemetry): Vending {
+  const counted = async (vended: Promise<VendedToken>) => {
+    const token = await vended;
+    telemetry.metric('TokensMinted', 1);
+    return token;
+  };
+  return {
+    check: (asset) => vending.check(asset),
+    start: (...request) => counted(vending.start(...request)),
+    renew: (...request) => counted(vending.renew(...request)),
+    handOff: (...request) => counted(vending.handOff(...request)),
+  };
 }

@@ -12,8 +12,11 @@ import { FileKeyValueStore } from '../edge-functions/store/file.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
+import { powertoolsTelemetry } from '../token-api/http/powertools.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
+import { ANSWERS_TABLE, dynamoDbAnswers } from '../token-api/idempotency/dynamodb.ts';
 import type { KeySettings } from '../token-api/key-ring/settings.ts';
+import { dynamoDbRequestCounts, REQUEST_COUNTS_TABLE } from '../token-api/rate-limits/dynamodb.ts';
 import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
 import { createApi } from './api.ts';
 import { createConsole } from './console.ts';
@@ -28,6 +31,7 @@ import { StackError } from './errors.ts';
 import { BEARER_SECONDS, ISSUER, openIssuer } from './issuer.ts';
 import { openKeyRing } from './key-ring.ts';
 import { type OpenPort, openPort } from './listen.ts';
+import { openLogFile } from './log-file.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
 import { openVending, VENDING_TABLES } from './vending.ts';
@@ -106,7 +110,8 @@ export async function startStack({
     const keyRing = await openKeyRing(data, { edgeStore, edgeUrl: edgePort.url, settings, keys, now, report });
     closers.push(() => keyRing.close());
 
-    const dynamoDb = await startDynamoDb(data, [...VENDING_TABLES, REVOCATIONS_TABLE]);
+    const tables = [...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
+    const dynamoDb = await startDynamoDb(data, tables);
     closers.push(() => dynamoDb.close());
     const list = dynamoDbRevocationList(dynamoDb.client);
     const publisher = edgePublisher(list, edgeStore, now);
@@ -119,15 +124,16 @@ export async function startStack({
     const originSecret = randomBytes(32).toString('base64url');
     originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
 
+    await mkdir(data.path('logs'), { recursive: true });
+    const apiLog = await openLogFile('log of the API', data.path('logs/api.log'), report);
+    closers.push(() => apiLog.close());
     const issuer = await openIssuer(data);
-    const authorize = bearerAuthorization(issuer.keys, ISSUER);
     const decisions = new Decisions();
     const vending = await openVending({
       client: dynamoDb.client,
       settings,
       api: apiSettings,
       keyRing: keyRing.cached,
-      authorize,
       edgeUrl: edgePort.url,
       originSecret,
       list,
@@ -136,18 +142,18 @@ export async function startStack({
     });
     const consoleOrigins = [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')];
     const api = createApi({
+      settings: { ...apiSettings, allowedOrigins: [...consoleOrigins, ...apiSettings.allowedOrigins] },
+      authorize: bearerAuthorization(issuer.keys, ISSUER),
       vending,
       revocation: {
-        authorize,
         list,
         publisher,
         decisions,
         revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
         now,
       },
-      delivery: { authorize, store: edgeStore, report },
+      delivery: { store: edgeStore, report },
       keys: {
-        authorize,
         store: keyRing.store,
         rotation: keyRing.rotation,
         times: keyRing.times,
@@ -156,12 +162,14 @@ export async function startStack({
         report,
         now,
       },
-      allowedOrigins: [...apiSettings.allowedOrigins, ...consoleOrigins],
-      report: (error) => report(`error in the API: ${error.stack}`),
+      counts: dynamoDbRequestCounts(dynamoDb.client),
+      answers: dynamoDbAnswers(dynamoDb.client),
+      telemetry: powertoolsTelemetry(apiLog.write),
+      report: (error, requestId = '') => report(`error in the API ${requestId}: ${error.stack}`),
+      now,
     });
     apiPort.serve(getRequestListener(api.fetch));
 
-    await mkdir(data.path('logs'), { recursive: true });
     const log = await AccessLog.open(data.path('logs/access.log'), report);
     closers.push(() => log.close());
     const edge = createEdge({

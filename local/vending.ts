@@ -6,7 +6,6 @@ import { isBlocked } from '../token/index.ts';
 import type { AssetCatalogue } from '../token-api/assets/assets.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit, SUBJECTS_TABLE } from '../token-api/concurrency/dynamodb.ts';
-import type { Authorize } from '../token-api/http/authorize.ts';
 import type { VendingRoutesOptions } from '../token-api/http/routes.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import type { CachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
@@ -27,7 +26,6 @@ export interface VendingParts {
   settings: EdgeSettings;
   api: ApiSettings;
   keyRing: CachedKeyRing;
-  authorize: Authorize;
   edgeUrl: string;
   originSecret: string;
   list: RevocationList;
@@ -36,8 +34,8 @@ export interface VendingParts {
 }
 
 /** Puts the vending side together, its catalogue filled with the titles that are not in it. */
-export async function openVending(parts: VendingParts): Promise<VendingRoutesOptions> {
-  const { client, settings, api, keyRing, authorize, edgeUrl, originSecret, list, now } = parts;
+export async function openVending(parts: VendingParts): Promise<Omit<VendingRoutesOptions, 'authorize'>> {
+  const { client, settings, api, keyRing, edgeUrl, originSecret, list, now } = parts;
   const key = () => keyRing.mintingKey();
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
   const { maxSessionSeconds, sessionsPerSubject, handoffSeconds } = api;
@@ -69,7 +67,7 @@ export async function openVending(parts: VendingParts): Promise<VendingRoutesOpt
     refusalOf: refusals(list, parts.edgeStore, now),
     now,
   });
-  return { authorize, vending, assets, policies, sessions, originSecret, revokedSessions, maxLifetimeSeconds, now };
+  return { vending, assets, policies, sessions, originSecret, revokedSessions, maxLifetimeSeconds, now };
 }
 
 /** What the revocation list and the asset blocks say against a token. */

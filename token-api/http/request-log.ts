@@ -1,0 +1,70 @@
+import type { MiddlewareHandler } from 'hono';
+import { matchedRoutes } from 'hono/route';
+import type { Caller } from './authorize.ts';
+import { problemCode } from './problem.ts';
+
+/** The line that is written for a request. Nothing in it was chosen by the caller but `requestId`, and nothing is secret. */
+export interface RequestLine {
+  requestId: string;
+  method: string;
+  /** Pattern of the route, `/v1/assets/:id`; `(none)` for a path without one. Never the path itself. */
+  route: string;
+  status: number;
+  /** Code of the problem that was answered. */
+  code?: string | undefined;
+  /** Subject of the caller's bearer token. */
+  caller?: string | undefined;
+  /** Whether it was an answer given before, to the same idempotency key. */
+  replayed?: true | undefined;
+  /** Until the answer began, in milliseconds. */
+  durationMs: number;
+}
+
+/** Counted things, each with its unit. */
+export const METRICS = {
+  /** Time until an answer began. */
+  Latency: 'Milliseconds',
+  /** Tokens minted. */
+  TokensMinted: 'Count',
+  /** Requests refused (status 400 to 499), with the code as a dimension. */
+  Denied: 'Count',
+  /** Requests refused because their caller had too many. */
+  RateLimited: 'Count',
+  /** Requests that failed on our side (status 500 and above). */
+  Failed: 'Count',
+} as const;
+
+/** Where the API says what it does. */
+export interface Telemetry {
+  /** Writes the line of a request. */
+  request(line: RequestLine): void;
+  /** Counts something; `code` makes it a series of its own. */
+  metric(name: keyof typeof METRICS, value: number, code?: string): void;
+}
+
+/** Reports every request once it is answered: one line, and what it counts for. */
+export function requestLog(telemetry: Telemetry): MiddlewareHandler {
+  return async (c, next) => {
+    const startedAt = performance.now();
+    await next();
+    const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
+    const { status, headers } = c.res;
+    const code = c.error && problemCode(c.error);
+    telemetry.metric('Latency', durationMs);
+    if (status >= 500) telemetry.metric('Failed', 1);
+    else if (status >= 400) telemetry.metric('Denied', 1, code ?? `HTTP_${status}`);
+    if (status === 429) telemetry.metric('RateLimited', 1);
+    const caller = c.get('caller') as Caller | undefined;
+    telemetry.request({
+      requestId: c.get('requestId'),
+      method: c.req.method,
+      // Middleware matches every path; a route has a method.
+      route: matchedRoutes(c).findLast(({ method }) => method !== 'ALL')?.path ?? '(none)',
+      status,
+      code,
+      caller: caller?.subject,
+      replayed: headers.get('idempotent-replayed') === 'true' ? true : undefined,
+      durationMs,
+    });
+  };
+}
