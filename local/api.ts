@@ -4,12 +4,17 @@ import { every } from 'hono/combine';
 import { HTTPException } from 'hono/http-exception';
 import { requestId } from 'hono/request-id';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
+import { REVOCATION_OPERATIONS, REVOCATION_PROBLEMS } from '../revocation/http/operations.ts';
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
 import type { Authorize } from '../token-api/http/authorize.ts';
 import { crossOrigin } from '../token-api/http/cross-origin.ts';
+import { documentationRoutes } from '../token-api/http/documentation.ts';
 import { idempotency } from '../token-api/http/idempotency.ts';
 import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
+import { describedRoles } from '../token-api/http/openapi.ts';
+import { SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
+import { PROBLEMS } from '../token-api/http/problem-docs.ts';
 import { rateLimit } from '../token-api/http/rate-limit.ts';
 import { requestLog, type Telemetry } from '../token-api/http/request-log.ts';
 import { type VendingRoutesOptions, vendingRoutes } from '../token-api/http/routes.ts';
@@ -40,6 +45,9 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 /** Characters of a request id that a caller may choose. */
 const REQUEST_ID_LENGTH = 64;
 
+const OPERATIONS = { ...VENDING_OPERATIONS, ...REVOCATION_OPERATIONS, ...SERVICE_OPERATIONS };
+const ALL_PROBLEMS = { ...PROBLEMS, ...REVOCATION_PROBLEMS };
+
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
 export function createApi(options: ApiOptions): Hono {
   const { settings, telemetry, report, now, counts, answers } = options;
@@ -67,13 +75,14 @@ export function createApi(options: ApiOptions): Hono {
   // Then, as every route says who may call it: who calls, whether they may, how often, and whether they did before.
   const limit = rateLimit({ requestsPerMinute, counts, report, now });
   const once = idempotency({ answers, report, now });
-  const authorize: Authorize = (...roles) => every(options.authorize(...roles), limit, once);
+  const authorize: Authorize = (...roles) => describedRoles(every(options.authorize(...roles), limit, once), roles);
 
   const vending = countedVending(options.vending.vending, telemetry);
   app.route('/', vendingRoutes({ ...options.vending, vending, authorize }));
   app.route('/', keyRoutes({ ...options.keys, authorize }));
   app.route('/', revocationRoutes({ ...options.revocation, authorize }));
   app.route('/', deliveryRoutes({ ...options.delivery, authorize }));
+  app.route('/', documentationRoutes(app, { operations: OPERATIONS, problems: ALL_PROBLEMS }));
   return app;
 }
 

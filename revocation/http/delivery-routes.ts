@@ -17,11 +17,13 @@ export interface DeliveryOptions {
 }
 
 const Time = v.pipe(v.number(), v.integer(), v.minValue(0));
-const ModeRequest = v.strictObject({
+/** Body of `PUT /v1/edge/modes`. */
+export const ModeRequest = v.strictObject({
   prefix: v.pipe(v.string(), v.maxLength(256)),
   mode: v.nullable(v.picklist(['off', 'log', 'enforce'])),
 });
-const BlocksRequest = v.strictObject({
+/** Body of `PUT /v1/assets/{id}/blocks`. */
+export const BlocksRequest = v.strictObject({
   blocks: v.array(
     v.pipe(
       v.strictObject({

@@ -1,10 +1,10 @@
-import { sValidator } from '@hono/standard-validator';
 import { HTTPException } from 'hono/http-exception';
+import { validator } from 'hono-openapi';
 import type * as v from 'valibot';
 
-/** Validates a JSON body; 400 with the path of the first field that is wrong. */
+/** Validates a JSON body, and has it in the OpenAPI document; 400 with the path of the first field that is wrong. */
 export function jsonBody<Schema extends v.GenericSchema>(schema: Schema) {
-  return sValidator('json', schema, (result) => {
+  return validator('json', schema, (result) => {
     if (result.success) return;
     const [issue] = result.error;
     const path = issue?.path?.map((part) => (typeof part === 'object' ? String(part.key) : String(part))).join('.');

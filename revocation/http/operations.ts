@@ -1,0 +1,127 @@
+import * as v from 'valibot';
+import { BlocksRequest, ModeRequest } from './delivery-routes.ts';
+import { RevocationRequest } from './routes.ts';
+
+const time = v.pipe(v.number(), v.integer());
+const Revocation = v.object({
+  sessionId: v.string(),
+  reason: v.string(),
+  by: v.string(),
+  revokedAt: time,
+  expiresAt: time,
+});
+const Modes = v.object({
+  modes: v.array(v.object({ prefix: v.string(), mode: v.picklist(['off', 'log', 'enforce']) })),
+});
+const Block = v.object({
+  from: v.optional(time),
+  until: v.optional(time),
+  countries: v.optional(v.array(v.string())),
+});
+const AssetBlocks = v.object({ asset: v.string(), blocks: v.array(Block) });
+
+const EXAMPLE_REVOCATION = {
+  sessionId: 'AbCdEf012345',
+  reason: 'shared link',
+  by: 'operator-1',
+  revokedAt: 1795345200,
+  expiresAt: 1795431600,
+};
+const EXAMPLE_MODES = { modes: [{ prefix: '/live/', mode: 'log' }] };
+const EXAMPLE_BLOCKS = [{ countries: ['GB'], until: 4102444800 }];
+const SESSION_PARAMETER = { id: { description: 'Session id, 12–64 letters and digits.', example: 'AbCdEf012345' } };
+
+/** The problem codes of the revocation side. */
+export const REVOCATION_PROBLEMS = {
+  ERR_SESSION_ID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
+  ERR_NOT_REVOKED: { status: 404, meaning: 'The session is not revoked.' },
+  ERR_STORE_COMMAND: {
+    status: 422,
+    meaning: 'The prefix does not begin and end with a slash, and would match nothing.',
+  },
+  ERR_STORE_LIMIT: { status: 422, meaning: 'More modes or blocks than the edge store can hold.' },
+} as const;
+
+/** The operations of the revocation side. */
+export const REVOCATION_OPERATIONS = {
+  'POST /v1/sessions/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Revoke a session',
+    description:
+      'Every further request of the session is denied at the edge. The session may be one that was never seen here.',
+    parameters: SESSION_PARAMETER,
+    body: { schema: RevocationRequest, example: { reason: 'shared link' } },
+    answers: {
+      200: { description: 'It was revoked already, as this says.', schema: Revocation, example: EXAMPLE_REVOCATION },
+      201: { description: 'It is revoked.', schema: Revocation, example: EXAMPLE_REVOCATION },
+    },
+    problems: ['ERR_SESSION_ID'],
+  },
+  'DELETE /v1/sessions/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Take a revocation back',
+    parameters: SESSION_PARAMETER,
+    answers: { 204: { description: 'The session is let through again.' } },
+    problems: ['ERR_SESSION_ID', 'ERR_NOT_REVOKED'],
+  },
+  'GET /v1/decisions': {
+    tag: 'Delivery',
+    summary: 'Watch the decisions of the edge',
+    description:
+      'Server-sent events: the latest decisions, then each as it is made. Comments keep an idle stream open.',
+    answers: {
+      200: {
+        description: 'A stream of events called `decision`; the data of each is JSON, its `uri` redacted.',
+        schema: v.string(),
+        mediaType: 'text/event-stream',
+        example: `event: decision
+data: {"time":1795345200.25,"method":"GET","status":403,"reason":"session-revoked","sessionId":"AbCdEf012345","kid":"k1","uri":"/AbCdEf012345.-/aurora/master.m3u8"}
+`,
+      },
+    },
+    problems: [],
+  },
+  'GET /v1/edge/modes': {
+    tag: 'Delivery',
+    summary: 'List the roll-out modes',
+    answers: {
+      200: { description: 'The modes, the longest prefix first.', schema: Modes, example: EXAMPLE_MODES },
+    },
+    problems: [],
+  },
+  'PUT /v1/edge/modes': {
+    tag: 'Delivery',
+    summary: 'Set the roll-out mode below a path',
+    description: '`null` leaves the prefix to the mode that is built into the function.',
+    body: { schema: ModeRequest, example: { prefix: '/live/', mode: 'log' } },
+    answers: { 200: { description: 'All modes that are set now.', schema: Modes, example: EXAMPLE_MODES } },
+    problems: ['ERR_STORE_COMMAND', 'ERR_STORE_LIMIT'],
+  },
+  'GET /v1/edge/blocks': {
+    tag: 'Delivery',
+    summary: 'List the assets that are blocked',
+    answers: {
+      200: {
+        description: 'The blocks, by asset.',
+        schema: v.object({ assets: v.array(AssetBlocks) }),
+        example: { assets: [{ asset: 'aurora', blocks: EXAMPLE_BLOCKS }] },
+      },
+    },
+    problems: [],
+  },
+  'PUT /v1/assets/{id}/blocks': {
+    tag: 'Delivery',
+    summary: 'Block an asset',
+    description: 'The edge answers 451 when and where one of the blocks says so. An empty list takes them all back.',
+    parameters: { id: { description: 'Asset id.', example: 'aurora' } },
+    body: { schema: BlocksRequest, example: { blocks: EXAMPLE_BLOCKS } },
+    answers: {
+      200: {
+        description: 'The blocks of the asset now.',
+        schema: AssetBlocks,
+        example: { asset: 'aurora', blocks: EXAMPLE_BLOCKS },
+      },
+    },
+    problems: ['ERR_STORE_LIMIT'],
+  },
+} as const;

@@ -1,0 +1,28 @@
+import { Hono } from 'hono';
+import { DOCS_POLICY, docsPage } from './docs-page.ts';
+import { type ApiDocument, apiDocument, type DocumentOptions } from './openapi.ts';
+
+const MAX_AGE = 'public, max-age=300';
+
+/** `GET /v1/openapi.json` and `GET /v1/docs`: the description of all routes of `app`, for programs and for people. Open to all. */
+export function documentationRoutes(app: Hono, options: DocumentOptions): Hono {
+  const routes = new Hono();
+  let made: Promise<ApiDocument> | undefined;
+  // At the first request: by then `app` has all its routes.
+  const document = () => (made ??= apiDocument(app, options));
+
+  routes.get('/v1/openapi.json', async (c) => {
+    c.header('cache-control', MAX_AGE);
+    return c.json(await document());
+  });
+
+  routes.get('/v1/docs', async (c) => {
+    c.header('cache-control', MAX_AGE);
+    c.header('content-security-policy', DOCS_POLICY);
+    c.header('x-content-type-options', 'nosniff');
+    c.header('referrer-policy', 'no-referrer');
+    return c.html(docsPage(await document()));
+  });
+
+  return routes;
+}
