@@ -1,0 +1,118 @@
+// npm run bench:api [-- --json]: the API under load on loopback, beside an empty route of the same server in the same run.
+// The stack runs in a process of its own, and so does the load, which is this process. Rounds are interleaved, so that what
+// else the machine does meets all of them alike; figures are medians of the rounds. Everything that the API asks of DynamoDB
+// is answered by dynalite in the server's process, which a Lambda function would not pay for: compare, do not quote.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import autocannon from 'autocannon';
+
+const ROUNDS = 5;
+const SECONDS = 3;
+const CONNECTIONS = 16;
+const CLI = fileURLToPath(new URL('../dist/lib/cli/portcullis.js', import.meta.url));
+const UNLIMITED = { api: { requestsPerMinute: { player: 10_000_000, backend: 10_000_000 } } };
+
+const SCENARIOS = {
+  'empty route': { method: 'GET', path: '/healthz' },
+  // Authorised and logged, but asks no table: what the API costs by itself.
+  'GET /v1/edge/modes': { method: 'GET', path: '/v1/edge/modes', role: 'security' },
+  'GET /v1/assets': { method: 'GET', path: '/v1/assets', role: 'player' },
+  'POST /v1/playback': { method: 'POST', path: '/v1/playback', role: 'player', body: { asset: 'aurora' } },
+  'POST /v1/tokens': {
+    method: 'POST',
+    path: '/v1/tokens',
+    role: 'backend',
+    body: { asset: 'aurora', viewer: { ip: '203.0.113.7', country: 'DE', subject: 'viewer-7' } },
+  },
+};
+
+/** Starts a stack and resolves to where its API is, the bearer tokens, and what ends it. */
+async function startStack(data) {
+  const config = join(data, 'portcullis.json');
+  writeFileSync(config, JSON.stringify(UNLIMITED));
+  const args = [CLI, 'up', '--port', '0', '--data', data, '--config', config, '--json'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let errors = '';
+  child.stderr.on('data', (chunk) => {
+    errors += chunk;
+  });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const line = await Promise.race([
+    new Promise((resolve) => child.stdout.once('data', (chunk) => resolve(String(chunk)))),
+    ended.then((code) => Promise.reject(new Error(`the stack ended with ${code}: ${errors}`))),
+  ]);
+  const { api, tokenFile } = JSON.parse(line);
+  const stop = () => {
+    child.kill('SIGTERM');
+    return ended;
+  };
+  return { api, tokens: JSON.parse(readFileSync(tokenFile, 'utf8')), stop };
+}
+
+function requestOf({ method, path, role, body }, { api, tokens }) {
+  return {
+    url: `${api}${path}`,
+    method,
+    headers: {
+      ...(role && { authorization: `Bearer ${tokens[role]}` }),
+      ...(body && { 'content-type': 'application/json' }),
+    },
+    ...(body && { body: JSON.stringify(body) }),
+  };
+}
+
+/** One round: requests per second and the 99th percentile of the latency in milliseconds. */
+async function load(name, request, duration) {
+  const result = await autocannon({ ...request, connections: CONNECTIONS, duration });
+  // Something that refuses is faster than something that works.
+  if (result.non2xx > 0 || result.errors > 0) {
+    throw new Error(`${name}: ${result.non2xx} of ${result.requests.total} were refused, ${result.errors} failed`);
+  }
+  return { requestsPerSecond: result.requests.average, p99Milliseconds: result.latency.p99 };
+}
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+
+const data = mkdtempSync(join(tmpdir(), 'portcullis-bench-'));
+let stack;
+try {
+  stack = await startStack(data);
+  const requests = {};
+  for (const [name, scenario] of Object.entries(SCENARIOS)) {
+    const { url, ...init } = requestOf(scenario, stack);
+    const { status } = await fetch(url, init);
+    if (status === 200) requests[name] = { url, ...init };
+    else process.stderr.write(`${name} answers ${status}: left out\n`);
+  }
+  const rounds = Object.fromEntries(Object.keys(requests).map((name) => [name, []]));
+  for (const [name, request] of Object.entries(requests)) await load(name, request, 1);
+  for (let round = 1; round <= ROUNDS; round++) {
+    for (const [name, request] of Object.entries(requests)) rounds[name].push(await load(name, request, SECONDS));
+    process.stderr.write(`round ${round} of ${ROUNDS}\n`);
+  }
+  const rows = Object.entries(rounds).map(([name, measured]) => ({
+    name,
+    requestsPerSecond: Math.round(median(measured.map(({ requestsPerSecond }) => requestsPerSecond))),
+    p99Milliseconds: median(measured.map(({ p99Milliseconds }) => p99Milliseconds)),
+  }));
+  const report = { node: process.version, connections: CONNECTIONS, rounds: ROUNDS, seconds: SECONDS, rows };
+  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(report)}\n`);
+  else {
+    process.stdout.write(`\nAPI on loopback, Node ${report.node}, ${CONNECTIONS} connections\n\n`);
+    process.stdout.write(`${''.padEnd(22)}requests/s   p99 ms\n`);
+    for (const { name, requestsPerSecond, p99Milliseconds } of rows) {
+      process.stdout.write(
+        `${name.padEnd(22)}${String(requestsPerSecond).padStart(10)} ${String(p99Milliseconds).padStart(8)}\n`,
+      );
+    }
+  }
+} catch (error) {
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exitCode = 1;
+} finally {
+  await stack?.stop();
+  rmSync(data, { recursive: true, force: true });
+}
