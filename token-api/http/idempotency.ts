@@ -1,6 +1,7 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto';
 import { createMiddleware } from 'hono/factory';
 import { HTTPException } from 'hono/http-exception';
+import type { StatusCode } from 'hono/utils/http-status';
 import type { AnswerEntry, Answers, KeptAnswer } from '../idempotency/answers.ts';
 import { requestSeal } from '../idempotency/seal.ts';
 import type { CallerEnv } from './authorize.ts';
@@ -58,11 +59,9 @@ export function idempotency({ answers, report, now }: IdempotencyOptions) {
         throw new HTTPException(409, { message, cause: { code: 'ERR_IDEMPOTENCY_RUNNING' } });
       }
       const { status, headers, body } = request.open(held.sealed);
+      c.header('idempotent-replayed', 'true');
       // A status without a body (204) takes none, not even an empty one.
-      return new Response(body === '' ? null : body, {
-        status,
-        headers: { ...headers, 'idempotent-replayed': 'true' },
-      });
+      return c.newResponse(body === '' ? null : body, status as StatusCode, headers);
     }
 
     await next();

@@ -9,31 +9,22 @@ const SERVICE = 'api';
 
 /**
  * Logs and metrics in the formats of Powertools for AWS: a line of JSON for each request, and one in the embedded metric
- * format (EMF), from which CloudWatch makes the metrics. Both go to `write`, which is the standard output in Lambda and a
- * file on this machine: Powertools itself knows only the console of the process.
+ * format (EMF), from which CloudWatch makes the metrics. Both go to `write`: in Lambda to `process.stdout` itself, as its
+ * `console` adds words of its own to a line; on this machine to a file. Powertools knows only the process's own streams.
  */
 export function powertoolsTelemetry(write: (line: string) => void): Telemetry {
   const logger = new LineLogger(write);
-  const metrics = new Metrics({ namespace: NAMESPACE, serviceName: SERVICE });
-  const byCode = new Metrics({ namespace: NAMESPACE, serviceName: SERVICE });
-  const flush = (stored: Metrics) => {
-    write(JSON.stringify(stored.serializeMetrics()));
-    stored.clearMetrics();
-    stored.clearDimensions();
-  };
+  const metrics = new LineMetrics(write, logger);
+  const byCode = new LineMetrics(write, logger);
   return {
     metric(name, value, code) {
-      if (code === undefined) {
-        metrics.addMetric(name, METRICS[name], value);
-        return;
-      }
-      byCode.addDimension('code', code).addMetric(name, METRICS[name], value);
-      flush(byCode);
+      if (code === undefined) metrics.addMetric(name, METRICS[name], value);
+      else byCode.addDimension('code', code).addMetric(name, METRICS[name], value).publishStoredMetrics();
     },
     request(line) {
       logger[line.status >= 500 ? 'error' : 'info']('request', { ...line });
-      // With the request that they belong to, or with the next that ends.
-      if (metrics.hasStoredMetrics()) flush(metrics);
+      // What another request counted meanwhile goes with it: nothing in the line says whose it is.
+      if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
     },
   };
 }
@@ -50,5 +41,23 @@ class LineLogger extends Logger {
   protected override printLog(_level: number, item: LogItem): void {
     item.prepareForPrint();
     this.#write(JSON.stringify(item.getAttributes(), this.getJsonReplacer()));
+  }
+}
+
+/** The metrics, likewise. */
+class LineMetrics extends Metrics {
+  readonly #write: (line: string) => void;
+
+  constructor(write: (line: string) => void, logger: Logger) {
+    super({ namespace: NAMESPACE, serviceName: SERVICE, logger });
+    this.#write = write;
+  }
+
+  /** Called by Powertools too, once a hundred values are stored. */
+  override publishStoredMetrics(): this {
+    this.#write(JSON.stringify(this.serializeMetrics()));
+    this.clearMetrics();
+    this.clearDimensions();
+    return this;
   }
 }
