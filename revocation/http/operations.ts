@@ -1,15 +1,8 @@
 import * as v from 'valibot';
 import { BlocksRequest, ModeRequest } from './delivery-routes.ts';
-import { RevocationRequest } from './routes.ts';
+import { RevocationRequest, SessionRevocationResponse, SubjectRevocationResponse } from './routes.ts';
 
 const time = v.pipe(v.number(), v.integer());
-const Revocation = v.object({
-  sessionId: v.string(),
-  reason: v.string(),
-  by: v.string(),
-  revokedAt: time,
-  expiresAt: time,
-});
 const Modes = v.object({
   modes: v.array(v.object({ prefix: v.string(), mode: v.picklist(['off', 'log', 'enforce']) })),
 });
@@ -29,12 +22,15 @@ const EXAMPLE_REVOCATION = {
 };
 const EXAMPLE_MODES = { modes: [{ prefix: '/live/', mode: 'log' }] };
 const EXAMPLE_BLOCKS = [{ countries: ['GB'], until: 4102444800 }];
+const EXAMPLE_SUBJECT = { subject: 'viewer-7', reason: 'chargeback', by: 'operator-1', revokedAt: 1795345200 };
+const SUBJECT_PARAMETER = { id: { description: 'Subject, as in claim `sub`; percent-encoded.', example: 'viewer-7' } };
 const SESSION_PARAMETER = { id: { description: 'Session id, 12–64 letters and digits.', example: 'AbCdEf012345' } };
 
 /** The problem codes of the revocation side. */
 export const REVOCATION_PROBLEMS = {
   ERR_SESSION_ID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
-  ERR_NOT_REVOKED: { status: 404, meaning: 'The session is not revoked.' },
+  ERR_NOT_REVOKED: { status: 404, meaning: 'It is not revoked.' },
+  ERR_SUBJECT: { status: 400, meaning: 'A subject has 1–128 characters.' },
   ERR_STORE_COMMAND: {
     status: 422,
     meaning: 'The prefix does not begin and end with a slash, and would match nothing.',
@@ -52,8 +48,12 @@ export const REVOCATION_OPERATIONS = {
     parameters: SESSION_PARAMETER,
     body: { schema: RevocationRequest, example: { reason: 'shared link' } },
     answers: {
-      200: { description: 'It was revoked already, as this says.', schema: Revocation, example: EXAMPLE_REVOCATION },
-      201: { description: 'It is revoked.', schema: Revocation, example: EXAMPLE_REVOCATION },
+      200: {
+        description: 'It was revoked already, as this says.',
+        schema: SessionRevocationResponse,
+        example: EXAMPLE_REVOCATION,
+      },
+      201: { description: 'It is revoked.', schema: SessionRevocationResponse, example: EXAMPLE_REVOCATION },
     },
     problems: ['ERR_SESSION_ID'],
   },
@@ -63,6 +63,30 @@ export const REVOCATION_OPERATIONS = {
     parameters: SESSION_PARAMETER,
     answers: { 204: { description: 'The session is let through again.' } },
     problems: ['ERR_SESSION_ID', 'ERR_NOT_REVOKED'],
+  },
+  'POST /v1/subjects/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Revoke a subject',
+    description: `The subject gets no tokens any more, neither new nor renewed, until this is taken back. Tokens that are out know nothing
+of it: revoke its sessions too.`,
+    parameters: SUBJECT_PARAMETER,
+    body: { schema: RevocationRequest, example: { reason: 'chargeback' } },
+    answers: {
+      200: {
+        description: 'It was revoked already, as this says.',
+        schema: SubjectRevocationResponse,
+        example: EXAMPLE_SUBJECT,
+      },
+      201: { description: 'It is revoked.', schema: SubjectRevocationResponse, example: EXAMPLE_SUBJECT },
+    },
+    problems: ['ERR_SUBJECT'],
+  },
+  'DELETE /v1/subjects/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Take the revocation of a subject back',
+    parameters: SUBJECT_PARAMETER,
+    answers: { 204: { description: 'The subject gets tokens again.' } },
+    problems: ['ERR_SUBJECT', 'ERR_NOT_REVOKED'],
   },
   'GET /v1/decisions': {
     tag: 'Delivery',

@@ -19,8 +19,8 @@ export interface Operation {
   body?: { example: unknown; schema?: v.GenericSchema };
   /** Answers by status. */
   answers: Record<number, { description: string; schema?: v.GenericSchema; mediaType?: string; example?: unknown }>;
-  /** Codes of the problems of its own; those of every operation are added. */
-  problems: readonly string[];
+  /** Codes of the problems of its own, with a status where it is not that of the table; those of every operation are added. */
+  problems: readonly (string | readonly [code: string, status: number])[];
 }
 
 /** Operations by method and path, `GET /v1/assets/{id}`. */
@@ -90,6 +90,7 @@ const PROBLEM: JsonSchema = {
     status: { type: 'integer' },
     detail: { type: 'string', description: 'What is wrong and what to do, for people; it may change.' },
     code: { type: 'string', description: 'What is wrong, for programs; it does not change.' },
+    reason: { type: 'string', description: 'The denial reason of the edge, where it has one for the same.' },
     requestId: { type: 'string', description: 'Id of the request, as in `x-request-id` and in the log.' },
   },
 };
@@ -169,7 +170,7 @@ function describe(
   const isLimited = security.some(({ bearer }) => !bearer?.includes('security'));
   const isRepeatable = security.length > 0 && method === 'post';
   const requestBody = describeBody(operation, found);
-  const codes = [
+  const codes: Operation['problems'] = [
     ...(requestBody ? ['ERR_BODY_INVALID', 'ERR_BODY_TOO_LARGE'] : []),
     ...(security.length > 0 ? ['ERR_UNAUTHENTICATED', 'ERR_ROLE', 'ERR_INTERNAL'] : []),
     ...operation.problems,
@@ -202,7 +203,7 @@ function describe(
     parameters: [...describeParameters(operation, found), ...(isRepeatable ? [IDEMPOTENCY_KEY] : [])],
     ...(requestBody ? { requestBody } : {}),
     responses: { ...Object.fromEntries(answers), ...problemResponses(codes, problems) },
-    'x-problem-codes': [...new Set(codes)],
+    'x-problem-codes': [...new Set(codes.map((name) => (typeof name === 'string' ? name : name[0])))],
   };
 }
 
@@ -225,20 +226,24 @@ function describeParameters(
 }
 
 /** One response for each status, which names the codes that it may have. */
-function problemResponses(codes: string[], problems: DocumentOptions['problems']): DocumentedOperation['responses'] {
-  const byStatus = new Map<number, { code: string; meaning: string }[]>();
-  for (const code of new Set(codes)) {
+function problemResponses(
+  named: Operation['problems'],
+  problems: DocumentOptions['problems'],
+): DocumentedOperation['responses'] {
+  const byStatus = new Map<number, Map<string, string>>();
+  for (const name of named) {
+    const [code, given] = typeof name === 'string' ? [name] : name;
     const problem = problems[code];
     if (!problem) throw new Error(`no description of ${code}: every problem code needs a row in a PROBLEMS table`);
-    const { status, meaning } = problem;
-    byStatus.set(status, [...(byStatus.get(status) ?? []), { code, meaning }]);
+    const status = given ?? problem.status;
+    byStatus.set(status, (byStatus.get(status) ?? new Map()).set(code, problem.meaning));
   }
-  const responses = [...byStatus].map(([status, known]) => {
-    const code = { enum: known.map(({ code }) => code) };
+  const responses = [...byStatus].map(([status, meanings]) => {
+    const code = { enum: [...meanings.keys()] };
     const schema = { allOf: [{ $ref: '#/components/schemas/Problem' }, { properties: { code } }] };
     const response = {
-      description: known.map(({ code, meaning }) => `\`${code}\`: ${meaning}`).join('\n\n'),
-      headers: status === 429 || status === 503 ? { 'retry-after': reference('RetryAfter') } : {},
+      description: [...meanings].map(([code, meaning]) => `\`${code}\`: ${meaning}`).join('\n\n'),
+      headers: status === 429 ? { 'retry-after': reference('RetryAfter') } : {},
       content: { 'application/problem+json': { schema } },
     };
     return [status, response];

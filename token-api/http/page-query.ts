@@ -1,5 +1,5 @@
-import { sValidator } from '@hono/standard-validator';
 import { HTTPException } from 'hono/http-exception';
+import { validator } from 'hono-openapi';
 import * as v from 'valibot';
 
 const LIMIT = 'must be a whole number from 1 to 1000';
@@ -19,9 +19,9 @@ export const PageQuery = v.object({
   cursor: v.optional(v.pipe(v.string(), v.maxLength(1024))),
 });
 
-/** Validates the query of a list; 400 with `ERR_QUERY_INVALID`. */
+/** Validates the query of a list, and has it in the OpenAPI document; 400 with `ERR_QUERY_INVALID`. */
 export function pageQuery() {
-  return sValidator('query', PageQuery, (result) => {
+  return validator('query', PageQuery, (result) => {
     if (result.success) return;
     const [issue] = result.error;
     const message = `The query is not as expected: ${String(issue?.path?.[0])} ${issue?.message}.`;
