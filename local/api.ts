@@ -12,7 +12,7 @@ import { documentationRoutes } from '../token-api/http/documentation.ts';
 import { idempotency } from '../token-api/http/idempotency.ts';
 import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { describedRoles } from '../token-api/http/openapi.ts';
-import { SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
+import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
 import { PROBLEMS } from '../token-api/http/problem-docs.ts';
 import { rateLimit } from '../token-api/http/rate-limit.ts';
@@ -45,7 +45,7 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 /** Characters of a request id that a caller may choose. */
 const REQUEST_ID_LENGTH = 64;
 
-const OPERATIONS = { ...VENDING_OPERATIONS, ...REVOCATION_OPERATIONS, ...SERVICE_OPERATIONS };
+const OPERATIONS = { ...VENDING_OPERATIONS, ...KEY_OPERATIONS, ...REVOCATION_OPERATIONS, ...SERVICE_OPERATIONS };
 const ALL_PROBLEMS = { ...PROBLEMS, ...REVOCATION_PROBLEMS };
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */

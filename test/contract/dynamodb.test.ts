@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { LocalDynamoDb } from '../../local/dynamodb.ts';
+import { openDataDirectory } from '../../local/data-directory.ts';
+import { type LocalDynamoDb, startDynamoDb } from '../../local/dynamodb.ts';
 import { VENDING_TABLES } from '../../local/vending.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../../revocation/list/dynamodb.ts';
 import type { RevocationEntry, RevocationKind } from '../../revocation/list/revocation-list.ts';

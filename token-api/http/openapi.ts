@@ -15,7 +15,7 @@ export interface Operation {
   description?: string;
   /** Parameters in path and query by name, with a value that works. */
   parameters?: Record<string, { description: string; example: string }>;
-  /** An example body; `schema` where the route checks a body by itself, which then may be left out. */
+  /** An example body; `schema` where the route checks it by itself, or more closely than its middleware does. */
   body?: { example: unknown; schema?: v.GenericSchema };
   /** Answers by status. */
   answers: Record<number, { description: string; schema?: v.GenericSchema; mediaType?: string; example?: unknown }>;
@@ -185,7 +185,7 @@ function describe(
   };
   const answers = Object.entries(operation.answers).map(([status, { description, schema, mediaType, example }]) => {
     const media = {
-      ...(schema ? { schema: jsonSchema(schema, 'output') } : {}),
+      ...(schema ? { schema: jsonSchema(schema) } : {}),
       ...(example === undefined ? {} : { example }),
     };
     const hasContent = schema !== undefined || mediaType !== undefined;
@@ -207,10 +207,10 @@ function describe(
   };
 }
 
-/** The body that the route's middleware checks, or else the one that the route says it checks by itself. */
+/** The body that the route says it checks by itself, or else the one that its middleware checks; required if that does. */
 function describeBody({ body }: Operation, { requestBody }: Partial<DocumentedOperation>) {
   const checked = requestBody?.content['application/json']?.schema;
-  const schema = checked ?? (body?.schema ? jsonSchema(body.schema, 'input') : undefined);
+  const schema = body?.schema ? jsonSchema(body.schema) : checked;
   if (!schema) return undefined;
   return {
     required: checked !== undefined,
@@ -252,7 +252,11 @@ function problemResponses(
 }
 
 /** Refinements that JSON Schema has no word for are left out: the messages of the API tell of them. */
-function jsonSchema(schema: v.GenericSchema, typeMode: 'input' | 'output'): JsonSchema {
-  const { $schema: _, ...rest } = toJsonSchema(schema, { errorMode: 'ignore', typeMode, target: 'draft-2020-12' });
+function jsonSchema(schema: v.GenericSchema): JsonSchema {
+  const { $schema: _, ...rest } = toJsonSchema(schema, {
+    errorMode: 'ignore',
+    typeMode: 'input',
+    target: 'draft-2020-12',
+  });
   return rest;
 }

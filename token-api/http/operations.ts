@@ -1,5 +1,7 @@
 import * as v from 'valibot';
+import { PolicySchema } from '../minting/policy.ts';
 import { AssetResponse, AssetsResponse } from './assets.ts';
+import { KeysAnswer, RotationAnswer } from './keys.ts';
 import type { Operation } from './openapi.ts';
 import { PlaybackResponse } from './playback.ts';
 import { PoliciesResponse, PolicyResponse } from './policies.ts';
@@ -14,8 +16,15 @@ const TOKEN = 'AbCdEf012345.<header>.<payload>.<signature>';
 const PLAYBACK_URL = `https://media.example.com/${TOKEN}/aurora/master.m3u8`;
 const EXAMPLE_TOKEN = { token: TOKEN, playbackUrl: PLAYBACK_URL, sessionId: 'AbCdEf012345', expiresAt: 1795352400 };
 const ASSET = { id: 'aurora', title: 'Aurora', path: '/aurora/master.m3u8', policy: 'vod-2h' };
-const POLICY = { id: 'vod-2h', policy: { lifetime: 'PT2H', bindings: ['country'] } };
+const POLICY = { id: 'vod-in-country', policy: { lifetime: 'PT2H', bindings: ['country'] } };
 const VIEWER = { ip: '203.0.113.7', country: 'DE', subject: 'viewer-7' };
+
+const KEYS = {
+  keys: [
+    { kid: 'k20261122-57fee3', state: 'current' },
+    { kid: 'k20261122-9c41d0', state: 'next' },
+  ],
+} as const;
 
 const PAGE_PARAMETERS = {
   limit: { description: 'Entries on a page, 1 to 1000; 100 unless given.', example: '100' },
@@ -26,7 +35,7 @@ const PAGE_PARAMETERS = {
 };
 const PAGE_PROBLEMS = ['ERR_QUERY_INVALID', 'ERR_CURSOR'] as const;
 const ASSET_PARAMETER = { id: { description: 'Asset id.', example: 'aurora' } };
-const POLICY_PARAMETER = { id: { description: 'Policy id.', example: 'vod-2h' } };
+const POLICY_PARAMETER = { id: { description: 'Policy id.', example: POLICY.id } };
 
 /** What stands against minting by the policy of an asset. */
 const POLICY_PROBLEMS = [
@@ -162,7 +171,7 @@ renews its own from where the edge sees it; a backend anybody's, and says who th
     summary: 'Store a policy',
     description: 'It holds for the tokens that are minted from now on. The body is a policy as in a policy file.',
     parameters: POLICY_PARAMETER,
-    body: { example: POLICY.policy },
+    body: { schema: PolicySchema, example: POLICY.policy },
     answers: {
       200: { description: 'It is replaced.', schema: PolicyResponse, example: POLICY },
       201: { description: 'It is new.', schema: PolicyResponse, example: POLICY },
@@ -201,6 +210,46 @@ renews its own from where the edge sees it; a backend anybody's, and says who th
       },
     },
     problems: PAGE_PROBLEMS,
+  },
+} as const satisfies VendingOperations;
+
+/** The operations of the key ring. */
+export const KEY_OPERATIONS = {
+  'GET /v1/keys': {
+    tag: 'Keys',
+    summary: 'List the keys',
+    description: 'Ids and states; a key itself is never shown.',
+    answers: { 200: { description: 'The keys.', schema: KeysAnswer, example: KEYS } },
+    problems: ['ERR_RING_THROTTLED', 'ERR_RING_UNREACHABLE'],
+  },
+  'POST /v1/keys/rotation': {
+    tag: 'Keys',
+    summary: 'Rotate the key ring',
+    description: `Publishes a new key, which is minted with once every edge has it. With \`compromised\` that key is dropped at once, and every
+session that plays with it ends. \`dryRun\` only says what that would do.`,
+    body: { example: { dryRun: true } },
+    answers: {
+      200: {
+        description: 'The ring now, or as it would be.',
+        schema: RotationAnswer,
+        example: {
+          ...KEYS,
+          next: { kid: 'k20261122-9c41d0', activatesAt: 1795345800 },
+          endedSessions: 0,
+          pausedSeconds: 0,
+        },
+      },
+    },
+    problems: [
+      'ERR_KEY_UNKNOWN',
+      'ERR_ROTATION_RUNNING',
+      'ERR_ROTATION_OUTDATED',
+      'ERR_ROTATION_EARLY',
+      'ERR_ROTATION_PROBE',
+      'ERR_RING_CONFLICT',
+      'ERR_RING_THROTTLED',
+      'ERR_RING_UNREACHABLE',
+    ],
   },
 } as const satisfies VendingOperations;
 

@@ -56,4 +56,15 @@ export const PROBLEMS = {
     status: 503,
     meaning: 'Too many sessions of one subject are asked for at once; try again.',
   },
+  ERR_KEY_UNKNOWN: { status: 404, meaning: 'The ring has no such key.' },
+  ERR_ROTATION_RUNNING: { status: 409, meaning: 'Another rotation is running.' },
+  ERR_ROTATION_OUTDATED: { status: 409, meaning: 'The ring has changed since the rotation began; begin again.' },
+  ERR_ROTATION_EARLY: {
+    status: 409,
+    meaning: 'The key before has not reached every edge yet; `detail` says when it has.',
+  },
+  ERR_ROTATION_PROBE: { status: 502, meaning: 'The edge does not take a token of the new key.' },
+  ERR_RING_CONFLICT: { status: 409, meaning: 'Somebody else changed the ring meanwhile; begin again.' },
+  ERR_RING_THROTTLED: { status: 503, meaning: 'What keeps the ring takes no more calls just now; try again.' },
+  ERR_RING_UNREACHABLE: { status: 503, meaning: 'What keeps the ring does not answer; try again.' },
 } as const satisfies Record<string, ProblemDoc>;
