@@ -44,7 +44,6 @@ export function idempotency({ answers, report, now }: IdempotencyOptions) {
     };
     const held = await answers.begin(mine, now()).catch((error: Error) => {
       report(error);
-      c.header('retry-after', '1');
       const message = 'The answer could not be kept just now; try again in a moment.';
       throw new HTTPException(503, { message, cause: { code: 'ERR_UNAVAILABLE' } });
     });

@@ -243,7 +243,7 @@ function problemResponses(
     const schema = { allOf: [{ $ref: '#/components/schemas/Problem' }, { properties: { code } }] };
     const response = {
       description: [...meanings].map(([code, meaning]) => `\`${code}\`: ${meaning}`).join('\n\n'),
-      headers: status === 429 ? { 'retry-after': reference('RetryAfter') } : {},
+      headers: status === 429 || status === 503 ? { 'retry-after': reference('RetryAfter') } : {},
       content: { 'application/problem+json': { schema } },
     };
     return [status, response];

@@ -45,8 +45,10 @@ const POLICY_PROBLEMS = [
   'ERR_URL_OUT_OF_SCOPE',
   'ERR_TOKEN_TOO_LONG',
 ] as const;
-/** What stands against a token for a subject. */
+/** What stands against a token for a subject, or any just now. */
 const SUBJECT_PROBLEMS = [
+  'ERR_RING_PAUSED',
+  'ERR_RING_STALE',
   'ERR_SUBJECT_REVOKED',
   'ERR_ASSET_WITHDRAWN',
   'ERR_SESSION_LIMIT',
@@ -203,6 +205,7 @@ renews its own from where the edge sees it; a backend anybody's, and says who th
               startedAt: 1795345200,
               expiresAt: 1795352400,
               lastSeenAt: 1795345260,
+              kid: 'k20261122-57fee3',
               revoked: false,
             },
           ],

@@ -65,6 +65,11 @@ export const PROBLEMS = {
   },
   ERR_ROTATION_PROBE: { status: 502, meaning: 'The edge does not take a token of the new key.' },
   ERR_RING_CONFLICT: { status: 409, meaning: 'Somebody else changed the ring meanwhile; begin again.' },
+  ERR_RING_PAUSED: {
+    status: 503,
+    meaning: 'A key was dropped, and none may be minted with yet; `detail` says until when.',
+  },
+  ERR_RING_STALE: { status: 503, meaning: 'The key ring could not be read for too long.' },
   ERR_RING_THROTTLED: { status: 503, meaning: 'What keeps the ring takes no more calls just now; try again.' },
   ERR_RING_UNREACHABLE: { status: 503, meaning: 'What keeps the ring does not answer; try again.' },
 } as const satisfies Record<string, ProblemDoc>;

@@ -50,7 +50,6 @@ export function rateLimit({ requestsPerMinute, counts, report, now }: RateLimitO
     }
     const used = await counts.add(bucket, windowEnd).catch((error: Error) => {
       report(error);
-      c.header('retry-after', '1');
       const message = 'Requests cannot be counted just now; try again in a moment.';
       throw new HTTPException(503, { message, cause: { code: 'ERR_UNAVAILABLE' } });
     });
