@@ -1,7 +1,8 @@
 // npm run bench:api [-- --json]: the API under load on loopback, beside an empty route of the same server in the same run.
 // The stack runs in a process of its own, and so does the load, which is this process. Rounds are interleaved, so that what
-// else the machine does meets all of them alike; figures are medians of the rounds. Everything that the API asks of DynamoDB
-// is answered by dynalite in the server's process, which a Lambda function would not pay for: compare, do not quote.
+// else the machine does meets all of them alike; figures are medians of the rounds. CPU time a request is that of the whole
+// server process (proc(5), Linux), and holds on a busy machine too. Everything that the API asks of DynamoDB is answered by
+// dynalite in that process, which a Lambda function would not pay for: compare, do not quote.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,7 +50,7 @@ async function startStack(data) {
     child.kill('SIGTERM');
     return ended;
   };
-  return { api, tokens: JSON.parse(readFileSync(tokenFile, 'utf8')), stop };
+  return { api, tokens: JSON.parse(readFileSync(tokenFile, 'utf8')), pid: child.pid, stop };
 }
 
 function requestOf({ method, path, role, body }, { api, tokens }) {
@@ -64,14 +65,26 @@ function requestOf({ method, path, role, body }, { api, tokens }) {
   };
 }
 
-/** One round: requests per second and the 99th percentile of the latency in milliseconds. */
-async function load(name, request, duration) {
+/** CPU time that a process has taken, user and system, in milliseconds; a clock tick is a hundredth of a second. */
+function cpuMilliseconds(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** One round: requests per second, the 99th percentile of the latency and the CPU time a request, both in milliseconds. */
+async function load(name, request, pid, duration) {
+  const before = cpuMilliseconds(pid);
   const result = await autocannon({ ...request, connections: CONNECTIONS, duration });
   // Something that refuses is faster than something that works.
   if (result.non2xx > 0 || result.errors > 0) {
     throw new Error(`${name}: ${result.non2xx} of ${result.requests.total} were refused, ${result.errors} failed`);
   }
-  return { requestsPerSecond: result.requests.average, p99Milliseconds: result.latency.p99 };
+  return {
+    requestsPerSecond: result.requests.average,
+    p99Milliseconds: result.latency.p99,
+    cpuMilliseconds: (cpuMilliseconds(pid) - before) / result.requests.total,
+  };
 }
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -88,25 +101,26 @@ try {
     else process.stderr.write(`${name} answers ${status}: left out\n`);
   }
   const rounds = Object.fromEntries(Object.keys(requests).map((name) => [name, []]));
-  for (const [name, request] of Object.entries(requests)) await load(name, request, 1);
+  for (const [name, request] of Object.entries(requests)) await load(name, request, stack.pid, 1);
   for (let round = 1; round <= ROUNDS; round++) {
-    for (const [name, request] of Object.entries(requests)) rounds[name].push(await load(name, request, SECONDS));
+    for (const [name, request] of Object.entries(requests))
+      rounds[name].push(await load(name, request, stack.pid, SECONDS));
     process.stderr.write(`round ${round} of ${ROUNDS}\n`);
   }
   const rows = Object.entries(rounds).map(([name, measured]) => ({
     name,
     requestsPerSecond: Math.round(median(measured.map(({ requestsPerSecond }) => requestsPerSecond))),
     p99Milliseconds: median(measured.map(({ p99Milliseconds }) => p99Milliseconds)),
+    cpuMilliseconds: Number(median(measured.map(({ cpuMilliseconds }) => cpuMilliseconds)).toFixed(3)),
   }));
   const report = { node: process.version, connections: CONNECTIONS, rounds: ROUNDS, seconds: SECONDS, rows };
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
     process.stdout.write(`\nAPI on loopback, Node ${report.node}, ${CONNECTIONS} connections\n\n`);
-    process.stdout.write(`${''.padEnd(22)}requests/s   p99 ms\n`);
-    for (const { name, requestsPerSecond, p99Milliseconds } of rows) {
-      process.stdout.write(
-        `${name.padEnd(22)}${String(requestsPerSecond).padStart(10)} ${String(p99Milliseconds).padStart(8)}\n`,
-      );
+    process.stdout.write(`${''.padEnd(22)}requests/s   p99 ms   CPU ms each\n`);
+    for (const { name, requestsPerSecond, p99Milliseconds, cpuMilliseconds } of rows) {
+      const figures = [String(requestsPerSecond).padStart(10), String(p99Milliseconds).padStart(8)];
+      process.stdout.write(`${name.padEnd(22)}${figures.join(' ')} ${cpuMilliseconds.toFixed(3).padStart(13)}\n`);
     }
   }
 } catch (error) {
