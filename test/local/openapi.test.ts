@@ -211,7 +211,7 @@ describe('the API does as the document says', () => {
     ['GET /v1/assets/{id}', 'player', { id: '.hidden' }, 400, 'ERR_ID_INVALID'],
     ['GET /v1/policies/{id}', 'backend', { id: 'none' }, 404, 'ERR_POLICY_UNKNOWN'],
     ['PUT /v1/assets/{id}', 'backend', { body: { path: '/x/y', policy: 'none' } }, 422, 'ERR_POLICY_UNKNOWN'],
-    ['PUT /v1/policies/{id}', 'backend', { body: { lifetime: 'soon' } }, 422, 'ERR_POLICY_INVALID'],
+    ['PUT /v1/policies/{id}', 'backend', { body: { lifetime: 'soon' } }, 422, 'ERR_POLICY_LIFETIME'],
     ['DELETE /v1/policies/{id}', 'backend', { id: 'vod-2h' }, 409, 'ERR_POLICY_IN_USE'],
     ['POST /v1/keys/rotation', 'security', { body: { compromised: 'none', dryRun: true } }, 404, 'ERR_KEY_UNKNOWN'],
     ['DELETE /v1/sessions/{id}/revocation', 'security', { id: 'NeverRevoked1' }, 404, 'ERR_NOT_REVOKED'],

@@ -5,7 +5,7 @@ import { KeysAnswer, RotationAnswer } from './keys.ts';
 import type { Operation } from './openapi.ts';
 import { PlaybackResponse } from './playback.ts';
 import { PoliciesResponse, PolicyResponse } from './policies.ts';
-import type { PROBLEMS } from './problem-docs.ts';
+import { POLICY_PROBLEMS, type PROBLEMS } from './problem-docs.ts';
 import { SessionsResponse } from './sessions.ts';
 import { TokenResponse } from './tokens.ts';
 
@@ -37,10 +37,13 @@ const PAGE_PROBLEMS = ['ERR_QUERY_INVALID', 'ERR_CURSOR'] as const;
 const ASSET_PARAMETER = { id: { description: 'Asset id.', example: 'aurora' } };
 const POLICY_PARAMETER = { id: { description: 'Policy id.', example: POLICY.id } };
 
+/** Every mistake that a policy can have. */
+const POLICY_MISTAKES = Object.keys(POLICY_PROBLEMS) as (keyof typeof POLICY_PROBLEMS)[];
 /** What stands against minting by the policy of an asset. */
-const POLICY_PROBLEMS = [
+const MINT_PROBLEMS = [
   'ERR_POLICY_UNKNOWN',
-  'ERR_POLICY_LIFETIME',
+  'ERR_POLICY_LIFETIME_TOO_LONG',
+  'ERR_POLICY_FIELD_MISSING',
   'ERR_URL_INVALID',
   'ERR_URL_OUT_OF_SCOPE',
   'ERR_TOKEN_TOO_LONG',
@@ -81,7 +84,13 @@ A call that does not come through the edge has no attributes of a viewer: a poli
         example: { playbackUrl: PLAYBACK_URL, sessionId: 'AbCdEf012345', expiresAt: 1795352400 },
       },
     },
-    problems: ['ERR_ASSET_UNKNOWN', 'ERR_TOKEN_BINDING_MISSING', ...POLICY_PROBLEMS, ...SUBJECT_PROBLEMS],
+    problems: [
+      'ERR_ASSET_UNKNOWN',
+      'ERR_VIEWER_COUNTRY',
+      'ERR_TOKEN_BINDING_MISSING',
+      ...MINT_PROBLEMS,
+      ...SUBJECT_PROBLEMS,
+    ],
   },
   'POST /v1/tokens': {
     tag: 'Tokens',
@@ -93,8 +102,9 @@ A call that does not come through the edge has no attributes of a viewer: a poli
     problems: [
       'ERR_ASSET_UNKNOWN',
       'ERR_VIEWER_INVALID',
+      'ERR_VIEWER_COUNTRY',
       'ERR_TOKEN_BINDING_MISSING',
-      ...POLICY_PROBLEMS,
+      ...MINT_PROBLEMS,
       ...SUBJECT_PROBLEMS,
     ],
   },
@@ -142,7 +152,7 @@ renews its own from where the edge sees it; a backend anybody's, and says who th
       200: { description: 'It is replaced.', schema: AssetResponse, example: ASSET },
       201: { description: 'It is new.', schema: AssetResponse, example: ASSET },
     },
-    problems: ['ERR_ID_INVALID', ...POLICY_PROBLEMS],
+    problems: ['ERR_ID_INVALID', ...MINT_PROBLEMS],
   },
   'DELETE /v1/assets/{id}': {
     tag: 'Catalogue',
@@ -178,7 +188,7 @@ renews its own from where the edge sees it; a backend anybody's, and says who th
       200: { description: 'It is replaced.', schema: PolicyResponse, example: POLICY },
       201: { description: 'It is new.', schema: PolicyResponse, example: POLICY },
     },
-    problems: ['ERR_ID_INVALID', 'ERR_POLICY_INVALID', 'ERR_POLICY_LIFETIME'],
+    problems: ['ERR_ID_INVALID', ...POLICY_MISTAKES],
   },
   'DELETE /v1/policies/{id}': {
     tag: 'Catalogue',

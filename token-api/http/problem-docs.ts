@@ -1,9 +1,37 @@
+import type { TokenErrorCode } from '../../token/index.ts';
+import type { MintingErrorCode } from '../minting/policy.ts';
+import type { RenewalErrorCode } from '../minting/renewal.ts';
+import type { VendingErrorCode } from '../vending/vending.ts';
+
 /** What a problem code means to a caller. */
 export interface ProblemDoc {
   /** HTTP status that it comes with. */
   status: number;
   meaning: string;
 }
+
+type PolicyCode = Extract<MintingErrorCode, `ERR_POLICY_${string}`>;
+/** What refuses a token to a caller; the rest is answered as an error of ours. */
+type RefusalCode =
+  | VendingErrorCode
+  | RenewalErrorCode
+  | TokenErrorCode
+  | Exclude<MintingErrorCode, 'ERR_CLOCK' | 'ERR_KEY_INVALID' | 'ERR_TOKEN_PREFIX'>;
+
+/** What can be wrong with a policy; `detail` names the field. */
+export const POLICY_PROBLEMS = {
+  ERR_POLICY_TYPE: { status: 422, meaning: 'The policy is no object.' },
+  ERR_POLICY_FIELD_UNKNOWN: { status: 422, meaning: 'The policy has a field that there is not.' },
+  ERR_POLICY_FIELD_MISSING: { status: 422, meaning: 'A field of the policy is missing.' },
+  ERR_POLICY_LIST: { status: 422, meaning: 'A field of the policy must be a list of at least one text.' },
+  ERR_POLICY_LIFETIME: { status: 422, meaning: 'The lifetime is no duration above zero.' },
+  ERR_POLICY_LIFETIME_TOO_LONG: { status: 422, meaning: 'The lifetime is longer than edge or session may.' },
+  ERR_POLICY_ASSET: { status: 422, meaning: 'The asset id is that of the catalogue: leave it out.' },
+  ERR_POLICY_SCOPE: { status: 422, meaning: 'A path of the policy is none that is safe.' },
+  ERR_POLICY_COUNTRY: { status: 422, meaning: 'A country of the policy is no ISO 3166-1 alpha-2 code in upper case.' },
+  ERR_POLICY_BINDING: { status: 422, meaning: 'The policy names a binding that there is not.' },
+  ERR_POLICY_BINDING_REPEATED: { status: 422, meaning: 'The policy names a binding twice.' },
+} as const satisfies Record<PolicyCode, ProblemDoc>;
 
 /** The problem codes of every operation and of vending: one row each. */
 export const PROBLEMS = {
@@ -28,18 +56,20 @@ export const PROBLEMS = {
   ERR_ASSET_WITHDRAWN: { status: 451, meaning: 'The asset is withdrawn where the viewer is.' },
   ERR_POLICY_UNKNOWN: { status: 422, meaning: 'There is no such policy.' },
   ERR_POLICY_IN_USE: { status: 409, meaning: 'Assets refer to the policy; `detail` names them.' },
-  ERR_POLICY_INVALID: { status: 422, meaning: 'The policy is not right; `detail` names the first field.' },
-  ERR_POLICY_LIFETIME: { status: 422, meaning: 'The policy lets tokens live longer than edge or session may.' },
+  ...POLICY_PROBLEMS,
+  ERR_VIEWER_INVALID: { status: 422, meaning: 'An attribute of the viewer is wrong; `detail` names it.' },
+  ERR_VIEWER_COUNTRY: { status: 422, meaning: 'The viewer is in none of the countries that the policy allows.' },
   ERR_URL_INVALID: {
     status: 422,
     meaning: 'The playback URL is none, has a token already, or is not where tokens stand.',
   },
   ERR_URL_OUT_OF_SCOPE: { status: 422, meaning: 'The policy does not open the path of the playback URL.' },
-  ERR_VIEWER_INVALID: { status: 422, meaning: 'An attribute of the viewer is wrong; `detail` names it.' },
   ERR_TOKEN_BINDING_MISSING: {
     status: 422,
     meaning: 'The token is bound to something that is not known of this viewer.',
   },
+  ERR_TOKEN_CLAIMS: { status: 422, meaning: 'A claim would be wrong.' },
+  ERR_TOKEN_SCOPE: { status: 422, meaning: 'The token would open a path that is not safe.' },
   ERR_TOKEN_BINDING_UNKNOWN: { status: 422, meaning: 'The policy names a binding that there is not.' },
   ERR_TOKEN_TOO_LONG: { status: 422, meaning: 'The token would be longer than the edge takes.' },
   ERR_TOKEN_REFUSED: { status: 401, meaning: 'The edge would deny the presented token; `reason` says why.' },
@@ -72,4 +102,4 @@ export const PROBLEMS = {
   ERR_RING_STALE: { status: 503, meaning: 'The key ring could not be read for too long.' },
   ERR_RING_THROTTLED: { status: 503, meaning: 'What keeps the ring takes no more calls just now; try again.' },
   ERR_RING_UNREACHABLE: { status: 503, meaning: 'What keeps the ring does not answer; try again.' },
-} as const satisfies Record<string, ProblemDoc>;
+} as const satisfies Record<string, ProblemDoc> & Record<RefusalCode, ProblemDoc>;
