@@ -116,10 +116,11 @@ export function registerToken(program: Command): void {
       const policyFile = required(options, 'policy', '--policy <file>');
       const policy = loadPolicy(await readJson(policyFile), { maxLifetimeSeconds });
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
-      const key = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
+      const { notBefore, ...key } = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
       const now = nowOr(options.now);
       const minter = createMinter({
-        key: () => key,
+        // A time that is asked for is no clock that is wrong.
+        key: () => (options.now === undefined ? { ...key, ...(notBefore && { notBefore }) } : key),
         maxLifetimeSeconds,
         tokenPrefix: tokenPrefix(edge),
         now: () => now,
