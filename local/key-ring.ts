@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { EdgeStore } from '../edge-functions/store/edge-store.ts';
+import type { Telemetry } from '../token-api/http/request-log.ts';
 import { type CachedKeyRing, openCachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
 import { fileKeyRing, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { edgeStorePublisher } from '../token-api/key-ring/key-publisher.ts';
@@ -28,6 +29,7 @@ export interface LocalKeyRingOptions {
   edgeUrl: string;
   settings: EdgeSettings;
   keys: KeySettings;
+  telemetry: Pick<Telemetry, 'metric'>;
   /** Seconds since the epoch. */
   now: () => number;
   report: (line: string) => void;
@@ -40,7 +42,7 @@ const PROBE_SECONDS = 10;
 
 /** Opens the ring of a data directory, made at first start, and publishes it. A damaged ring is an error, never replaced. */
 export async function openKeyRing(data: DataDirectory, options: LocalKeyRingOptions): Promise<LocalKeyRing> {
-  const { edgeStore, edgeUrl, settings, keys, now, report } = options;
+  const { edgeStore, edgeUrl, settings, keys, telemetry, now, report } = options;
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
   const path = data.path('key-ring.json');
   if (!existsSync(path)) {
@@ -69,7 +71,10 @@ export async function openKeyRing(data: DataDirectory, options: LocalKeyRingOpti
     refreshSeconds: keys.refreshSeconds,
     maxStaleSeconds: keys.maxStaleSeconds,
     onRefresh: (ageSeconds, error) => {
-      if (error) report(`the key ring was not read again, it is ${Math.round(ageSeconds)} s old: ${error.message}`);
+      telemetry.metric('KeyRingAge', ageSeconds);
+      if (!error) return;
+      telemetry.metric('KeyRingUnread', 1);
+      report(`the key ring was not read again, it is ${Math.round(ageSeconds)} s old: ${error.message}`);
     },
     now,
     uptime: () => performance.now() / 1000,

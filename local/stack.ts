@@ -105,9 +105,15 @@ export async function startStack({
     const consolePort = await take(port && port + 2);
     const originPort = await take(0);
 
+    await mkdir(data.path('logs'), { recursive: true });
+    const apiLog = await openLogFile('log of the API', data.path('logs/api.log'), report);
+    closers.push(() => apiLog.close());
+    const telemetry = powertoolsTelemetry(apiLog.write);
+
     const keyValueStore = await FileKeyValueStore.open(data.path('edge-store.json'));
     const edgeStore = new EdgeStore(keyValueStore);
-    const keyRing = await openKeyRing(data, { edgeStore, edgeUrl: edgePort.url, settings, keys, now, report });
+    const keyRingOptions = { edgeStore, edgeUrl: edgePort.url, settings, keys, telemetry, now, report };
+    const keyRing = await openKeyRing(data, keyRingOptions);
     closers.push(() => keyRing.close());
 
     const tables = [...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
@@ -124,9 +130,6 @@ export async function startStack({
     const originSecret = randomBytes(32).toString('base64url');
     originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
 
-    await mkdir(data.path('logs'), { recursive: true });
-    const apiLog = await openLogFile('log of the API', data.path('logs/api.log'), report);
-    closers.push(() => apiLog.close());
     const issuer = await openIssuer(data);
     const decisions = new Decisions();
     const vending = await openVending({
@@ -164,7 +167,7 @@ export async function startStack({
       },
       counts: dynamoDbRequestCounts(dynamoDb.client),
       answers: dynamoDbAnswers(dynamoDb.client),
-      telemetry: powertoolsTelemetry(apiLog.write),
+      telemetry,
       report: (error, requestId = '') => report(`error in the API ${requestId}: ${error.stack}`),
       now,
     });

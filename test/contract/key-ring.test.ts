@@ -5,9 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateSecretCommand, PutSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, describe, expect, test } from 'vitest';
+import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
+import { FileKeyValueStore } from '../../edge-functions/store/file.ts';
 import { fileKeyRing, writeKeyRing } from '../../token-api/key-ring/file.ts';
+import { edgeStorePublisher } from '../../token-api/key-ring/key-publisher.ts';
 import { createKeyRing, type KeyRing, timestamp } from '../../token-api/key-ring/key-ring.ts';
 import type { KeyRingStore } from '../../token-api/key-ring/key-ring-store.ts';
+import { createRotation } from '../../token-api/key-ring/rotation.ts';
 import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
 import { withNextKey } from '../../token-api/key-ring/transitions.ts';
 import { NOW } from '../harness/minting.ts';
@@ -138,6 +142,43 @@ for (const [name, open, isHere] of ADAPTERS) {
       await reopen().prepare(first, prepared(ring, first, version));
       await reopen().prepare(second, prepared(ring, second, version));
       expect((await reopen().pending())?.run).toBe(second);
+    });
+
+    test('a whole rotation, a compromised key, and what the edge has after each', async () => {
+      const reopen = await open(ring);
+      const edge = new EdgeStore(await FileKeyValueStore.open(join(scratch, `edge-${++files}.json`)));
+      let now = NOW;
+      const probed: string[] = [];
+      const rotation = createRotation({
+        store: reopen(),
+        publisher: edgeStorePublisher(edge),
+        probe: async ({ kid }) => {
+          expect(await edge.keyIds()).toContain(kid);
+          probed.push(kid);
+        },
+        times: { bakeSeconds: 600, maxStaleSeconds: 900, maxTokenLifetimeSeconds: 3600, leewaySeconds: 0 },
+        now: () => now,
+      });
+      const states = async () =>
+        Object.fromEntries((await reopen().current()).ring?.keys.map(({ kid, state }) => [kid, state]) ?? []);
+      const first = ring.keys[0]?.kid ?? '';
+      await rotation.rotate(randomUUID());
+      const [second = ''] = probed;
+      expect(await states()).toEqual({ [first]: 'current', [second]: 'next' });
+      now += 600;
+      await rotation.advance();
+      expect(await states()).toEqual({ [first]: 'previous', [second]: 'current' });
+      const { mintingResumesAt, ring: left } = await rotation.dropKey(second, randomUUID());
+      expect(mintingResumesAt).toBe(now + 600);
+      const third = left.keys.find(({ state }) => state === 'next')?.kid ?? '';
+      expect((await edge.keyIds()).sort()).toEqual([first, third].sort());
+      // Repeated, as after a reply that was lost.
+      expect((await rotation.dropKey(second, randomUUID())).mintingResumesAt).toBe(now + 600);
+      now += 900 + 3600;
+      await rotation.advance();
+      expect(await states()).toEqual({ [first]: 'retired', [second]: 'retired', [third]: 'current' });
+      expect(await edge.keyIds()).toEqual([third]);
+      expect(await reopen().pending()).toBeUndefined();
     });
 
     test('what is no ring is refused, and its text told to nobody', async () => {

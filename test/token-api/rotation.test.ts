@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { deriveKeys, type RingKey, timestamp } from '../../token-api/key-ring/key-ring.ts';
+import { type Rotation, type RotationEvent, rotationStep } from '../../token-api/key-ring/rotation.ts';
 import { NOW, TEST_RING } from '../harness/minting.ts';
 import { LONG } from '../harness/programs.ts';
 import { FAULTS, type Process, RotationWorld, TIMES, Turns } from '../harness/rotation-world.ts';
@@ -26,10 +27,16 @@ function worldOf(secret: Secret): RotationWorld {
   return new RotationWorld(JSON.stringify({ version: 1, ...secret }), published);
 }
 
+async function steps(rotation: Rotation, ClientRequestToken: string): Promise<void> {
+  for (const Step of ['createSecret', 'setSecret', 'testSecret', 'finishSecret'] as const) {
+    await rotationStep(rotation, { Step, ClientRequestToken });
+  }
+}
+
 /** Runs a rotation as Secrets Manager does: from the first step again when one fails. */
 async function rotated(process: Process, run: string, retries = 2): Promise<void> {
   for (let attempt = 0; attempt <= retries; attempt++) {
-    const failed = await process.rotation.rotate(run).then(
+    const failed = await steps(process.rotation, run).then(
       () => undefined,
       (error) => error,
     );
@@ -105,6 +112,51 @@ describe.each(Object.entries(SECRETS))('a rotation of %s', (name, secret) => {
       expectConverged(world, `${kind} at call ${at}`);
     }
   });
+});
+
+test('what is no step of a rotation is refused', async () => {
+  const world = worldOf({ keys: [current] });
+  const event = { Step: 'deleteSecret' as RotationEvent['Step'], ClientRequestToken: RUN_A };
+  await expect(rotationStep(world.process().rotation, event)).rejects.toMatchObject({ code: 'ERR_ROTATION_STEP' });
+});
+
+test.each(['setSecret', 'testSecret', 'finishSecret'] as const)(
+  '%s of a rotation that nobody began is refused',
+  async (step) => {
+    const world = worldOf({ keys: [current] });
+    const { rotation } = world.process();
+    await expect(rotation[step](RUN_B)).rejects.toMatchObject({ code: 'ERR_ROTATION_NOT_PENDING' });
+    expect(world.state().ring).toEqual({ k1: 'current' });
+  },
+);
+
+test('a rotation that got stuck is cleared by the timer after an hour, and by the next one', async () => {
+  for (const clear of [
+    (process: Process) => process.rotation.advance(),
+    (process: Process) => process.rotation.createSecret(RUN_B).catch(() => undefined),
+  ]) {
+    const world = worldOf({ keys: [current] });
+    world.begin(RUN_A);
+    await world.process().rotation.createSecret(RUN_A);
+    await expect(world.process().rotation.createSecret(RUN_B)).rejects.toMatchObject({ code: 'ERR_ROTATION_RUNNING' });
+    world.pass(3500);
+    await world.process().rotation.advance();
+    expect(world.state().stages).toEqual(['AWSCURRENT', 'AWSPENDING']);
+    world.pass(200);
+    await clear(world.process());
+    await expect(world.process().rotation.finishSecret(RUN_A)).rejects.toMatchObject({
+      code: 'ERR_ROTATION_NOT_PENDING',
+    });
+  }
+});
+
+test('a placeholder over an edge that has keys is no reason to remove them', async () => {
+  const world = new RotationWorld('{"version":1,"keys":[]}', { k1: deriveKeys(K1.secret) });
+  const { rotation } = world.process();
+  await rotation.createSecret(RUN_A);
+  await expect(rotation.setSecret(RUN_A)).rejects.toMatchObject({ code: 'ERR_RING_MISSING' });
+  await rotation.advance();
+  expect(world.state().edge).toEqual(['k1']);
 });
 
 /** Resolves when the process has died. */

@@ -32,6 +32,10 @@ export const METRICS = {
   RateLimited: 'Count',
   /** Requests that failed on our side (status 500 and above). */
   Failed: 'Count',
+  /** How old the key ring is after it was to be read again. Above a refresh it is served stale. */
+  KeyRingAge: 'Seconds',
+  /** Times that the key ring could not be read. */
+  KeyRingUnread: 'Count',
 } as const;
 
 /** Where the API says what it does. */

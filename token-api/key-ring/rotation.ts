@@ -14,7 +14,9 @@ export type RotationErrorCode =
   /** The key that was made last is not current yet. */
   | 'ERR_ROTATION_EARLY'
   /** The published edge does not accept a token of the new key, or accepts anything. */
-  | 'ERR_ROTATION_PROBE';
+  | 'ERR_ROTATION_PROBE'
+  /** What was called for is no step of a rotation. */
+  | 'ERR_ROTATION_STEP';
 
 /** Why a rotation cannot go on; it can be repeated. Never carries a secret. */
 export class RotationError extends Error {
@@ -192,6 +194,31 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
       await steps.finishSecret(run);
     },
   };
+}
+
+/** What Secrets Manager calls a rotation function with (AWS Secrets Manager User Guide, "Lambda rotation functions"). */
+export interface RotationEvent {
+  Step: 'createSecret' | 'setSecret' | 'testSecret' | 'finishSecret';
+  /** ARN of the secret. */
+  SecretId: string;
+  /** The rotation: the id of the version that it makes. */
+  ClientRequestToken: string;
+}
+
+/** Does the step of an event. Rejects with `ERR_ROTATION_STEP` when it is none of the four. */
+export async function rotationStep(
+  rotation: Rotation,
+  { Step, ClientRequestToken }: Pick<RotationEvent, 'Step' | 'ClientRequestToken'>,
+): Promise<void> {
+  switch (Step) {
+    case 'createSecret':
+    case 'setSecret':
+    case 'testSecret':
+    case 'finishSecret':
+      return rotation[Step](ClientRequestToken);
+    default:
+      throw new RotationError('ERR_ROTATION_STEP', 'Step must be createSecret, setSecret, testSecret or finishSecret');
+  }
 }
 
 /** When a ring without a current key has one; null when it has. `now`: seconds since the epoch. */
