@@ -26,6 +26,23 @@ export interface LocalDynamoDb {
 /** Longest path of a Unix domain socket (unix(7)), in bytes. */
 const SOCKET_PATH_BYTES = 107;
 
+/** For how long nobody must have asked anything, and how long that may take at most, in milliseconds. */
+const IDLE_MS = 50;
+const PATIENCE_MS = 5000;
+
+/**
+ * Waits until nobody asks the database any more: requests whose connection was closed still run to their end, and asked
+ * after its own, dynalite throws where nobody can catch it.
+ */
+async function idle(agent: http.Agent): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  let since = Date.now();
+  while (Date.now() - since < IDLE_MS && Date.now() < end) {
+    await sleep(5);
+    if (Object.keys(agent.sockets).length > 0) since = Date.now();
+  }
+}
+
 /** Opens the database once by itself: dynalite throws where nobody can catch it when it is damaged. */
 async function checkDatabase(path: string): Promise<void> {
   const database = new Level(path, { valueEncoding: 'json' });
@@ -62,6 +79,7 @@ export async function startDynamoDb(data: DataDirectory, tables: CreateTableComm
     requestHandler: { httpAgent: agent },
   });
   const close = async () => {
+    await idle(agent);
     client.destroy();
     agent.destroy();
     await new Promise<void>((resolve) => server.close(() => resolve()));

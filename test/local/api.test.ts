@@ -248,3 +248,18 @@ test('a caller over its limit is refused by the stack that was configured so, an
   const watching = await call('/v1/sessions', { role: 'security' });
   expect([watching.status, watching.headers.get('ratelimit')]).toEqual([200, null]);
 });
+
+test('a stack that is stopped while it is asked ends in peace', async () => {
+  const other = temporaryDirectory();
+  const busy = await startStack(other);
+  let goesOn = true;
+  const asking = Array.from({ length: 8 }, async () => {
+    while (goesOn) await requestPlayback(busy).catch(() => undefined);
+  });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(await busy.stop()).toBe(0);
+  goesOn = false;
+  await Promise.all(asking);
+  expect(busy.output()).not.toMatch(/error|^\s+at /m);
+  removeDirectory(other);
+});
