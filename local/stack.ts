@@ -116,9 +116,6 @@ export async function startStack({
     const keyRing = await openKeyRing(data, keyRingOptions);
     closers.push(() => keyRing.close());
 
-    await mkdir(data.path('logs'), { recursive: true });
-    const apiLog = await openLogFile('log of the API', data.path('logs/api.log'), report);
-    closers.push(() => apiLog.close());
     const tables = [...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
     const dynamoDb = await startDynamoDb(data, tables);
     closers.push(() => dynamoDb.close());
