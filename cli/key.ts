@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -5,11 +6,12 @@ import { readConfiguration } from '../config/configuration.ts';
 import { unusualCompatKeys, withCompatKeys } from '../token-api/key-ring/compat.ts';
 import { fileKeyRing, readKeyFile, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { createKeyRing, isCompatKey, type KeyRing, type RingKey, secondsOf } from '../token-api/key-ring/key-ring.ts';
-import type { KeyRingStore } from '../token-api/key-ring/key-ring-store.ts';
-import { activatesAt, type KeyTimes, retiresAt } from '../token-api/key-ring/transitions.ts';
+import { resumesAt } from '../token-api/key-ring/rotation.ts';
+import { activatesAt, type KeyTimes, nextKey, retiresAt } from '../token-api/key-ring/transitions.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
 import { loadAws } from './aws.ts';
 import { alignColumns, formatTime, InputError, note, nowOr, print } from './command.ts';
+import { openRotation, secretRing, timesOf } from './rotation.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 const SHOW_HELP = `
@@ -21,7 +23,8 @@ Examples:
 
 const ROTATE_EXAMPLE = `portcullis key rotate
   portcullis key rotate --compromised k20261122-57fee3 --dry-run    what would dropping it at once do?
-  portcullis key rotate --secret portcullis/key-ring                have Secrets Manager rotate it`;
+  portcullis key rotate --secret portcullis/key-ring                have Secrets Manager rotate it
+  portcullis key rotate --keys key-ring.json --function viewer-request --edge https://media.example.com`;
 
 const IMPORT_HELP = `
 Takes the keys of the AWS solution v1 into a key ring, with "use":"compat": the edge function of the dialect compat then accepts
@@ -70,10 +73,18 @@ export function registerKey(program: Command): void {
     .option('--compromised <kid>', 'drop this key at once, because somebody else may have it: its sessions end')
     .option('--dry-run', 'with --compromised: say what it would do, and do nothing')
     .option('--secret <id>', 'name or ARN of the secret that holds the ring on AWS: Secrets Manager rotates it')
+    .option('--keys <file>', 'key ring (mode 0600) that is rotated from here, instead of by a stack')
+    .option('--function <name>', 'rotate from here: the function on CloudFront that embeds the keys')
+    .option('--edge-store <arn>', 'rotate from here: the KeyValueStore that the function reads')
+    .option('--edge <url>', 'rotate from here: base URL of the published edge, which has to accept the new key')
+    .option('--config <file>', 'configuration (docs/configuration.md) of what is rotated from here')
     .action(async (options: RotateOptions) => {
       if (options.dryRun && options.compromised === undefined) throw new InputError('--dry-run needs --compromised');
+      if (options.function || options.edgeStore || options.keys) return rotateFromHere(options);
       if (options.secret && options.compromised !== undefined) {
-        throw new InputError('--compromised goes through the API of a running deployment: leave out --secret');
+        throw new InputError(
+          '--compromised with --secret needs --edge-store <arn> or --function <name>, and --edge <url>',
+        );
       }
       if (options.secret) return rotateOnAws(options.secret, options);
       const { compromised, dryRun } = options;
@@ -106,6 +117,11 @@ interface RotateOptions extends StackAccess {
   compromised?: string;
   dryRun?: boolean;
   secret?: string;
+  keys?: string;
+  function?: string;
+  edgeStore?: string;
+  edge?: string;
+  config?: string;
 }
 
 interface ImportOptions {
@@ -134,9 +150,7 @@ function described({ next, endedSessions, pausedSeconds }: RotationResult, optio
 }
 
 async function keyTimes(config: string | undefined): Promise<KeyTimes> {
-  const { edge, keys } = await readConfiguration(config);
-  const { maxTokenLifetimeSeconds, leewaySeconds } = edge;
-  return { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
+  return timesOf(await readConfiguration(config));
 }
 
 /** A ring as it is shown. Times in seconds since the epoch; null for what has not happened, or will not. */
@@ -177,11 +191,6 @@ function whatComes(key: RingKey, times: KeyTimes, retires: number | null): strin
 /** Only here: everything else of the command works without the client for Secrets Manager. */
 const secretsManager = () => loadAws(() => import('../token-api/key-ring/secrets-manager.ts'));
 
-async function secretRing(secretId: string): Promise<KeyRingStore> {
-  const { secretsManagerClient, secretsManagerKeyRing } = await secretsManager();
-  return secretsManagerKeyRing(secretsManagerClient(), secretId);
-}
-
 /** How long to wait for Secrets Manager to rotate, in seconds. */
 const PATIENCE_SECONDS = 900;
 
@@ -192,6 +201,25 @@ async function rotateOnAws(secretId: string, options: RotateOptions): Promise<vo
   const rows = shown(ring, await keyTimes(undefined));
   const lines = rows.map(({ kid, state, remark }) => [kid, state, remark]);
   print(options.json, { keys: rows.map(({ remark: _remark, ...row }) => row) }, alignColumns(lines));
+}
+
+/** Rotates a ring, or drops a key of it, without a stack or a function of Secrets Manager. */
+async function rotateFromHere(options: RotateOptions): Promise<void> {
+  const { compromised, dryRun } = options;
+  if (dryRun) throw new InputError('--dry-run goes through the API of a running stack');
+  const { rotation, store, times } = await openRotation(options);
+  const run = randomUUID();
+  if (compromised === undefined) await rotation.rotate(run);
+  else await rotation.dropKey(compromised, run);
+  const { ring } = await store.current();
+  const next = ring && nextKey(ring);
+  const resumes = ring && resumesAt(ring, times, nowOr(undefined));
+  const rows = shown(ring, times);
+  print(options.json, { keys: rows.map(({ remark: _remark, ...row }) => row), mintingResumesAt: resumes }, [
+    ...alignColumns(rows.map(({ kid, state, remark }) => [kid, state, remark])),
+    ...(resumes ? [`minting pauses until ${formatTime(resumes)}`] : []),
+    ...(next ? ['run the command again after that: it makes this key current, and the next one'] : []),
+  ]);
 }
 
 /** The content of one of the AWS solution's secrets. */

@@ -1,5 +1,5 @@
 import {
-  type CloudFrontKeyValueStoreClient,
+  CloudFrontKeyValueStoreClient,
   DescribeKeyValueStoreCommand,
   ListKeysCommand,
   type ListKeysCommandOutput,
@@ -135,4 +135,9 @@ export class AwsKeyValueStore implements KeyValueStore {
   #error(code: StoreErrorCode, message: string): StoreError {
     return new StoreError(code, `key-value store ${this.#arn}: ${message}`);
   }
+}
+
+/** A client for the account of the environment. KeyValueStore is called in us-east-1, whatever region is set. */
+export function keyValueStoreClient(): CloudFrontKeyValueStoreClient {
+  return new CloudFrontKeyValueStoreClient({ region: 'us-east-1' });
 }

@@ -139,7 +139,23 @@ describe('key rotate', () => {
   test.each([
     ['where no stack runs', ['--data', scratch], /no stack is running on .*start one with npm run up/],
     ['--dry-run by itself', ['--dry-run'], /--dry-run needs --compromised/],
-    ['a compromised key of a secret', ['--secret', 's', '--compromised', 'k1'], /leave out --secret/],
+    [
+      'a compromised key of a secret',
+      ['--secret', 's', '--compromised', 'k1'],
+      /needs --edge-store <arn> or --function/,
+    ],
+    [
+      'a ring without an edge',
+      ['--keys', 'r.json', '--edge', 'http://127.0.0.1:1'],
+      /--function <name> or --edge-store <arn>/,
+    ],
+    ['a ring without a URL', ['--keys', 'r.json', '--function', 'f'], /needs --edge <url>/],
+    ['an edge without a ring', ['--function', 'f', '--edge', 'http://127.0.0.1:1'], /--keys <file> or --secret <id>/],
+    [
+      'a dry run from here',
+      ['--keys', 'r.json', '--function', 'f', '--compromised', 'k', '--dry-run'],
+      /API of a running stack/,
+    ],
   ])('%s says what to do', async (_, args, message) => {
     const { code, stderr } = await portcullis('key', 'rotate', ...args);
     expect(code).toBe(2);

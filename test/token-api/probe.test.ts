@@ -1,7 +1,12 @@
 import http from 'node:http';
+import * as v from 'valibot';
 import { afterAll, expect, test } from 'vitest';
+import { buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
+import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
+import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import { openPort } from '../../local/listen.ts';
-import { edgeProbe } from '../../token-api/key-ring/probe.ts';
+import { packagePath } from '../../local/package-root.ts';
+import { edgeProbe, probeEvents } from '../../token-api/key-ring/probe.ts';
 import { decide, NOW, TEST_KEY } from '../harness/minting.ts';
 
 const closers: (() => Promise<void>)[] = [];
@@ -82,3 +87,23 @@ test.each([
   expect(error).toMatchObject({ code: 'ERR_ROTATION_PROBE' });
   expect((error as Error).message).not.toContain(TEST_KEY.sign);
 });
+
+test.each(['enforce', 'log', 'off'] as const)(
+  'a function of mode %s passes its test with its keys, and fails with others',
+  async (mode) => {
+    const other = { ...TEST_KEY, sign: Buffer.alloc(32, 9).toString('base64url') };
+    const keys = { k1: { sign: TEST_KEY.sign, bind: TEST_KEY.bind }, k2: { sign: other.sign, bind: other.bind } };
+    const settings = v.parse(EdgeSettingsSchema, { mode, tokenPosition: '/live/~TOKEN' });
+    const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
+    const outcomes = async (embedded: typeof keys) => {
+      const { code } = await buildEdgeFunction(sources, 'embedded', settings, embedded);
+      const { allowed, denied } = probeEvents(keys, '/live/', NOW);
+      const results = await runInVm(code, [...allowed, ...denied], { now: NOW, store: new Map() });
+      return results.map((result) =>
+        'value' in result ? ((result.value as { statusCode?: number }).statusCode ?? 'goes on') : result.error,
+      );
+    };
+    expect(await outcomes(keys)).toEqual(['goes on', 'goes on', 403]);
+    if (mode === 'enforce') expect(await outcomes({ ...keys, k2: keys.k1 })).toEqual(['goes on', 401, 403]);
+  },
+);

@@ -1,4 +1,4 @@
-import { type MintingKey, mint } from '../../token/index.ts';
+import { type MintingKey, mint, type VerificationKey } from '../../token/index.ts';
 import { nodeCrypto } from '../minting/crypto.ts';
 import { sessionIds } from '../minting/session-id.ts';
 import { RotationError } from './rotation.ts';
@@ -53,6 +53,30 @@ export function edgeProbe(options: ProbeOptions): (key: MintingKey) => Promise<v
       if (now() >= deadline) refuse(`${edgeUrl} does not accept a token of the new key '${key.kid}': ${reason}`);
       await sleep(1000);
     }
+  };
+}
+
+/**
+ * The same questions as viewer-request events, for a function that is tried before it is published: one with a token of each
+ * key, which must go on; and one that must be denied, by a function that does not enforce too: its path is unsafe.
+ */
+export function probeEvents(
+  keys: Record<string, VerificationKey>,
+  tokenPrefix: string,
+  now: number,
+): { allowed: object[]; denied: object[] } {
+  const event = (uri: string) => ({
+    version: '1.0',
+    context: { eventType: 'viewer-request' },
+    viewer: { ip: '192.0.2.1' },
+    request: { method: 'GET', uri, querystring: {}, headers: {}, cookies: {} },
+  });
+  const tokens = Object.entries(keys).map(([kid, key]) =>
+    probeToken({ kid, ...key }, `${tokenPrefix}.portcullis/`, now),
+  );
+  return {
+    allowed: tokens.map((token) => event(`${tokenPrefix}${token}/${PROBE_PATH}`)),
+    denied: tokens.slice(0, 1).map((token) => event(`${tokenPrefix}${token}/../${PROBE_PATH}`)),
   };
 }
 
