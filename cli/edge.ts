@@ -15,6 +15,7 @@ import { edgeKeys, readCompatRing, unusualCompatKeys } from '../token-api/key-ri
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
+import { loadAws } from './aws.ts';
 import {
   alignColumns,
   EXIT_NO,
@@ -315,7 +316,9 @@ function registerMeasure(edge: Command): void {
       }
       const events = file ? (parseEvents(await readText(file), file) as MeasuredEvent[]) : [WITHOUT_TOKEN];
       if (events.length === 0) throw new InputError(`${file}: no events`);
-      const { cloudFrontClient, measureFunction, RUNS } = await loadMeasuring();
+      const { cloudFrontClient, measureFunction, RUNS } = await loadAws(
+        () => import('../edge-functions/measure/cloudfront.ts'),
+      );
       const report = (line: string) => process.stderr.write(`${line}\n`);
       const measurements = await measureFunction(cloudFrontClient(), { name, stage }, events, report);
       print(json, { function: name, stage, events: measurements }, [
@@ -325,17 +328,6 @@ function registerMeasure(edge: Command): void {
       if (measurements.some(({ outcomes }) => outcomes.some((outcome) => 'error' in outcome)))
         process.exitCode = EXIT_NO;
     });
-}
-
-/** Only here: everything else of the command works without the client for CloudFront, which is an optional peer. */
-async function loadMeasuring() {
-  try {
-    return await import('../edge-functions/measure/cloudfront.ts');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('@aws-sdk/')) throw error;
-    throw new InputError('this needs a package that is not installed: npm install @aws-sdk/client-cloudfront');
-  }
 }
 
 function measurementRow({ uri, utilisation, outcomes }: Measurement): string[] {

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import { KEY_RING_FILE } from '../local/data-directory.ts';
 import { unusualCompatKeys, withCompatKeys } from '../token-api/key-ring/compat.ts';
 import { fileKeyRing, readKeyFile, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { createKeyRing, isCompatKey, type KeyRing, type RingKey, secondsOf } from '../token-api/key-ring/key-ring.ts';
@@ -50,7 +52,7 @@ export function registerKey(program: Command): void {
     .action(async (options: { data: string; keys?: string; secret?: string; config?: string; json?: boolean }) => {
       const store = options.secret
         ? await secretRing(options.secret)
-        : fileKeyRing(options.keys ?? join(options.data, 'key-ring.json'));
+        : fileKeyRing(options.keys ?? join(options.data, KEY_RING_FILE));
       const { ring } = await store.current();
       const pending = await store.pending();
       const rows = shown(ring, await keyTimes(options.config));
@@ -196,7 +198,13 @@ const PATIENCE_SECONDS = 900;
 
 async function rotateOnAws(secretId: string, options: RotateOptions): Promise<void> {
   const { secretsManagerClient, rotateSecret } = await secretsManager();
-  await rotateSecret(secretsManagerClient(), secretId, PATIENCE_SECONDS, (line) => process.stderr.write(`${line}\n`));
+  await rotateSecret(
+    secretsManagerClient(),
+    secretId,
+    PATIENCE_SECONDS,
+    (line) => process.stderr.write(`${line}\n`),
+    sleep,
+  );
   const { ring } = await (await secretRing(secretId)).current();
   const rows = shown(ring, await keyTimes(undefined));
   const lines = rows.map(({ kid, state, remark }) => [kid, state, remark]);

@@ -12,7 +12,7 @@ import { loadAws } from './aws.ts';
 import { InputError, nowOr } from './command.ts';
 
 /** What is rotated from this command: a ring in a file or a secret, published to one kind of edge. */
-export interface RotationOptions {
+export interface RotationFromHere {
   keys?: string;
   secret?: string;
   function?: string;
@@ -34,7 +34,7 @@ export function timesOf({ edge, keys }: Configuration): KeyTimes {
 
 /** Puts together what a rotation needs. Throws `InputError` when an option is missing. */
 export async function openRotation(
-  options: RotationOptions,
+  options: RotationFromHere,
 ): Promise<{ rotation: Rotation; store: KeyRingStore; times: KeyTimes }> {
   const { keys, secret, edge } = options;
   if ((keys === undefined) === (secret === undefined)) {
@@ -65,7 +65,7 @@ export async function secretRing(secretId: string): Promise<KeyRingStore> {
   return secretsManagerKeyRing(secretsManagerClient(), secretId);
 }
 
-async function openPublisher(options: RotationOptions, prefix: string): Promise<KeyPublisher> {
+async function openPublisher(options: RotationFromHere, prefix: string): Promise<KeyPublisher> {
   if ((options.function === undefined) === (options.edgeStore === undefined)) {
     throw new InputError('a rotation from here needs the edge: either --function <name> or --edge-store <arn>');
   }

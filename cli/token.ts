@@ -116,11 +116,11 @@ export function registerToken(program: Command): void {
       const policyFile = required(options, 'policy', '--policy <file>');
       const policy = loadPolicy(await readJson(policyFile), { maxLifetimeSeconds });
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
-      const { notBefore, ...key } = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
+      const key = mintingKey(await readKeyRing(required(options, 'keys', '--keys <file>')));
       const now = nowOr(options.now);
       const minter = createMinter({
         // A time that is asked for is no clock that is wrong.
-        key: () => (options.now === undefined ? { ...key, ...(notBefore && { notBefore }) } : key),
+        key: () => (options.now === undefined ? key : { ...key, notBefore: 0 }),
         maxLifetimeSeconds,
         tokenPrefix: tokenPrefix(edge),
         now: () => now,
@@ -231,7 +231,8 @@ async function mintThroughApi(options: MintOptions, asset: string): Promise<void
   const viewer = options.viewer ? await readJson(options.viewer) : {};
   const { url } = options;
   const { body } = await callApi(options, 'POST', '/v1/tokens', { asset, viewer, url }, { role: 'backend' });
-  print(options.json, body, [String(body.playbackUrl)]);
+  // `url` as when it is minted here, beside what the API calls it.
+  print(options.json, { ...body, url: body.playbackUrl }, [String(body.playbackUrl)]);
 }
 
 /** Mints and prints a token of the AWS solution v1. */

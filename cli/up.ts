@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import { loadAws } from './aws.ts';
 import { integer } from './command.ts';
 
 const DEFAULT_PORT = 8080;
@@ -31,7 +32,7 @@ export function registerUp(program: Command): void {
     .addHelpText('after', EXAMPLES)
     .action(async (options: UpOptions) => {
       // Only here: everything else of the command works without the packages that the stack needs.
-      const { startStack } = await import('../local/stack.ts');
+      const { startStack } = await loadAws(() => import('../local/stack.ts'));
       const { edge: settings, keys, api } = await readConfiguration(options.config);
       const report = (line: string) => process.stderr.write(`${line}\n`);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.

@@ -16,11 +16,12 @@ import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token
 import { problemDetails } from '../token-api/http/problem.ts';
 import { PROBLEMS } from '../token-api/http/problem-docs.ts';
 import { rateLimit } from '../token-api/http/rate-limit.ts';
-import { requestLog, type Telemetry } from '../token-api/http/request-log.ts';
+import { requestLog } from '../token-api/http/request-log.ts';
 import { type VendingRoutesOptions, vendingRoutes } from '../token-api/http/routes.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import type { Answers } from '../token-api/idempotency/answers.ts';
 import type { RequestCounts } from '../token-api/rate-limits/request-counts.ts';
+import type { Telemetry } from '../token-api/telemetry/telemetry.ts';
 import type { VendedToken, Vending } from '../token-api/vending/vending.ts';
 
 /** What the API is made of. */

@@ -8,8 +8,11 @@ import { StackError } from './errors.ts';
 /** File in which a running stack says where it is, for the commands that talk to it. */
 export const STACK_FILE = 'stack.json';
 
+/** File of the key ring. */
+export const KEY_RING_FILE = 'key-ring.json';
+
 /** Files that hold keys or bearer tokens. */
-const SECRET_FILES = ['key-ring.json', 'edge-store.json', 'issuer.json', 'tokens.json'];
+const SECRET_FILES = [KEY_RING_FILE, 'edge-store.json', 'issuer.json', 'tokens.json'];
 
 /** The folder that holds the state of one stack, locked for as long as it runs. */
 export interface DataDirectory {

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { EdgeStore } from '../edge-functions/store/edge-store.ts';
-import type { Telemetry } from '../token-api/http/request-log.ts';
 import { type CachedKeyRing, openCachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
 import { fileKeyRing, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { edgeStorePublisher } from '../token-api/key-ring/key-publisher.ts';
@@ -12,7 +11,8 @@ import { edgeProbe } from '../token-api/key-ring/probe.ts';
 import { createRotation, type Rotation } from '../token-api/key-ring/rotation.ts';
 import type { KeySettings } from '../token-api/key-ring/settings.ts';
 import type { KeyTimes } from '../token-api/key-ring/transitions.ts';
-import type { DataDirectory } from './data-directory.ts';
+import type { Telemetry } from '../token-api/telemetry/telemetry.ts';
+import { type DataDirectory, KEY_RING_FILE } from './data-directory.ts';
 
 /** The key ring of a stack, published and kept up to date. */
 export interface LocalKeyRing {
@@ -44,7 +44,7 @@ const PROBE_SECONDS = 10;
 export async function openKeyRing(data: DataDirectory, options: LocalKeyRingOptions): Promise<LocalKeyRing> {
   const { edgeStore, edgeUrl, settings, keys, telemetry, now, report } = options;
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
-  const path = data.path('key-ring.json');
+  const path = data.path(KEY_RING_FILE);
   if (!existsSync(path)) {
     report(`a new key ring in ${path}`);
     await writeKeyRing(path, createKeyRing(now()));

@@ -39,7 +39,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
   const key = () => keyRing.mintingKey();
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
   const { maxSessionSeconds, sessionsPerSubject, handoffSeconds } = api;
-  const maxLifetimeSeconds = Math.min(maxTokenLifetimeSeconds, maxSessionSeconds);
+  const maxPolicySeconds = Math.min(maxTokenLifetimeSeconds, maxSessionSeconds);
   const prefix = tokenPrefix(settings);
   const assets = dynamoDbAssets(client);
   const policies = dynamoDbPolicies(client);
@@ -51,7 +51,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     policies,
     sessions,
     concurrency: dynamoDbConcurrencyLimit(client, sessionsPerSubject, revokedSessions),
-    minter: createMinter({ key, maxLifetimeSeconds, tokenPrefix: prefix, now }),
+    minter: createMinter({ key, maxLifetimeSeconds: maxPolicySeconds, tokenPrefix: prefix, now }),
     renewer: createRenewer({
       key,
       verificationKey: (kid) => keyRing.verificationKey(kid),
@@ -67,7 +67,16 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     refusalOf: refusals(list, parts.edgeStore, now),
     now,
   });
-  return { vending, assets, policies, sessions, originSecret, revokedSessions, maxLifetimeSeconds, now };
+  return {
+    vending,
+    assets,
+    policies,
+    sessions,
+    originSecret,
+    revokedSessions,
+    maxLifetimeSeconds: maxPolicySeconds,
+    now,
+  };
 }
 
 /** What the revocation list and the asset blocks say against a token. */

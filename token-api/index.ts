@@ -1,6 +1,5 @@
 export { type MintingKey, TokenError, type TokenErrorCode } from '../token/index.ts';
-export { KeyRingError, type KeyRingErrorCode } from './key-ring/key-ring.ts';
-export { currentKey } from './minting/current-key.ts';
+export { currentKey, KeyRingError, type KeyRingErrorCode } from './key-ring/key-ring.ts';
 export { type LoadedPolicy, loadPolicy, type PolicyLimits } from './minting/loaded-policy.ts';
 export {
   createMinter,

@@ -109,6 +109,7 @@ function keyOrError(ring: KeyRing): MintingKey | KeyRingError {
   try {
     return mintingKey(ring);
   } catch (error) {
-    return error as KeyRingError;
+    if (!(error instanceof KeyRingError)) throw error;
+    return error;
   }
 }

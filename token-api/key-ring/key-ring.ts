@@ -12,7 +12,7 @@ export type KeyRingErrorCode =
   | 'ERR_RING_MISSING'
   /** Somebody else changed it meanwhile; nothing was changed. */
   | 'ERR_RING_CONFLICT'
-  /** No key may be minted with before a time that the message gives. */
+  /** No key may be minted with for now: the next one has not been published for long enough. */
   | 'ERR_RING_PAUSED'
   /** It was last read longer ago than it may be used. */
   | 'ERR_RING_STALE'
@@ -175,6 +175,14 @@ export function mintingKey(ring: KeyRing): MintingKey {
   const times = [current.createdAt, current.publishedAt, current.activatedAt].flatMap((time) => time ?? []);
   const notBefore = Math.max(...times.map(secondsOf)) - CLOCK_TOLERANCE_SECONDS;
   return { kid: current.kid, ...deriveKeys(current.secret), notBefore: Math.max(notBefore, 0) };
+}
+
+/**
+ * The key that a key ring mints with: `ring` is what `JSON.parse` makes of the file or secret that holds it. Throws what
+ * `parseKeyRing` and `mintingKey` throw.
+ */
+export function currentKey(ring: unknown): MintingKey {
+  return mintingKey(parseKeyRing(ring));
 }
 
 /** The keys of ours that the edge accepts, by key id: all but the retired ones. */

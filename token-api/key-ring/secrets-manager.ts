@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DescribeSecretCommand,
   GetSecretValueCommand,
@@ -117,14 +116,15 @@ export function secretsManagerClient(): SecretsManagerClient {
 
 /**
  * Has Secrets Manager rotate a ring now, by the function that is configured for it, and resolves when the new ring is
- * current. `report` is told how far it is, every few seconds. Rejects with `ERR_RING_…`; `ERR_RING_UNREACHABLE` also when the
- * rotation has not ended after `patienceSeconds`, in which case Secrets Manager goes on trying.
+ * current. `report` is told how far it is, every few seconds. Rejects with `ERR_RING_…`: `ERR_RING_CONFLICT` when the rotation was
+ * abandoned, `ERR_RING_UNREACHABLE` also when it has not ended after `patienceSeconds`; Secrets Manager then goes on trying.
  */
 export async function rotateSecret(
   client: SecretsManagerClient,
   secretId: string,
   patienceSeconds: number,
   report: (line: string) => void,
+  sleep: (milliseconds: number) => Promise<unknown>,
 ): Promise<void> {
   const translated = refusing(secretId);
   const run = randomUUID();
@@ -134,9 +134,13 @@ export async function rotateSecret(
     const { VersionIdsToStages = {} } = await client
       .send(new DescribeSecretCommand({ SecretId: secretId }))
       .catch(translated);
-    // When it has ended the label is gone, or on the version that is current.
     const stages = VersionIdsToStages[run] ?? [];
-    if (!stages.includes('AWSPENDING') || stages.includes('AWSCURRENT')) return;
+    // The ring that it made may have been replaced since, by one that says when its key was published.
+    if (stages.includes('AWSCURRENT') || stages.includes('AWSPREVIOUS')) return;
+    if (!stages.includes('AWSPENDING')) {
+      const message = `key ring ${secretId}: rotation ${run} was abandoned: the log of its function says why; rotate again`;
+      throw new KeyRingError('ERR_RING_CONFLICT', message);
+    }
     report(`still under way after ${waited} s`);
     await sleep(3000);
   }

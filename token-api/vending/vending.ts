@@ -11,7 +11,7 @@ import type { Sessions } from '../sessions/sessions.ts';
 export type Refusal = 'session-revoked' | 'subject-revoked' | 'asset-withdrawn';
 
 /** What is asked about before a token is minted. `sessionId` is undefined for a session that is only about to start. */
-export interface Vended {
+export interface VendingQuestion {
   sessionId: string | undefined;
   asset: string;
   subject: string | undefined;
@@ -61,7 +61,7 @@ export interface VendingOptions {
   /** Base URL of the edge, `https://media.example.com`. */
   edgeUrl: string;
   /** What stands against a token for this viewer; undefined when nothing does. */
-  refusalOf: (vended: Vended, viewing: Viewing) => Promise<Refusal | undefined>;
+  refusalOf: (vended: VendingQuestion, viewing: Viewing) => Promise<Refusal | undefined>;
   /** Seconds since the epoch. */
   now: () => number;
 }
@@ -106,7 +106,7 @@ function policyOf(asset: Asset, policy: Policy): Policy {
 export function createVending(options: VendingOptions): Vending {
   const { assets, policies, sessions, concurrency, minter, renewer, ready, edgeUrl, refusalOf, now } = options;
 
-  async function refuseRevoked(vended: Vended, viewing: Viewing): Promise<void> {
+  async function refuseRevoked(vended: VendingQuestion, viewing: Viewing): Promise<void> {
     const refusal = await refusalOf(vended, viewing);
     if (refusal) throw new VendingError(...REFUSALS[refusal], refusal);
   }

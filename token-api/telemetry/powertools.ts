@@ -1,7 +1,7 @@
 import type { LogItem } from '@aws-lambda-powertools/logger';
 import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics } from '@aws-lambda-powertools/metrics';
-import { METRICS, type Telemetry } from './request-log.ts';
+import { METRICS, type Telemetry } from './telemetry.ts';
 
 /** CloudWatch namespace of the metrics. */
 export const NAMESPACE = 'Portcullis';

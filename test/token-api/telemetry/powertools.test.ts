@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { powertoolsTelemetry } from '../../../token-api/http/powertools.ts';
+import { powertoolsTelemetry } from '../../../token-api/telemetry/powertools.ts';
 
 test('everything goes where it is told to and nothing to the process’s own streams, also when much is counted at once', () => {
   const lines: string[] = [];

@@ -1,0 +1,42 @@
+/** The line that is written for a request. Nothing in it was chosen by the caller but `requestId`, and nothing is secret. */
+export interface RequestLine {
+  requestId: string;
+  method: string;
+  /** Pattern of the route, `/v1/assets/:id`; `(none)` for a path without one. Never the path itself. */
+  route: string;
+  status: number;
+  /** Code of the problem that was answered. */
+  code?: string | undefined;
+  /** Subject of the caller's bearer token. */
+  caller?: string | undefined;
+  /** Whether it was an answer given before, to the same idempotency key. */
+  replayed?: true | undefined;
+  /** Until the answer began, in milliseconds. */
+  durationMs: number;
+}
+
+/** Counted things, each with its unit. */
+export const METRICS = {
+  /** Time until an answer began. */
+  Latency: 'Milliseconds',
+  /** Tokens minted. */
+  TokensMinted: 'Count',
+  /** Requests refused (status 400 to 499), with the code as a dimension. */
+  Denied: 'Count',
+  /** Requests refused because their caller had too many. */
+  RateLimited: 'Count',
+  /** Requests that failed on our side (status 500 and above). */
+  Failed: 'Count',
+  /** How old the key ring is after it was to be read again. Above a refresh it is served stale. */
+  KeyRingAge: 'Seconds',
+  /** Times that the key ring could not be read. */
+  KeyRingUnread: 'Count',
+} as const;
+
+/** Where the API says what it does. */
+export interface Telemetry {
+  /** Writes the line of a request. */
+  request(line: RequestLine): void;
+  /** Counts something; `code` makes it a series of its own. */
+  metric(name: keyof typeof METRICS, value: number, code?: string): void;
+}
