@@ -53,13 +53,25 @@ export interface DeliveryCommands {
   blockedAssets(): Promise<Map<string, AssetBlock[]>>;
 }
 
+/** What the store held when it was looked at. */
+interface Mirror {
+  entries: Map<string, string>;
+  etag: string;
+  /** When that was found to be so, on the clock of `performance.now`. */
+  checkedAt: number;
+}
+
+/** For how long what was read is told on without asking whether somebody else wrote meanwhile, in milliseconds. */
+const READ_AGE_MS = 2000;
+
 /**
  * The only writer of the edge store. Keeps a mirror of what it last published, so that a change costs one call; lists
  * the store only at first and when somebody else wrote to it.
  */
 export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryCommands {
   readonly #store: KeyValueStore;
-  #mirror: { entries: Map<string, string>; etag: string } | null = null;
+  #mirror: Mirror | null = null;
+  #loading: Promise<Mirror> | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(store: KeyValueStore) {
@@ -90,12 +102,12 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
         added.push(kid);
         entries.set(keyName(kid), JSON.stringify({ sign, bind, before: present?.before ?? 0 } satisfies EdgeKey));
       }
-    }, true);
+    }, 0);
     return added;
   }
 
   async keyIds(): Promise<string[]> {
-    return keyIdsOf((await this.#load()).entries);
+    return keyIdsOf((await this.#load(READ_AGE_MS)).entries);
   }
 
   revoke(sessionIds: string[]): Promise<void> {
@@ -133,7 +145,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
   }
 
   async modes(): Promise<ModeRule[]> {
-    return modesOf((await this.#load()).entries);
+    return modesOf((await this.#load(READ_AGE_MS)).entries);
   }
 
   blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void> {
@@ -144,32 +156,44 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
   }
 
   async blockedAssets(): Promise<Map<string, AssetBlock[]>> {
-    const { entries } = await this.#load();
+    const { entries } = await this.#load(READ_AGE_MS);
     const blocked = [...entries].filter(([key]) => key.startsWith(ASSET_BLOCK_PREFIX));
     return new Map(
       blocked.map(([key, value]) => [key.slice(ASSET_BLOCK_PREFIX.length), parsed<AssetBlock[]>(value, [])]),
     );
   }
 
-  /** The mirror; when `isCurrent` is asked for, one that holds what the store does now. */
-  async #load(isCurrent = false): Promise<{ entries: Map<string, string>; etag: string }> {
-    if (!this.#mirror || (isCurrent && (await this.#store.etag()) !== this.#mirror.etag)) {
-      const { entries, etag } = await this.#store.list();
-      this.#mirror = { entries: new Map(entries), etag };
+  /** The mirror, as it was at most so many milliseconds ago. Who only reads shares one look at the store. */
+  async #load(maxAgeMs: number): Promise<Mirror> {
+    if (this.#mirror && performance.now() - this.#mirror.checkedAt <= maxAgeMs) return this.#mirror;
+    this.#loading ??= this.#look().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  async #look(): Promise<Mirror> {
+    const known = this.#mirror;
+    const checkedAt = performance.now();
+    if (known && (await this.#store.etag()) === known.etag) {
+      known.checkedAt = checkedAt;
+      return known;
     }
+    const { entries, etag } = await this.#store.list();
+    this.#mirror = { entries: new Map(entries), etag, checkedAt };
     return this.#mirror;
   }
 
   /** Runs one command after the other: two at once would race for the ETag. */
-  #change(apply: (entries: Map<string, string>) => unknown, isCurrent = false): Promise<void> {
-    const result = this.#queue.then(() => this.#publish(apply, isCurrent));
+  #change(apply: (entries: Map<string, string>) => unknown, maxAgeMs = Number.POSITIVE_INFINITY): Promise<void> {
+    const result = this.#queue.then(() => this.#publish(apply, maxAgeMs));
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #publish(apply: (entries: Map<string, string>) => unknown, isCurrent: boolean): Promise<void> {
+  async #publish(apply: (entries: Map<string, string>) => unknown, maxAgeMs: number): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      const mirror = await this.#load(isCurrent);
+      const mirror = await this.#load(maxAgeMs);
       const wanted = new Map(mirror.entries);
       await apply(wanted);
       copyIntoKeys(wanted);

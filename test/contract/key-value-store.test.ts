@@ -106,6 +106,16 @@ describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
     expect([...(await inner.list()).entries]).toEqual([['k/k1', '{"sign":"s","bind":"b","before":0}']]);
   });
 
+  test('many who read at once share one look, and see what another writer did a little later', async () => {
+    const { inner, store, calls } = await observed();
+    const edge = new EdgeStore(store);
+    await Promise.all(Array.from({ length: 50 }, () => edge.modes()));
+    expect(calls).toEqual({ list: 1, update: 0 });
+    await new EdgeStore(inner).blockAsset('aurora', [{}]);
+    await expect.poll(async () => (await edge.blockedAssets()).has('aurora'), { timeout: 10_000 }).toBe(true);
+    expect(calls.list).toBe(2);
+  });
+
   test('a change costs one call while the mirror holds, and none when nothing changes', async () => {
     const { store, calls } = await observed();
     const edge = new EdgeStore(store);

@@ -3,7 +3,7 @@ import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
 import { type KeyValueStore, StoreError } from '../../edge-functions/store/key-value-store.ts';
 import { type MintingKey, mint, parse, type VerificationKey, verify } from '../../token/index.ts';
 import { edgeStorePublisher } from '../../token-api/key-ring/key-publisher.ts';
-import { isPlaceholder, mintingKey, parseKeyRing } from '../../token-api/key-ring/key-ring.ts';
+import { isCompatKey, isPlaceholder, mintingKey, parseKeyRing } from '../../token-api/key-ring/key-ring.ts';
 import { createRotation, type Rotation, RotationError } from '../../token-api/key-ring/rotation.ts';
 import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
 import type { KeyTimes } from '../../token-api/key-ring/transitions.ts';
@@ -78,7 +78,7 @@ export class RotationWorld {
   }
 
   /** A new process, with nothing in its memory. */
-  process(): Process {
+  process(options: { probe?: () => Promise<void>; now?: () => number } = {}): Process {
     const process: Process = { calls: 0, fault: undefined, isDead: false, gate: async () => {} } as unknown as Process;
     const call = async <Result>(effect: () => Result): Promise<Result> => {
       await process.gate();
@@ -99,9 +99,9 @@ export class RotationWorld {
     process.rotation = createRotation({
       store: secretsManagerKeyRing(client as unknown as SecretsManagerClient, 'portcullis'),
       publisher: edgeStorePublisher(store),
-      probe: (key) => call(() => this.#probe(key)),
+      probe: options.probe ?? ((key) => call(() => this.#probe(key))),
       times: TIMES,
-      now: () => this.time,
+      now: options.now ?? (() => this.time),
     });
     return process;
   }
@@ -143,6 +143,11 @@ export class RotationWorld {
     };
   }
 
+  /** The values of all versions that have a staging label. */
+  labelled(): string[] {
+    return [...this.#versions.values()].flatMap(({ value, stages }) => (stages.size > 0 && value ? [value] : []));
+  }
+
   /** Starts a rotation as Secrets Manager does: a version without a value. */
   begin(run: string): void {
     for (const version of this.#versions.values()) version.stages.delete('AWSPENDING');
@@ -161,7 +166,10 @@ export class RotationWorld {
     const value = [...this.#versions.values()].find(({ stages }) => stages.has('AWSCURRENT'))?.value ?? '';
     if (!this.#seen.has(value)) {
       const ring = this.#ring();
-      this.#seen.set(value, ring?.keys.some(({ state }) => state === 'current') ? mintingKey(ring) : undefined);
+      this.#seen.set(
+        value,
+        ring?.keys.some((key) => key.state === 'current' && !isCompatKey(key)) ? mintingKey(ring) : undefined,
+      );
     }
     return this.#seen.get(value);
   }
@@ -260,6 +268,11 @@ export class RotationWorld {
         if (holder !== from) return fail('InvalidParameterException');
         if (to !== undefined && this.#versions.get(to)?.value === undefined) return fail('ResourceNotFoundException');
         if (from) this.#versions.get(from)?.stages.delete(stage);
+        // Secrets Manager marks the version that was current.
+        if (from && stage === 'AWSCURRENT') {
+          withStage('AWSPREVIOUS')?.[1].stages.delete('AWSPREVIOUS');
+          this.#versions.get(from)?.stages.add('AWSPREVIOUS');
+        }
         if (to) this.#versions.get(to)?.stages.add(stage);
         this.#lastChanged = this.time;
         return {};

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { deriveKeys, type RingKey, timestamp } from '../../token-api/key-ring/key-ring.ts';
-import { type Rotation, type RotationEvent, rotationStep } from '../../token-api/key-ring/rotation.ts';
+import { deriveKeys, isCompatKey, type RingKey, timestamp } from '../../token-api/key-ring/key-ring.ts';
+import { type Rotation, RotationError, type RotationEvent, rotationStep } from '../../token-api/key-ring/rotation.ts';
 import { NOW, TEST_RING } from '../harness/minting.ts';
 import { LONG } from '../harness/programs.ts';
 import { FAULTS, type Process, RotationWorld, TIMES, Turns } from '../harness/rotation-world.ts';
@@ -23,7 +23,8 @@ const SECRETS: Record<string, Secret> = {
 };
 
 function worldOf(secret: Secret): RotationWorld {
-  const published = Object.fromEntries(secret.keys.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
+  const ours = secret.keys.filter((key) => !isCompatKey(key));
+  const published = Object.fromEntries(ours.map(({ kid, secret }) => [kid, deriveKeys(secret)]));
   return new RotationWorld(JSON.stringify({ version: 1, ...secret }), published);
 }
 
@@ -154,9 +155,98 @@ test('a placeholder over an edge that has keys is no reason to remove them', asy
   const world = new RotationWorld('{"version":1,"keys":[]}', { k1: deriveKeys(K1.secret) });
   const { rotation } = world.process();
   await rotation.createSecret(RUN_A);
-  await expect(rotation.setSecret(RUN_A)).rejects.toMatchObject({ code: 'ERR_RING_MISSING' });
+  await expect(rotation.setSecret(RUN_A)).rejects.toMatchObject({ code: 'ERR_RING_FOREIGN' });
   await rotation.advance();
   expect(world.state().edge).toEqual(['k1']);
+});
+
+test('the ring of another edge takes no key from this one', async () => {
+  const world = new RotationWorld(JSON.stringify({ version: 1, keys: [baked, current] }), {
+    other: deriveKeys(Buffer.alloc(32, 9).toString('base64url')),
+  });
+  const { rotation } = world.process();
+  await expect(rotation.rotate(RUN_A)).rejects.toMatchObject({ code: 'ERR_RING_FOREIGN' });
+  await expect(rotation.advance()).rejects.toMatchObject({ code: 'ERR_RING_FOREIGN' });
+  expect(world.state().edge).toEqual(['other']);
+});
+
+const unreachable = async () => {
+  throw new RotationError('ERR_ROTATION_PROBE', 'no answer');
+};
+
+test('a rotation whose probe failed is resumed, not begun again', async () => {
+  const world = worldOf({ keys: [current] });
+  await expect(world.process({ probe: unreachable }).rotation.rotate(RUN_A)).rejects.toMatchObject({
+    code: 'ERR_ROTATION_PROBE',
+  });
+  const prepared = world.state().edge;
+  await world.process().rotation.rotate(RUN_B);
+  expect(world.state().edge).toEqual(prepared);
+  expect(Object.values(world.state().ring)).toEqual(['current', 'next']);
+});
+
+test('one that was cleared as stuck can be tried again under its own token', async () => {
+  const world = worldOf({ keys: [current] });
+  await world
+    .process({ probe: unreachable })
+    .rotation.rotate(RUN_A)
+    .catch(() => undefined);
+  world.pass(4000);
+  await world.process().rotation.advance();
+  expect(world.state()).toMatchObject({ edge: ['k1'], stages: ['AWSCURRENT'] });
+  await world.process().rotation.rotate(RUN_A);
+  await world.settle();
+  expectConverged(world, 'tried again');
+  expect(Object.keys(world.state().ring)).toHaveLength(2);
+});
+
+test('a first rotation that got stuck is taken over by the next one', async () => {
+  const world = worldOf({ keys: [] });
+  await world
+    .process({ probe: unreachable })
+    .rotation.rotate(RUN_A)
+    .catch(() => undefined);
+  world.pass(4000);
+  await world.process().rotation.advance();
+  const { rotation } = world.process();
+  for (const Step of ['createSecret', 'setSecret', 'testSecret', 'finishSecret'] as const) {
+    await rotationStep(rotation, { Step, ClientRequestToken: RUN_B });
+  }
+  await world.settle();
+  expectConverged(world, 'taken over');
+  expect(Object.keys(world.state().ring)).toHaveLength(1);
+});
+
+describe('a dropped key', () => {
+  test('is in no version of the secret that has a label, so that none can be gone back to', async () => {
+    const world = worldOf({ keys: [current, baked] });
+    world.dropped.add('k1');
+    await world.process().rotation.dropKey('k1', RUN_A);
+    expect(world.labelled().length).toBeGreaterThan(1);
+    for (const value of world.labelled()) expect(value).not.toContain(K1.secret);
+    expect(world.state().edge).toEqual(['k2']);
+  });
+
+  test('goes from the edge also where a clock is wrong', async () => {
+    const world = worldOf({ keys: [current] });
+    world.dropped.add('k1');
+    const behind = world.process({ now: () => world.time - 1_000_000 });
+    const { mintingResumesAt } = await behind.rotation.dropKey('k1', RUN_A);
+    expect(mintingResumesAt).not.toBeNull();
+    expect(world.state().edge).not.toContain('k1');
+  });
+
+  test('leaves minting paused whatever keys of the AWS solution the ring has', async () => {
+    const compat = { ...baked, kid: 'theirs', secret: 'ab'.repeat(64), state: 'current' as const, use: 'compat' };
+    const world = worldOf({ keys: [current, compat] });
+    world.dropped.add('k1');
+    const { mintingResumesAt } = await world.process().rotation.dropKey('k1', RUN_A);
+    expect(mintingResumesAt).toBeGreaterThan(world.time);
+    await expect(world.process().rotation.dropKey('theirs', RUN_B)).rejects.toMatchObject({
+      code: 'ERR_KEY_UNKNOWN',
+      message: expect.stringContaining('dialect compat'),
+    });
+  });
 });
 
 /** Resolves when the process has died. */

@@ -10,6 +10,8 @@ export type KeyRingErrorCode =
   | 'ERR_RING_INVALID'
   /** There is none, or not yet: a placeholder. */
   | 'ERR_RING_MISSING'
+  /** It is not the ring that the edge has keys of. */
+  | 'ERR_RING_FOREIGN'
   /** Somebody else changed it meanwhile; nothing was changed. */
   | 'ERR_RING_CONFLICT'
   /** No key may be minted with for now: the next one has not been published for long enough. */

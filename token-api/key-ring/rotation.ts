@@ -1,6 +1,6 @@
 import type { MintingKey } from '../../token/index.ts';
 import type { KeyPublisher } from './key-publisher.ts';
-import { deriveKeys, type KeyRing, KeyRingError, timestamp, verificationKeys } from './key-ring.ts';
+import { deriveKeys, isCompatKey, type KeyRing, KeyRingError, timestamp, verificationKeys } from './key-ring.ts';
 import type { KeyRingStore, PendingRotation, StoredRing } from './key-ring-store.ts';
 import { activatesAt, advanceRing, type KeyTimes, nextKey, withNextKey, withoutKey } from './transitions.ts';
 
@@ -61,7 +61,7 @@ export interface Rotation {
   testSecret(run: string): Promise<void>;
   /** Makes the prepared ring the current one. Its new key is minted with once it has been published for long enough. */
   finishSecret(run: string): Promise<void>;
-  /** All four. */
+  /** All four, for `run`, or for the rotation that has prepared a ring and not ended: that is resumed. */
   rotate(run: string): Promise<void>;
   /** Does what is due, on a timer: publishes what is not, makes the next key current, retires old ones, ends what got stuck. */
   advance(): Promise<KeyRing | null>;
@@ -85,10 +85,10 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
       const keys = { ...(pending?.ring && verificationKeys(pending.ring)), ...(ring && verificationKeys(ring)) };
       // What the current ring retired since the other was prepared stays retired.
       for (const key of ring?.keys ?? []) if (key.state === 'retired') delete keys[key.kid];
-      const foreign = published.find((kid) => !Object.hasOwn(keys, kid));
-      if (!ring && foreign !== undefined) {
-        const message = `the key ring is a placeholder, but the edge accepts '${foreign}' and maybe more: restore the ring that has it, or remove its keys from the edge store`;
-        throw new KeyRingError('ERR_RING_MISSING', message);
+      const known = new Set([...(ring?.keys ?? []), ...(pending?.ring?.keys ?? [])].map(({ kid }) => kid));
+      if (published.length > 0 && !published.some((kid) => known.has(kid))) {
+        const message = `the edge accepts ${published.join(', ')}, and this ring has none of them: it is the ring of another edge, or not what it was. Use the right one, or remove those keys from the edge first`;
+        throw new KeyRingError('ERR_RING_FOREIGN', message);
       }
       return keys;
     });
@@ -98,7 +98,8 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
     const pending = await store.pending();
     if (!pending || pending.run === run) return undefined;
     if (!isDone(pending.run, ring) && now() < pending.since + STUCK_SECONDS) return pending;
-    await store.abandon(pending.run);
+    // What was prepared in place of a placeholder may be at the edge already, and nobody else knows of it.
+    if (ring) await store.abandon(pending.run);
     return undefined;
   };
 
@@ -114,14 +115,20 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
   const advance = async (): Promise<KeyRing | null> => {
     for (let attempt = 1; ; attempt++) {
       const current = await store.current();
-      await otherRotation('', current);
       if (!current.ring) return null;
+      await otherRotation('', current);
       const added = await publish();
       const ring = advanceRing(current.ring, now(), times, added);
       if (ring === current.ring) return ring;
       // What changed may make the next thing due, and retired keys have to go from the edge: once more.
       await store.replace(ring, current.version).catch((error) => retryConflict(error, attempt));
     }
+  };
+
+  /** Writes the ring once more, so that the version before the current one no longer holds a secret that was dropped. */
+  const forget = async (attempt: number): Promise<void> => {
+    const { ring, version } = await store.current();
+    if (ring) await store.replace(ring, version).catch((error) => retryConflict(error, attempt));
   };
 
   const steps: Omit<Rotation, 'rotate'> = {
@@ -144,7 +151,8 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
         const message = `key '${waiting.kid}' is next and becomes current at ${when}: rotate again after that`;
         throw new RotationError('ERR_ROTATION_EARLY', message);
       }
-      await store.prepare(run, { ...withNextKey(ring, run, now()), basedOn: version, preparedAt: timestamp(now()) });
+      const next = (!ring && pending?.ring && adopted(pending.ring, run)) || withNextKey(ring, run, now());
+      await store.prepare(run, { ...next, basedOn: version, preparedAt: timestamp(now()) });
     },
     async setSecret(run) {
       if (await prepared(run)) await publish();
@@ -180,14 +188,19 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
           (error) => retryConflict(error, attempt),
         );
         if (!isReplaced) continue;
-        const advanced = (await advance()) ?? dropped;
+        // The edge first; what else is due can wait, for a clock to be set right if need be.
+        await publish();
+        const advanced = (await advance().catch(unlessClock)) ?? dropped;
+        await forget(attempt);
         return { ring: advanced, mintingResumesAt: resumesAt(advanced, times, now()) };
       }
     },
   };
   return {
     ...steps,
-    async rotate(run) {
+    async rotate(newRun) {
+      const pending = await store.pending();
+      const run = pending?.ring ? pending.run : newRun;
       await steps.createSecret(run);
       await steps.setSecret(run);
       await steps.testSecret(run);
@@ -224,8 +237,13 @@ export async function rotationStep(
 /** When a ring without a current key has one; null when it has. `now`: seconds since the epoch. */
 export function resumesAt(ring: KeyRing, times: KeyTimes, now: number): number | null {
   const next = nextKey(ring);
-  if (!next || ring.keys.some((key) => key.state === 'current')) return null;
+  if (!next || ring.keys.some((key) => key.state === 'current' && !isCompatKey(key))) return null;
   return activatesAt(next, times) ?? now + times.bakeSeconds;
+}
+
+/** The ring that another rotation prepared, as that of `run`. */
+function adopted(ring: KeyRing, run: string): KeyRing {
+  return { version: 1, keys: ring.keys.map((key) => (key.state === 'next' ? { ...key, run } : key)) };
 }
 
 /** Whether the ring has the key that a rotation made. */
@@ -235,6 +253,11 @@ function isDone(run: string, ring: KeyRing | null): boolean {
 
 function isConflict(error: unknown): boolean {
   return error instanceof KeyRingError && error.code === 'ERR_RING_CONFLICT';
+}
+
+function unlessClock(error: unknown): null {
+  if (error instanceof KeyRingError && error.code === 'ERR_RING_CLOCK') return null;
+  throw error;
 }
 
 function retryConflict(error: unknown, attempt: number): false {

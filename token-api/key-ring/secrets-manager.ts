@@ -8,14 +8,7 @@ import {
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
 import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-failure.ts';
-import {
-  isPlaceholder,
-  type KeyRing,
-  KeyRingError,
-  type KeyRingErrorCode,
-  parseKeyRing,
-  secondsOf,
-} from './key-ring.ts';
+import { isPlaceholder, type KeyRing, KeyRingError, type KeyRingErrorCode, parseKeyRing } from './key-ring.ts';
 import type { KeyRingStore } from './key-ring-store.ts';
 
 /** The staging label of a ring that is about to become current: without one a version could be deleted at any time. */
@@ -64,10 +57,22 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
       throw new KeyRingError('ERR_RING_CONFLICT', `key ring ${secretId}: it was changed by somebody else meanwhile`);
     });
   };
+  const label = async (version: string) => {
+    const { pending } = await stages();
+    if (pending === version) return;
+    const move = { SecretId: secretId, VersionStage: 'AWSPENDING', MoveToVersionId: version };
+    await client
+      .send(new UpdateSecretVersionStageCommand({ ...move, ...(pending && { RemoveFromVersionId: pending }) }))
+      .catch(translated);
+  };
   const put = async (version: string, ring: KeyRing, stage: string) => {
     const value = { SecretId: secretId, ClientRequestToken: version, SecretString: JSON.stringify(parseKeyRing(ring)) };
-    await client.send(new PutSecretValueCommand({ ...value, VersionStages: [stage] })).catch((error: Error) => {
+    await client.send(new PutSecretValueCommand({ ...value, VersionStages: [stage] })).catch(async (error: Error) => {
       if (error.name !== 'ResourceExistsException') return translated(error);
+      // A rotation that was cleared because it got stuck, and is tried again: what it prepared still holds.
+      const { text } = await getValue({ VersionId: version }).catch(translated);
+      const present = stage === 'AWSPENDING' ? preparedRing(text, version) : null;
+      if (present && present.basedOn === ring.basedOn) return label(version);
       const message = `key ring ${secretId}: version ${version} has another value already: start a new rotation`;
       throw new KeyRingError('ERR_RING_CONFLICT', message);
     });
@@ -92,8 +97,8 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
         error.name === 'ResourceNotFoundException' ? undefined : translated(error),
       );
       const ring = preparedRing(value?.text, run);
-      const since = ring?.preparedAt ?? Math.floor((changed?.getTime() ?? 0) / 1000);
-      return { run, ring, since: secondsOf(since) };
+      // Nothing was changed since: a rotation that is tried again counts from then, not from when it prepared its ring.
+      return { run, ring, since: Math.floor((changed?.getTime() ?? 0) / 1000) };
     },
     prepare: (run, ring) => put(run, ring, 'AWSPENDING'),
     async promote(run, basedOn) {

@@ -86,6 +86,10 @@ export function withNextKey(ring: KeyRing | null, run: string, now: number): Key
 export function withoutKey(ring: KeyRing, kid: string, run: string, now: number): KeyRing {
   const compromised = ring.keys.find((key) => key.kid === kid && key.state !== 'retired' && !isCompatKey(key));
   if (!compromised) {
+    if (ring.keys.some((key) => key.kid === kid && isCompatKey(key))) {
+      const advice = 'remove it from the ring, then build and publish the function of the dialect compat again';
+      throw new KeyRingError('ERR_KEY_UNKNOWN', `key '${kid}' is one of the AWS solution v1: ${advice}`);
+    }
     const known = ring.keys.filter((key) => key.state !== 'retired' && !isCompatKey(key)).map((key) => key.kid);
     throw new KeyRingError('ERR_KEY_UNKNOWN', `no key '${kid}' is in use; in use are ${known.join(', ')}`);
   }
@@ -100,10 +104,11 @@ function retired(key: RingKey, now: number): RingKey {
 }
 
 function checkClock(ring: KeyRing, now: number): void {
-  const latest = ring.keys.flatMap((key) =>
-    [key.createdAt, key.publishedAt, key.activatedAt, key.demotedAt, key.retiredAt].flatMap((time) => time ?? []),
-  );
-  if (!latest.some((time) => secondsOf(time) > now + CLOCK_TOLERANCE_SECONDS)) return;
+  // Retired keys wait for nothing: a wrong clock that wrote their times must not stop the others.
+  const times = ring.keys
+    .filter(({ state }) => state !== 'retired')
+    .flatMap((key) => [key.createdAt, key.publishedAt, key.activatedAt, key.demotedAt].flatMap((time) => time ?? []));
+  if (!times.some((time) => secondsOf(time) > now + CLOCK_TOLERANCE_SECONDS)) return;
   const message = `the clock says ${timestamp(now)}, which is before times in the key ring: set the clock of this machine`;
   throw new KeyRingError('ERR_RING_CLOCK', message);
 }
