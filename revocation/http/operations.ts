@@ -28,9 +28,9 @@ const SESSION_PARAMETER = { id: { description: 'Session id, 12–64 letters and 
 
 /** The problem codes of the revocation side. */
 export const REVOCATION_PROBLEMS = {
-  ERR_SESSION_ID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
+  ERR_SESSION_ID_INVALID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
   ERR_NOT_REVOKED: { status: 404, meaning: 'It is not revoked.' },
-  ERR_SUBJECT: { status: 400, meaning: 'A subject has 1–128 characters.' },
+  ERR_SUBJECT_INVALID: { status: 400, meaning: 'A subject has 1–128 characters.' },
   ERR_STORE_COMMAND: {
     status: 422,
     meaning: 'The prefix does not begin and end with a slash, and would match nothing.',
@@ -55,14 +55,14 @@ export const REVOCATION_OPERATIONS = {
       },
       201: { description: 'It is revoked.', schema: SessionRevocationResponse, example: EXAMPLE_REVOCATION },
     },
-    problems: ['ERR_SESSION_ID'],
+    problems: ['ERR_SESSION_ID_INVALID'],
   },
   'DELETE /v1/sessions/{id}/revocation': {
     tag: 'Revocation',
     summary: 'Take a revocation back',
     parameters: SESSION_PARAMETER,
     answers: { 204: { description: 'The session is let through again.' } },
-    problems: ['ERR_SESSION_ID', 'ERR_NOT_REVOKED'],
+    problems: ['ERR_SESSION_ID_INVALID', 'ERR_NOT_REVOKED'],
   },
   'POST /v1/subjects/{id}/revocation': {
     tag: 'Revocation',
@@ -79,14 +79,14 @@ of it: revoke its sessions too.`,
       },
       201: { description: 'It is revoked.', schema: SubjectRevocationResponse, example: EXAMPLE_SUBJECT },
     },
-    problems: ['ERR_SUBJECT'],
+    problems: ['ERR_SUBJECT_INVALID'],
   },
   'DELETE /v1/subjects/{id}/revocation': {
     tag: 'Revocation',
     summary: 'Take the revocation of a subject back',
     parameters: SUBJECT_PARAMETER,
     answers: { 204: { description: 'The subject gets tokens again.' } },
-    problems: ['ERR_SUBJECT', 'ERR_NOT_REVOKED'],
+    problems: ['ERR_SUBJECT_INVALID', 'ERR_NOT_REVOKED'],
   },
   'GET /v1/decisions': {
     tag: 'Delivery',

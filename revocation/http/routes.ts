@@ -115,13 +115,13 @@ function sessionIdOf(c: Context): string {
   const result = v.safeParse(SessionId, c.req.param('id'));
   if (result.success) return result.output;
   const message = 'A session id is 12–64 letters and digits.';
-  throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID' } });
+  throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID_INVALID' } });
 }
 
 function subjectOf(c: Context): string {
   const result = v.safeParse(Subject, c.req.param('id'));
   if (result.success) return result.output;
-  throw new HTTPException(400, { message: 'A subject has 1–128 characters.', cause: { code: 'ERR_SUBJECT' } });
+  throw new HTTPException(400, { message: 'A subject has 1–128 characters.', cause: { code: 'ERR_SUBJECT_INVALID' } });
 }
 
 function notRevoked(what: 'session' | 'subject'): HTTPException {

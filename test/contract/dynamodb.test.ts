@@ -153,7 +153,9 @@ describe('lists in pages', () => {
     const wrong = [encode([name, { id: 7 }]), encode([name, { id: '' }]), encode([name, { id: 'a', b: 'c' }])];
     const shard = (value: unknown) => encode([name, { sessionId: 'AbCdEf012345', lastSeenAt: NOW, shard: value }]);
     for (const cursor of [...foreign, ...damaged, ...wrong, shard(-1), shard(0.5), shard('0')]) {
-      await expect(page({ limit: 10, cursor })).rejects.toThrow(expect.objectContaining({ code: 'ERR_CURSOR' }));
+      await expect(page({ limit: 10, cursor })).rejects.toThrow(
+        expect.objectContaining({ code: 'ERR_CURSOR_INVALID' }),
+      );
     }
   });
 

@@ -207,7 +207,7 @@ describe('the API does as the document says', () => {
     ['POST /v1/playback', 'player', { body: { asset: 'none' } }, 404, 'ERR_ASSET_UNKNOWN'],
     ['POST /v1/tokens/renewal', 'player', { body: { token: 'no-token' } }, 401, 'ERR_TOKEN_REFUSED'],
     ['GET /v1/assets', 'player', { query: '?limit=0' }, 400, 'ERR_QUERY_INVALID'],
-    ['GET /v1/policies', 'backend', { query: '?cursor=x' }, 400, 'ERR_CURSOR'],
+    ['GET /v1/policies', 'backend', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
     ['GET /v1/assets/{id}', 'player', { id: '.hidden' }, 400, 'ERR_ID_INVALID'],
     ['GET /v1/policies/{id}', 'backend', { id: 'none' }, 404, 'ERR_POLICY_UNKNOWN'],
     ['PUT /v1/assets/{id}', 'backend', { body: { path: '/x/y', policy: 'none' } }, 422, 'ERR_POLICY_UNKNOWN'],
@@ -215,7 +215,7 @@ describe('the API does as the document says', () => {
     ['DELETE /v1/policies/{id}', 'backend', { id: 'vod-2h' }, 409, 'ERR_POLICY_IN_USE'],
     ['POST /v1/keys/rotation', 'security', { body: { compromised: 'none', dryRun: true } }, 404, 'ERR_KEY_UNKNOWN'],
     ['DELETE /v1/sessions/{id}/revocation', 'security', { id: 'NeverRevoked1' }, 404, 'ERR_NOT_REVOKED'],
-    ['DELETE /v1/subjects/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_SUBJECT'],
+    ['DELETE /v1/subjects/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_SUBJECT_INVALID'],
     ['PUT /v1/edge/modes', 'security', { body: { prefix: '/x', mode: 'log' } }, 422, 'ERR_STORE_COMMAND'],
   ] as const)('%s by %s with %j is %i %s', async (name, role, changed, status, code) => {
     const refused = await callExample(name, role, changed);

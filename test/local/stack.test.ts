@@ -377,7 +377,11 @@ describe('bad input to the API is a problem document', () => {
 
   test('a session id that is none, an unknown path', async () => {
     const token = stack.tokens.security;
-    await expectProblem(await call('/v1/sessions/short/revocation', { method: 'POST', token }), 400, 'ERR_SESSION_ID');
+    await expectProblem(
+      await call('/v1/sessions/short/revocation', { method: 'POST', token }),
+      400,
+      'ERR_SESSION_ID_INVALID',
+    );
     await expectProblem(await call('/v1/nothing', { token }), 404, 'ERR_NOT_FOUND');
     const bad = await call('/v1/sessions/AbCdEf012345/revocation', { method: 'POST', token, body: '{"reason":7}' });
     await expectProblem(bad, 400, 'ERR_BODY_INVALID');

@@ -128,7 +128,7 @@ describe('the catalogue', () => {
     }
     for (const path of ['/v1/policies', '/v1/sessions']) {
       const foreign = await call('GET', `${path}?cursor=${first.body.next}`, { role: 'security' });
-      expect(code(foreign)).toEqual([400, 'ERR_CURSOR']);
+      expect(code(foreign)).toEqual([400, 'ERR_CURSOR_INVALID']);
     }
   });
 });
@@ -323,7 +323,7 @@ describe('the revocation of a subject', () => {
   });
 
   test('takes no subject that no token could have', async () => {
-    expect(code(await revoke('POST', 'x'.repeat(129)))).toEqual([400, 'ERR_SUBJECT']);
+    expect(code(await revoke('POST', 'x'.repeat(129)))).toEqual([400, 'ERR_SUBJECT_INVALID']);
   });
 });
 

@@ -17,7 +17,7 @@ export interface AssetCatalogue {
   get(id: string): Promise<Asset | undefined>;
   /** Takes an asset out; resolves to whether it was there. */
   remove(id: string): Promise<boolean>;
-  /** Part of the assets. Rejects with `ERR_CURSOR`. */
+  /** Part of the assets. Rejects with `ERR_CURSOR_INVALID`. */
   page(request: PageRequest): Promise<Page<Asset>>;
   /** Ids of assets that refer to a policy: `limit` of them at most. */
   withPolicy(policyId: string, limit: number): Promise<string[]>;

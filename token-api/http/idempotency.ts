@@ -80,7 +80,7 @@ function keyOf(header: string): string {
   if (key !== undefined) return key;
   const message =
     'An Idempotency-Key is 20 to 128 letters, digits and . ~ : + / = - _; take a random one, like a UUID.';
-  throw new HTTPException(400, { message, cause: { code: 'ERR_IDEMPOTENCY_KEY' } });
+  throw new HTTPException(400, { message, cause: { code: 'ERR_IDEMPOTENCY_KEY_INVALID' } });
 }
 
 /** Whether repeating the request would change nothing. */

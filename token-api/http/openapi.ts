@@ -174,7 +174,7 @@ function describe(
     ...(requestBody ? ['ERR_BODY_INVALID', 'ERR_BODY_TOO_LARGE'] : []),
     ...(security.length > 0 ? ['ERR_UNAUTHENTICATED', 'ERR_ROLE', 'ERR_INTERNAL'] : []),
     ...operation.problems,
-    ...(isRepeatable ? ['ERR_IDEMPOTENCY_KEY', 'ERR_IDEMPOTENCY_KEY_REUSED', 'ERR_IDEMPOTENCY_RUNNING'] : []),
+    ...(isRepeatable ? ['ERR_IDEMPOTENCY_KEY_INVALID', 'ERR_IDEMPOTENCY_KEY_REUSED', 'ERR_IDEMPOTENCY_RUNNING'] : []),
     ...(isLimited ? ['ERR_RATE_LIMITED'] : []),
     ...(isLimited || isRepeatable ? ['ERR_UNAVAILABLE'] : []),
   ];

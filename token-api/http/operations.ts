@@ -33,7 +33,7 @@ const PAGE_PARAMETERS = {
     example: 'WyJhc3NldHMiLHsiaWQiOiJhIn1d',
   },
 };
-const PAGE_PROBLEMS = ['ERR_QUERY_INVALID', 'ERR_CURSOR'] as const;
+const PAGE_PROBLEMS = ['ERR_QUERY_INVALID', 'ERR_CURSOR_INVALID'] as const;
 const ASSET_PARAMETER = { id: { description: 'Asset id.', example: 'aurora' } };
 const POLICY_PARAMETER = { id: { description: 'Policy id.', example: POLICY.id } };
 

@@ -42,12 +42,15 @@ export const PROBLEMS = {
   ERR_BODY_TOO_LARGE: { status: 413, meaning: 'The body is larger than 64 KiB.' },
   ERR_RATE_LIMITED: { status: 429, meaning: 'Too many requests in a minute; `Retry-After` says when to go on.' },
   ERR_UNAVAILABLE: { status: 503, meaning: 'Requests or answers cannot be counted or kept just now; try again.' },
-  ERR_IDEMPOTENCY_KEY: { status: 400, meaning: 'The Idempotency-Key is not 20 to 128 letters, digits and `.~:+/=-_`.' },
+  ERR_IDEMPOTENCY_KEY_INVALID: {
+    status: 400,
+    meaning: 'The Idempotency-Key is not 20 to 128 letters, digits and `.~:+/=-_`.',
+  },
   ERR_IDEMPOTENCY_KEY_REUSED: { status: 422, meaning: 'The Idempotency-Key was used with another body.' },
   ERR_IDEMPOTENCY_RUNNING: { status: 409, meaning: 'The request with this Idempotency-Key is still running.' },
   ERR_INTERNAL: { status: 500, meaning: 'The request failed on our side; the log says why.' },
   ERR_QUERY_INVALID: { status: 400, meaning: 'A parameter of the query is wrong; `detail` names it.' },
-  ERR_CURSOR: { status: 400, meaning: 'The cursor is not one of this list; begin again without.' },
+  ERR_CURSOR_INVALID: { status: 400, meaning: 'The cursor is not one of this list; begin again without.' },
   ERR_ID_INVALID: {
     status: 400,
     meaning: 'An id is 1–128 letters, digits, `_`, `-` or `.`, and does not begin with `.`.',

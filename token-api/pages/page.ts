@@ -15,7 +15,7 @@ export interface PageRequest {
 
 /** Why a cursor cannot be used. */
 export class CursorError extends Error {
-  readonly code = 'ERR_CURSOR';
+  readonly code = 'ERR_CURSOR_INVALID';
   constructor() {
     super('The cursor is not one of this list; begin again without a cursor.');
     this.name = 'CursorError';
@@ -30,7 +30,7 @@ export function encodeCursor(list: string, key: Record<string, unknown> | undefi
   return key && Buffer.from(JSON.stringify([list, key])).toString('base64url');
 }
 
-/** The key in a cursor of `list`; undefined without a cursor. Throws `ERR_CURSOR` for one of another list, or none at all. */
+/** The key in a cursor of `list`; undefined without a cursor. Throws `ERR_CURSOR_INVALID` for one of another list, or none at all. */
 export function decodeCursor(
   list: string,
   shape: KeyShape,

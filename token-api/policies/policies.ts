@@ -14,6 +14,6 @@ export interface PolicyCatalogue {
   get(id: string): Promise<Policy | undefined>;
   /** Takes a policy out; resolves to whether it was there. */
   remove(id: string): Promise<boolean>;
-  /** Part of the policies. Rejects with `ERR_CURSOR`. */
+  /** Part of the policies. Rejects with `ERR_CURSOR_INVALID`. */
   page(request: PageRequest): Promise<Page<NamedPolicy>>;
 }

@@ -24,7 +24,7 @@ export interface Sessions {
   seen(session: Session, seenAt: number): Promise<void>;
   /**
    * Part of the sessions whose token has not expired at `now` and that were seen in the last minute; the latest first
-   * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR`.
+   * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR_INVALID`.
    */
   live(now: number, request: PageRequest): Promise<Page<Session>>;
   /** How many live sessions were last seen with a token signed with a key. */

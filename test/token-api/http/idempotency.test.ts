@@ -186,7 +186,7 @@ test('a key that is none is refused', async () => {
   const long = 'a'.repeat(20);
   for (const key of ['', 'short', 'a'.repeat(19), 'a'.repeat(129), `"${long}`, `${long} b`, `"${long}";p=1`]) {
     const { status, json } = await ask(key);
-    expect([key, status, json.code]).toEqual([key, 400, 'ERR_IDEMPOTENCY_KEY']);
+    expect([key, status, json.code]).toEqual([key, 400, 'ERR_IDEMPOTENCY_KEY_INVALID']);
   }
   expect(state.runs).toBe(0);
 });
