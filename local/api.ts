@@ -1,7 +1,6 @@
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { every } from 'hono/combine';
-import { HTTPException } from 'hono/http-exception';
 import { requestId } from 'hono/request-id';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
 import { REVOCATION_OPERATIONS, REVOCATION_PROBLEMS } from '../revocation/http/operations.ts';
@@ -14,7 +13,7 @@ import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { describedRoles } from '../token-api/http/openapi.ts';
 import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
-import { PROBLEMS } from '../token-api/http/problem-docs.ts';
+import { PROBLEMS, problem } from '../token-api/http/problem-docs.ts';
 import { rateLimit } from '../token-api/http/rate-limit.ts';
 import { requestLog } from '../token-api/http/request-log.ts';
 import { type VendingRoutesOptions, vendingRoutes } from '../token-api/http/routes.ts';
@@ -56,7 +55,7 @@ export function createApi(options: ApiOptions): Hono {
   const app = new Hono();
   app.onError(problemDetails(report));
   app.notFound(() => {
-    throw new HTTPException(404, { message: 'There is nothing at this path.' });
+    throw problem('ERR_NOT_FOUND', 'There is nothing at this path.');
   });
 
   // The way of a request. Health first: whoever asks every second for it wants no line of it.
@@ -68,8 +67,7 @@ export function createApi(options: ApiOptions): Hono {
     bodyLimit({
       maxSize: BODY_LIMIT_BYTES,
       onError: () => {
-        const message = `The body is larger than ${BODY_LIMIT_BYTES} bytes.`;
-        throw new HTTPException(413, { message, cause: { code: 'ERR_BODY_TOO_LARGE' } });
+        throw problem('ERR_BODY_TOO_LARGE', `The body is larger than ${BODY_LIMIT_BYTES} bytes.`);
       },
     }),
   );

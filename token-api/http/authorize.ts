@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { HTTPException } from 'hono/http-exception';
 import { type JWTVerifyGetKey, jwtVerify } from 'jose';
+import { problem } from './problem-docs.ts';
 
 /** Who may call what: a player asks for playback, a backend mints for others, security watches and revokes. */
 export const ROLES = ['player', 'backend', 'security'] as const;
@@ -30,25 +30,18 @@ export function bearerAuthorization(keys: JWTVerifyGetKey, issuer: string): Auth
   return (...roles) =>
     createMiddleware<CallerEnv>(async (c, next) => {
       const [, bearer] = /^Bearer ([\w.~+/-]+=*)$/i.exec(c.req.header('authorization') ?? '') ?? [];
-      if (!bearer) {
-        throw new HTTPException(401, {
-          message: 'A bearer token is required.',
-          cause: { code: 'ERR_UNAUTHENTICATED' },
-        });
-      }
+      if (!bearer) throw problem('ERR_UNAUTHENTICATED', 'A bearer token is required.');
       const { payload } = await jwtVerify(bearer, keys, {
         issuer,
         audience: AUDIENCE,
         algorithms: ['ES256', 'RS256', 'PS256', 'EdDSA'],
         requiredClaims: ['exp', 'sub'],
       }).catch(() => {
-        const message = 'The bearer token is not valid or has expired.';
-        throw new HTTPException(401, { message, cause: { code: 'ERR_UNAUTHENTICATED' } });
+        throw problem('ERR_UNAUTHENTICATED', 'The bearer token is not valid or has expired.');
       });
       const held = Array.isArray(payload.roles) ? payload.roles.filter((role) => typeof role === 'string') : [];
       if (!roles.some((role) => held.includes(role))) {
-        const message = `This needs the role ${roles.join(' or ')}.`;
-        throw new HTTPException(403, { message, cause: { code: 'ERR_ROLE' } });
+        throw problem('ERR_ROLE', `This needs the role ${roles.join(' or ')}.`);
       }
       c.set('caller', { subject: payload.sub ?? '', roles: held });
       await next();

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
-import { HTTPException } from 'hono/http-exception';
 import * as v from 'valibot';
+import { problem } from './problem-docs.ts';
 
 /** Id of an asset or a policy in the catalogue: it stands in URLs, and an asset's in claim `aid`. */
 export const CatalogueId = v.pipe(
@@ -12,6 +12,5 @@ export const CatalogueId = v.pipe(
 export function catalogueIdOf(c: Context): string {
   const result = v.safeParse(CatalogueId, c.req.param('id'));
   if (result.success) return result.output;
-  const message = `The id in the path ${result.issues[0].message}.`;
-  throw new HTTPException(400, { message, cause: { code: 'ERR_ID_INVALID' } });
+  throw problem('ERR_ID_INVALID', `The id in the path ${result.issues[0].message}.`);
 }

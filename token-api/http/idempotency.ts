@@ -1,10 +1,10 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto';
 import { createMiddleware } from 'hono/factory';
-import { HTTPException } from 'hono/http-exception';
 import type { StatusCode } from 'hono/utils/http-status';
 import type { AnswerEntry, Answers, KeptAnswer } from '../idempotency/answers.ts';
 import { requestSeal } from '../idempotency/seal.ts';
 import type { CallerEnv } from './authorize.ts';
+import { problem } from './problem-docs.ts';
 
 /** What repeating requests safely is made of. */
 export interface IdempotencyOptions {
@@ -44,18 +44,17 @@ export function idempotency({ answers, report, now }: IdempotencyOptions) {
     };
     const held = await answers.begin(mine, now()).catch((error: Error) => {
       report(error);
-      const message = 'The answer could not be kept just now; try again in a moment.';
-      throw new HTTPException(503, { message, cause: { code: 'ERR_UNAVAILABLE' } });
+      throw problem('ERR_UNAVAILABLE', 'The answer could not be kept just now; try again in a moment.');
     });
     if (held) {
       if (!timingSafeEqual(held.fingerprint, mine.fingerprint)) {
         const message = 'This Idempotency-Key was used with another body; a new request takes a new key.';
-        throw new HTTPException(422, { message, cause: { code: 'ERR_IDEMPOTENCY_KEY_REUSED' } });
+        throw problem('ERR_IDEMPOTENCY_KEY_REUSED', message);
       }
       if (!held.sealed) {
         c.header('retry-after', '1');
         const message = 'The request with this Idempotency-Key is still running; ask again in a second.';
-        throw new HTTPException(409, { message, cause: { code: 'ERR_IDEMPOTENCY_RUNNING' } });
+        throw problem('ERR_IDEMPOTENCY_RUNNING', message);
       }
       const { status, headers, body } = request.open(held.sealed);
       c.header('idempotent-replayed', 'true');
@@ -80,7 +79,7 @@ function keyOf(header: string): string {
   if (key !== undefined) return key;
   const message =
     'An Idempotency-Key is 20 to 128 letters, digits and . ~ : + / = - _; take a random one, like a UUID.';
-  throw new HTTPException(400, { message, cause: { code: 'ERR_IDEMPOTENCY_KEY_INVALID' } });
+  throw problem('ERR_IDEMPOTENCY_KEY_INVALID', message);
 }
 
 /** Whether repeating the request would change nothing. */

@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
-import { HTTPException } from 'hono/http-exception';
-import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import * as v from 'valibot';
-import { isCompatKey, type KeyRing, KeyRingError, type KeyRingErrorCode } from '../key-ring/key-ring.ts';
+import { isCompatKey, type KeyRing } from '../key-ring/key-ring.ts';
 import type { KeyRingStore } from '../key-ring/key-ring-store.ts';
-import { type Rotation, RotationError, type RotationErrorCode, resumesAt } from '../key-ring/rotation.ts';
+import { type Rotation, resumesAt } from '../key-ring/rotation.ts';
 import { activatesAt, type KeyTimes, nextKey, withoutKey } from '../key-ring/transitions.ts';
 import type { Authorize, CallerEnv } from './authorize.ts';
 import { jsonBody } from './json-body.ts';
+import { refuseAsProblem } from './refusal.ts';
 
 /** What the key routes are made of. */
 export interface KeyRoutesOptions {
@@ -47,32 +46,22 @@ export const RotationAnswer = v.object({
   pausedSeconds: v.number(),
 });
 
-/** Which status an error has: what the caller may try again, and what it cannot. */
-const STATUS: Partial<Record<KeyRingErrorCode | RotationErrorCode, ContentfulStatusCode>> = {
-  ERR_KEY_UNKNOWN: 404,
-  ERR_ROTATION_RUNNING: 409,
-  ERR_ROTATION_OUTDATED: 409,
-  ERR_ROTATION_EARLY: 409,
-  ERR_RING_CONFLICT: 409,
-  ERR_ROTATION_PROBE: 502,
-  ERR_RING_THROTTLED: 503,
-  ERR_RING_UNREACHABLE: 503,
-};
-
 /** `GET /v1/keys`: ids and states only; `POST /v1/keys/rotation`: a new key, or without one that is compromised. */
 export function keyRoutes(options: KeyRoutesOptions): Hono<CallerEnv> {
   const { authorize, store, rotation, sessionsWithKey, onChange, times, report, now } = options;
   const app = new Hono<CallerEnv>();
 
   app.get('/v1/keys', authorize('backend', 'security'), async (c) => {
-    const { ring } = await asProblem(store.current());
+    const { ring } = await refuseAsProblem(() => store.current());
     return c.json({ keys: listed(ring) });
   });
 
   app.post('/v1/keys/rotation', authorize('security'), jsonBody(RotationRequest), async (c) => {
     const { compromised, dryRun } = c.req.valid('json');
     const endedSessions = compromised === undefined ? 0 : await sessionsWithKey(compromised);
-    const ring = await asProblem(dryRun ? planned(compromised) : changed(compromised, c.get('caller').subject));
+    const ring = await refuseAsProblem(() =>
+      dryRun ? planned(compromised) : changed(compromised, c.get('caller').subject),
+    );
     const resumes = ring && resumesAt(ring, times, now());
     const next = ring && nextKey(ring);
     return c.json({
@@ -103,14 +92,4 @@ export function keyRoutes(options: KeyRoutesOptions): Hono<CallerEnv> {
 /** Ids and states of the keys of ours. */
 function listed(ring: KeyRing | null): v.InferOutput<typeof KeysAnswer>['keys'] {
   return (ring?.keys ?? []).filter((key) => !isCompatKey(key)).map(({ kid, state }) => ({ kid, state }));
-}
-
-/** Turns what a ring or a rotation refuses into a problem with its code. */
-async function asProblem<Result>(running: Promise<Result>): Promise<Result> {
-  return running.catch((error: Error) => {
-    if (!(error instanceof KeyRingError || error instanceof RotationError)) throw error;
-    const status = STATUS[error.code];
-    if (status === undefined) throw error;
-    throw new HTTPException(status, { message: error.message, cause: { code: error.code } });
-  });
 }

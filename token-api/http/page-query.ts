@@ -1,6 +1,6 @@
-import { HTTPException } from 'hono/http-exception';
 import { validator } from 'hono-openapi';
 import * as v from 'valibot';
+import { problem } from './problem-docs.ts';
 
 const LIMIT = 'must be a whole number from 1 to 1000';
 
@@ -24,7 +24,6 @@ export function pageQuery() {
   return validator('query', PageQuery, (result) => {
     if (result.success) return;
     const [issue] = result.error;
-    const message = `The query is not as expected: ${String(issue?.path?.[0])} ${issue?.message}.`;
-    throw new HTTPException(400, { message, cause: { code: 'ERR_QUERY_INVALID' } });
+    throw problem('ERR_QUERY_INVALID', `The query is not as expected: ${String(issue?.path?.[0])} ${issue?.message}.`);
   });
 }

@@ -1,5 +1,4 @@
 import { Hono } from 'hono';
-import { HTTPException } from 'hono/http-exception';
 import * as v from 'valibot';
 import type { AssetCatalogue } from '../assets/assets.ts';
 import { loadPolicy } from '../minting/loaded-policy.ts';
@@ -9,6 +8,7 @@ import type { Authorize, CallerEnv } from './authorize.ts';
 import { catalogueIdOf } from './catalogue-id.ts';
 import { jsonBody } from './json-body.ts';
 import { pageQuery } from './page-query.ts';
+import { problem } from './problem-docs.ts';
 import { refuseAsProblem } from './refusal.ts';
 
 /** What the policy routes are made of. */
@@ -62,7 +62,7 @@ export function policyRoutes({ authorize, policies, assets, maxLifetimeSeconds }
     if (users.length > 0) {
       const named = users.slice(0, NAMED).join(', ') + (users.length > NAMED ? ' and others' : '');
       const message = `Assets refer to the policy: ${named}. Give them another or delete them first.`;
-      throw new HTTPException(409, { message, cause: { code: 'ERR_POLICY_IN_USE' } });
+      throw problem('ERR_POLICY_IN_USE', message);
     }
     if (!(await policies.remove(id))) throw unknown();
     return c.body(null, 204);
@@ -71,8 +71,8 @@ export function policyRoutes({ authorize, policies, assets, maxLifetimeSeconds }
   return app;
 }
 
-const unknown = () =>
-  new HTTPException(404, { message: 'There is no such policy.', cause: { code: 'ERR_POLICY_UNKNOWN' } });
+/** 404: the policy is what was asked for, not what an asset refers to. */
+const unknown = () => problem('ERR_POLICY_UNKNOWN', 'There is no such policy.', { status: 404 });
 
 /** Checks a policy that is stored for any asset. Throws `MintingError`. */
 function sharedPolicy(input: unknown, maxLifetimeSeconds: number): Policy {

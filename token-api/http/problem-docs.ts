@@ -1,3 +1,5 @@
+import { HTTPException } from 'hono/http-exception';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { TokenErrorCode } from '../../token/index.ts';
 import type { MintingErrorCode } from '../minting/policy.ts';
 import type { RenewalErrorCode } from '../minting/renewal.ts';
@@ -5,8 +7,8 @@ import type { VendingErrorCode } from '../vending/vending.ts';
 
 /** What a problem code means to a caller. */
 export interface ProblemDoc {
-  /** HTTP status that it comes with. */
-  status: number;
+  /** HTTP status that it comes with, unless whoever throws it says another. */
+  status: ContentfulStatusCode;
   meaning: string;
 }
 
@@ -79,6 +81,7 @@ export const PROBLEMS = {
   ERR_TOKEN_SUBJECT: { status: 403, meaning: 'The presented token is not one of the caller.' },
   ERR_SESSION_REVOKED: { status: 403, meaning: 'The session is revoked.' },
   ERR_SUBJECT_REVOKED: { status: 403, meaning: 'The subject is revoked: it gets no tokens.' },
+  // Not 429: clients repeat that by themselves, and no waiting helps as long as the other sessions play.
   ERR_SESSION_LIMIT: { status: 403, meaning: 'The subject has as many sessions as it may; one has to end first.' },
   ERR_SESSION_ENDED: { status: 403, meaning: 'The session has reached its maximum; start another.' },
   ERR_RENEWAL_NOT_LATER: {
@@ -100,9 +103,32 @@ export const PROBLEMS = {
   ERR_RING_CONFLICT: { status: 409, meaning: 'Somebody else changed the ring meanwhile; begin again.' },
   ERR_RING_PAUSED: {
     status: 503,
-    meaning: 'A key was dropped, and none may be minted with yet; `detail` says until when.',
+    meaning: `A key was dropped, and none may be minted with yet: ask again after a few seconds. A pause lasts at most
+\`keys.bakeSeconds\`; \`GET /v1/keys\` shows when a key is current.`,
   },
   ERR_RING_STALE: { status: 503, meaning: 'The key ring could not be read for too long.' },
   ERR_RING_THROTTLED: { status: 503, meaning: 'What keeps the ring takes no more calls just now; try again.' },
   ERR_RING_UNREACHABLE: { status: 503, meaning: 'What keeps the ring does not answer; try again.' },
 } as const satisfies Record<string, ProblemDoc> & Record<RefusalCode, ProblemDoc>;
+
+/** The code of a problem. */
+export type ProblemCode = keyof typeof PROBLEMS;
+
+/** Whether a code is one of a problem of the caller; an error under any other is ours. */
+export function isProblemCode(code: string): code is ProblemCode {
+  return Object.hasOwn(PROBLEMS, code);
+}
+
+/** What a problem has beside its code and message. */
+export interface ProblemDetail {
+  /** For a code that has two: the one that is not in its row. */
+  status?: ContentfulStatusCode | undefined;
+  /** Denial reason of the edge for the same, or what is revoked. */
+  reason?: string | undefined;
+}
+
+/** A problem for `problemDetails` to answer with, under the status of its row. */
+export function problem(code: ProblemCode, message: string, detail: ProblemDetail = {}): HTTPException {
+  const { status = PROBLEMS[code].status, reason } = detail;
+  return new HTTPException(status, { message, cause: { code, reason } });
+}

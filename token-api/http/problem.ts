@@ -2,9 +2,10 @@ import { STATUS_CODES } from 'node:http';
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { ProblemCode } from './problem-docs.ts';
 
 /** Codes of what the framework refuses before a route sees it. */
-const CODES: Record<number, string> = { 400: 'ERR_BODY_INVALID', 404: 'ERR_NOT_FOUND' };
+const CODES: Record<number, ProblemCode> = { 400: 'ERR_BODY_INVALID' };
 
 /** The stable code of an error that a route threw. */
 export function problemCode(error: Error): string {
@@ -18,8 +19,8 @@ const RETRY_AFTER_SECONDS = '5';
 
 /**
  * Any error as problem details (RFC 9457), with a stable `code` and the id of the request beside the registered
- * members, and `reason` where the edge has one for the same. Routes throw an `HTTPException` whose `cause` is
- * `{ code, reason? }`; anything else is our fault: it is reported to `report` and told to nobody.
+ * members, and `reason` where the edge has one for the same. Routes throw a `problem`, which is an `HTTPException` whose
+ * `cause` is `{ code, reason? }`; anything else is our fault: it is reported to `report` and told to nobody.
  */
 export function problemDetails(
   report: (error: Error, requestId: string) => void,

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createMiddleware } from 'hono/factory';
-import { HTTPException } from 'hono/http-exception';
 import { LRUCache } from 'lru-cache';
 import type { RequestCounts } from '../rate-limits/request-counts.ts';
 import type { Caller, CallerEnv } from './authorize.ts';
+import { problem } from './problem-docs.ts';
 import type { ApiSettings } from './settings.ts';
 
 /** What the rate limit is made of. */
@@ -37,8 +37,7 @@ export function rateLimit({ requestsPerMinute, counts, report, now }: RateLimitO
     const bucket = bucketOf(caller.subject, role, windowEnd);
     const refuse = () => {
       c.header('retry-after', String(windowEnd - time));
-      const message = `More than ${limit} requests in a minute; Retry-After says when to go on.`;
-      throw new HTTPException(429, { message, cause: { code: 'ERR_RATE_LIMITED' } });
+      throw problem('ERR_RATE_LIMITED', `More than ${limit} requests in a minute; Retry-After says when to go on.`);
     };
     const tell = (remaining: number) => {
       c.header('ratelimit-policy', `"${role}";q=${limit};w=${WINDOW_SECONDS}`);
@@ -50,8 +49,7 @@ export function rateLimit({ requestsPerMinute, counts, report, now }: RateLimitO
     }
     const used = await counts.add(bucket, windowEnd).catch((error: Error) => {
       report(error);
-      const message = 'Requests cannot be counted just now; try again in a moment.';
-      throw new HTTPException(503, { message, cause: { code: 'ERR_UNAVAILABLE' } });
+      throw problem('ERR_UNAVAILABLE', 'Requests cannot be counted just now; try again in a moment.');
     });
     tell(Math.max(limit - used, 0));
     if (used > limit) {

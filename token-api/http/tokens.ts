@@ -1,11 +1,11 @@
 import { type Context, Hono } from 'hono';
-import { HTTPException } from 'hono/http-exception';
 import * as v from 'valibot';
 import { type ViewerAttributes, ViewerSchema } from '../minting/policy.ts';
 import type { VendedToken, Vending } from '../vending/vending.ts';
 import type { Authorize, CallerEnv } from './authorize.ts';
 import { CatalogueId } from './catalogue-id.ts';
 import { jsonBody } from './json-body.ts';
+import { problem } from './problem-docs.ts';
 import { refuseAsProblem } from './refusal.ts';
 import { requestingViewerOf } from './viewer.ts';
 
@@ -58,8 +58,7 @@ export function tokenRoutes({ authorize, vending, originSecret }: TokenOptions):
     const { subject, roles } = c.get('caller');
     if (roles.includes('backend')) return { viewer: given ?? {}, subject: undefined };
     if (given === undefined) return { viewer: requestingViewerOf(c, originSecret), subject };
-    const message = 'Only the role backend may say who the viewer is.';
-    throw new HTTPException(403, { message, cause: { code: 'ERR_ROLE' } });
+    throw problem('ERR_ROLE', 'Only the role backend may say who the viewer is.');
   };
 
   const answer = (c: Context<CallerEnv>, { token, playbackUrl, sessionId, expiresAt }: VendedToken) => {
