@@ -1,28 +1,30 @@
-import { Hono, type MiddlewareHandler } from 'hono';
-import { HTTPException } from 'hono/http-exception';
+import { Hono } from 'hono';
 import * as v from 'valibot';
 import type { DeliveryCommands } from '../../edge-functions/store/edge-store.ts';
 import { StoreError } from '../../edge-functions/store/key-value-store.ts';
 import { parseBody } from './body.ts';
-
-type CallerEnv = { Variables: { caller: { subject: string; roles: string[] } } };
+import type { Authorize, CallerEnv } from './caller.ts';
+import { isProblemCode, problem } from './problem-docs.ts';
 
 /** What the delivery routes are made of. */
 export interface DeliveryOptions {
-  /** Middleware that lets only callers with the role through. */
-  authorize: (role: 'security') => MiddlewareHandler<CallerEnv>;
+  authorize: Authorize;
   store: DeliveryCommands;
   /** Told who changed what: a mode can open everything. */
   report: (line: string) => void;
 }
 
 const Time = v.pipe(v.number(), v.integer(), v.minValue(0));
+const Mode = v.picklist(['off', 'log', 'enforce']);
 /** Body of `PUT /v1/edge/modes`. */
 export const ModeRequest = v.strictObject({
   prefix: v.pipe(v.string(), v.maxLength(256)),
-  mode: v.nullable(v.picklist(['off', 'log', 'enforce'])),
+  mode: v.nullable(Mode),
 });
-/** Body of `PUT /v1/assets/{id}/blocks`. */
+/** Answer of `GET` and `PUT /v1/edge/modes`: the modes that are set, the longest prefix first. */
+export const ModesResponse = v.object({ modes: v.array(v.object({ prefix: v.string(), mode: Mode })) });
+
+/** Body of `PUT /v1/assets/{id}/blocks`; times in seconds since the epoch, countries ISO 3166-1 alpha-2. */
 export const BlocksRequest = v.strictObject({
   blocks: v.array(
     v.pipe(
@@ -36,10 +38,23 @@ export const BlocksRequest = v.strictObject({
   ),
 });
 
+/** Answer of `PUT /v1/assets/{id}/blocks`. */
+export const AssetBlocksResponse = v.object({
+  asset: v.string(),
+  blocks: v.array(
+    v.object({ from: v.optional(Time), until: v.optional(Time), countries: v.optional(v.array(v.string())) }),
+  ),
+});
+/** Answer of `GET /v1/edge/blocks`. */
+export const BlocksResponse = v.object({ assets: v.array(AssetBlocksResponse) });
+
 /** `GET` and `PUT /v1/edge/modes`, `GET /v1/edge/blocks`, `PUT /v1/assets/{id}/blocks`: what the edge does without a new deployment. */
 export function deliveryRoutes({ authorize, store, report }: DeliveryOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
-  const modes = async () => ({ modes: (await store.modes()).map(([prefix, mode]) => ({ prefix, mode })) });
+  const modes = async () => {
+    const rules = await refuseAsProblem(store.modes());
+    return { modes: rules.map(([prefix, mode]) => ({ prefix, mode })) };
+  };
 
   app.get('/v1/edge/modes', authorize('security'), async (c) => c.json(await modes()));
 
@@ -51,7 +66,7 @@ export function deliveryRoutes({ authorize, store, report }: DeliveryOptions): H
   });
 
   app.get('/v1/edge/blocks', authorize('security'), async (c) => {
-    const blocked = await store.blockedAssets();
+    const blocked = await refuseAsProblem(store.blockedAssets());
     return c.json({ assets: [...blocked].map(([asset, blocks]) => ({ asset, blocks })) });
   });
 
@@ -66,10 +81,9 @@ export function deliveryRoutes({ authorize, store, report }: DeliveryOptions): H
   return app;
 }
 
-/** Turns what the store cannot take into 422: a prefix that matches nothing, more rules or blocks than an entry holds. */
-async function refuseAsProblem(command: Promise<void>): Promise<void> {
-  await command.catch((error: Error) => {
-    if (!(error instanceof StoreError)) throw error;
-    throw new HTTPException(422, { message: error.message, cause: { code: error.code } });
+/** Turns what the store cannot take, or cannot take just now, into a problem; any other failure of it is ours. */
+async function refuseAsProblem<Result>(command: Promise<Result>): Promise<Result> {
+  return command.catch((error: Error) => {
+    throw error instanceof StoreError && isProblemCode(error.code) ? problem(error.code, error.message) : error;
   });
 }

@@ -1,17 +1,6 @@
 import * as v from 'valibot';
-import { BlocksRequest, ModeRequest } from './delivery-routes.ts';
+import { AssetBlocksResponse, BlocksRequest, BlocksResponse, ModeRequest, ModesResponse } from './delivery-routes.ts';
 import { RevocationRequest, SessionRevocationResponse, SubjectRevocationResponse } from './routes.ts';
-
-const time = v.pipe(v.number(), v.integer());
-const Modes = v.object({
-  modes: v.array(v.object({ prefix: v.string(), mode: v.picklist(['off', 'log', 'enforce']) })),
-});
-const Block = v.object({
-  from: v.optional(time),
-  until: v.optional(time),
-  countries: v.optional(v.array(v.string())),
-});
-const AssetBlocks = v.object({ asset: v.string(), blocks: v.array(Block) });
 
 const EXAMPLE_REVOCATION = {
   sessionId: 'AbCdEf012345',
@@ -26,17 +15,8 @@ const EXAMPLE_SUBJECT = { subject: 'viewer-7', reason: 'chargeback', by: 'operat
 const SUBJECT_PARAMETER = { id: { description: 'Subject, as in claim `sub`; percent-encoded.', example: 'viewer-7' } };
 const SESSION_PARAMETER = { id: { description: 'Session id, 12–64 letters and digits.', example: 'AbCdEf012345' } };
 
-/** The problem codes of the revocation side. */
-export const REVOCATION_PROBLEMS = {
-  ERR_SESSION_ID_INVALID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
-  ERR_NOT_REVOKED: { status: 404, meaning: 'It is not revoked.' },
-  ERR_SUBJECT_INVALID: { status: 400, meaning: 'A subject has 1–128 characters.' },
-  ERR_STORE_COMMAND: {
-    status: 422,
-    meaning: 'The prefix does not begin and end with a slash, and would match nothing.',
-  },
-  ERR_STORE_LIMIT: { status: 422, meaning: 'More modes or blocks than the edge store can hold.' },
-} as const;
+/** What keeps any command from the edge store just now. */
+const STORE_PROBLEMS = ['ERR_STORE_THROTTLED', 'ERR_STORE_UNAVAILABLE'] as const;
 
 /** The operations of the revocation side. */
 export const REVOCATION_OPERATIONS = {
@@ -109,17 +89,17 @@ data: {"time":1795345200.25,"method":"GET","status":403,"reason":"session-revoke
     tag: 'Delivery',
     summary: 'List the roll-out modes',
     answers: {
-      200: { description: 'The modes, the longest prefix first.', schema: Modes, example: EXAMPLE_MODES },
+      200: { description: 'The modes, the longest prefix first.', schema: ModesResponse, example: EXAMPLE_MODES },
     },
-    problems: [],
+    problems: STORE_PROBLEMS,
   },
   'PUT /v1/edge/modes': {
     tag: 'Delivery',
     summary: 'Set the roll-out mode below a path',
     description: '`null` leaves the prefix to the mode that is built into the function.',
     body: { schema: ModeRequest, example: { prefix: '/live/', mode: 'log' } },
-    answers: { 200: { description: 'All modes that are set now.', schema: Modes, example: EXAMPLE_MODES } },
-    problems: ['ERR_STORE_COMMAND', 'ERR_STORE_LIMIT'],
+    answers: { 200: { description: 'All modes that are set now.', schema: ModesResponse, example: EXAMPLE_MODES } },
+    problems: ['ERR_STORE_COMMAND', 'ERR_STORE_LIMIT', ...STORE_PROBLEMS],
   },
   'GET /v1/edge/blocks': {
     tag: 'Delivery',
@@ -127,11 +107,11 @@ data: {"time":1795345200.25,"method":"GET","status":403,"reason":"session-revoke
     answers: {
       200: {
         description: 'The blocks, by asset.',
-        schema: v.object({ assets: v.array(AssetBlocks) }),
+        schema: BlocksResponse,
         example: { assets: [{ asset: 'aurora', blocks: EXAMPLE_BLOCKS }] },
       },
     },
-    problems: [],
+    problems: STORE_PROBLEMS,
   },
   'PUT /v1/assets/{id}/blocks': {
     tag: 'Delivery',
@@ -142,10 +122,10 @@ data: {"time":1795345200.25,"method":"GET","status":403,"reason":"session-revoke
     answers: {
       200: {
         description: 'The blocks of the asset now.',
-        schema: AssetBlocks,
+        schema: AssetBlocksResponse,
         example: { asset: 'aurora', blocks: EXAMPLE_BLOCKS },
       },
     },
-    problems: ['ERR_STORE_LIMIT'],
+    problems: ['ERR_STORE_LIMIT', ...STORE_PROBLEMS],
   },
 } as const;

@@ -1,19 +1,18 @@
-import { type Context, Hono, type MiddlewareHandler } from 'hono';
-import { HTTPException } from 'hono/http-exception';
+import { type Context, Hono } from 'hono';
+import type { HTTPException } from 'hono/http-exception';
 import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
 import type { RevocationList } from '../list/revocation-list.ts';
 import type { EdgePublisher } from '../publish/edge-store.ts';
 import { parseBody } from './body.ts';
+import type { Authorize, CallerEnv } from './caller.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
-
-type CallerEnv = { Variables: { caller: { subject: string; roles: string[] } } };
+import { problem } from './problem-docs.ts';
 
 /** What the revocation routes are made of. */
 export interface RevocationOptions {
-  /** Middleware that lets only callers with the role through. */
-  authorize: (role: 'security') => MiddlewareHandler<CallerEnv>;
+  authorize: Authorize;
   list: RevocationList;
   publisher: EdgePublisher;
   decisions: DecisionFeed;
@@ -114,16 +113,15 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
 function sessionIdOf(c: Context): string {
   const result = v.safeParse(SessionId, c.req.param('id'));
   if (result.success) return result.output;
-  const message = 'A session id is 12–64 letters and digits.';
-  throw new HTTPException(400, { message, cause: { code: 'ERR_SESSION_ID_INVALID' } });
+  throw problem('ERR_SESSION_ID_INVALID', 'A session id is 12–64 letters and digits.');
 }
 
 function subjectOf(c: Context): string {
   const result = v.safeParse(Subject, c.req.param('id'));
   if (result.success) return result.output;
-  throw new HTTPException(400, { message: 'A subject has 1–128 characters.', cause: { code: 'ERR_SUBJECT_INVALID' } });
+  throw problem('ERR_SUBJECT_INVALID', 'A subject has 1–128 characters.');
 }
 
 function notRevoked(what: 'session' | 'subject'): HTTPException {
-  return new HTTPException(404, { message: `The ${what} is not revoked.`, cause: { code: 'ERR_NOT_REVOKED' } });
+  return problem('ERR_NOT_REVOKED', `The ${what} is not revoked.`);
 }

@@ -1,0 +1,28 @@
+import { HTTPException } from 'hono/http-exception';
+
+/** The problem codes of the revocation side: the HTTP status of each, and what it means to a caller. */
+export const REVOCATION_PROBLEMS = {
+  ERR_BODY_INVALID: { status: 400, meaning: 'The body is not JSON, or a field is wrong; `detail` names the first.' },
+  ERR_SESSION_ID_INVALID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
+  ERR_NOT_REVOKED: { status: 404, meaning: 'It is not revoked.' },
+  ERR_SUBJECT_INVALID: { status: 400, meaning: 'A subject has 1–128 characters.' },
+  ERR_STORE_COMMAND: {
+    status: 422,
+    meaning: 'The prefix does not begin and end with a slash, and would match nothing.',
+  },
+  ERR_STORE_LIMIT: { status: 422, meaning: 'More modes or blocks than the edge store can hold.' },
+  ERR_STORE_THROTTLED: { status: 503, meaning: 'The edge store takes no more calls just now; try again.' },
+  ERR_STORE_UNAVAILABLE: { status: 503, meaning: 'The edge store does not answer; try again.' },
+} as const;
+
+type ProblemCode = keyof typeof REVOCATION_PROBLEMS;
+
+/** Whether a code is one of a problem of the caller; an error under any other is ours. */
+export function isProblemCode(code: string): code is ProblemCode {
+  return Object.hasOwn(REVOCATION_PROBLEMS, code);
+}
+
+/** A problem under the status of its row; whoever composes the API makes problem details of it (RFC 9457). */
+export function problem(code: ProblemCode, message: string): HTTPException {
+  return new HTTPException(REVOCATION_PROBLEMS[code].status, { message, cause: { code } });
+}
