@@ -10,7 +10,7 @@ import type { Authorize } from '../token-api/http/authorize.ts';
 import { crossOrigin } from '../token-api/http/cross-origin.ts';
 import { documentationRoutes } from '../token-api/http/documentation.ts';
 import { idempotency } from '../token-api/http/idempotency.ts';
-import { type KeyRoutesOptions, keyRoutes } from '../token-api/http/keys.ts';
+import { type KeyOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { describedRoles } from '../token-api/http/openapi.ts';
 import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
 import { problemDetails } from '../token-api/http/problem.ts';
@@ -30,7 +30,7 @@ export interface ApiOptions {
   /** Who calls, and whether they may. */
   authorize: Authorize;
   vending: Omit<VendingRoutesOptions, 'authorize'>;
-  keys: Omit<KeyRoutesOptions, 'authorize'>;
+  keys: Omit<KeyOptions, 'authorize'>;
   revocation: Omit<RevocationOptions, 'authorize'>;
   delivery: Omit<DeliveryOptions, 'authorize'>;
   counts: RequestCounts;

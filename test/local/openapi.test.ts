@@ -1,6 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { importJWK, SignJWT } from 'jose';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ISSUER } from '../../local/issuer.ts';
 import { REVOCATION_OPERATIONS } from '../../revocation/http/operations.ts';
+import { AUDIENCE } from '../../token-api/http/authorize.ts';
 import type { ApiDocument, DocumentedOperation, Operation } from '../../token-api/http/openapi.ts';
 import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../../token-api/http/operations.ts';
 import { type RunningStack, removeDirectory, startStack, temporaryDirectory } from '../harness/stack.ts';
@@ -161,9 +166,11 @@ describe('the API does as the document says', () => {
     // A token that has not aged is not renewed.
     await new Promise((resolve) => setTimeout(resolve, 1100));
     const presented = { token: playback.playbackUrl };
+    const { keys } = (await (await callExample('GET /v1/keys', 'security')).json()) as { keys: { kid: string }[] };
     const bodies: Record<string, unknown> = {
       'POST /v1/tokens/renewal': presented,
       'POST /v1/tokens/handoff': { ...presented, viewer: { userAgent: 'TV/1.0' } },
+      'POST /v1/keys/rotation': { compromised: keys[0]?.kid, dryRun: true },
     };
     // The policy of the examples has to be there before it is shown.
     for (const name of ['PUT /v1/policies/{id}', ...Object.keys(OPERATIONS)]) {
@@ -205,6 +212,8 @@ describe('the API does as the document says', () => {
 
   test.each([
     ['POST /v1/playback', 'player', { body: { asset: 'none' } }, 404, 'ERR_ASSET_UNKNOWN'],
+    ['POST /v1/playback', 'player', { body: { asset: '.hidden' } }, 400, 'ERR_BODY_INVALID'],
+    ['POST /v1/tokens', 'backend', { body: { asset: 'aurora', viewer: { ip: '7' } } }, 400, 'ERR_BODY_INVALID'],
     ['POST /v1/tokens/renewal', 'player', { body: { token: 'no-token' } }, 401, 'ERR_TOKEN_REFUSED'],
     ['GET /v1/assets', 'player', { query: '?limit=0' }, 400, 'ERR_QUERY_INVALID'],
     ['GET /v1/policies', 'backend', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
@@ -214,6 +223,7 @@ describe('the API does as the document says', () => {
     ['PUT /v1/policies/{id}', 'backend', { body: { lifetime: 'soon' } }, 422, 'ERR_POLICY_LIFETIME'],
     ['DELETE /v1/policies/{id}', 'backend', { id: 'vod-2h' }, 409, 'ERR_POLICY_IN_USE'],
     ['POST /v1/keys/rotation', 'security', { body: { compromised: 'none', dryRun: true } }, 404, 'ERR_KEY_UNKNOWN'],
+    ['POST /v1/keys/rotation', 'security', { body: { dryRun: true } }, 400, 'ERR_BODY_INVALID'],
     ['DELETE /v1/sessions/{id}/revocation', 'security', { id: 'NeverRevoked1' }, 404, 'ERR_NOT_REVOKED'],
     ['DELETE /v1/subjects/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_SUBJECT_INVALID'],
     ['PUT /v1/edge/modes', 'security', { body: { prefix: '/x', mode: 'log' } }, 422, 'ERR_STORE_COMMAND'],
@@ -221,6 +231,28 @@ describe('the API does as the document says', () => {
     const refused = await callExample(name, role, changed);
     expect([refused.status, (await refused.clone().json()).code]).toEqual([status, code]);
     await expectAsDeclared(name, refused);
+  });
+
+  test('a caller whose subject is too long for a token is told so', async () => {
+    const key = await importJWK(JSON.parse(readFileSync(join(data, 'issuer.json'), 'utf8')), 'ES256');
+    const bearer = (subject: string) =>
+      new SignJWT({ roles: ['player'] })
+        .setProtectedHeader({ alg: 'ES256', kid: 'local' })
+        .setIssuer(ISSUER)
+        .setAudience(AUDIENCE)
+        .setSubject(subject)
+        .setExpirationTime('1m')
+        .sign(key);
+    const play = async (subject: string) =>
+      fetch(`${stack.api}/v1/playback`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${await bearer(subject)}` },
+        body: '{"asset":"harbour"}',
+      });
+    expect((await play('x'.repeat(128))).status).toBe(200);
+    const refused = await play('x'.repeat(129));
+    expect([refused.status, (await refused.clone().json()).code]).toEqual([422, 'ERR_VIEWER_INVALID']);
+    await expectAsDeclared('POST /v1/playback', refused);
   });
 });
 

@@ -10,7 +10,7 @@ import { jsonBody } from './json-body.ts';
 import { refuseAsProblem } from './refusal.ts';
 
 /** What the key routes are made of. */
-export interface KeyRoutesOptions {
+export interface KeyOptions {
   authorize: Authorize;
   store: KeyRingStore;
   rotation: Rotation;
@@ -25,19 +25,28 @@ export interface KeyRoutesOptions {
   now: () => number;
 }
 
-export const KeysAnswer = v.object({
+/** Answer of `GET /v1/keys`. */
+export const KeysResponse = v.object({
   keys: v.array(v.object({ kid: v.string(), state: v.picklist(['next', 'current', 'previous', 'retired']) })),
 });
 
-export const RotationRequest = v.strictObject({
-  /** Key id of a key that somebody else may have: it is dropped at once. */
-  compromised: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
-  /** Whether to say only what that would do. */
-  dryRun: v.optional(v.boolean(), false),
-});
+/** Body of `POST /v1/keys/rotation`. */
+export const RotationRequest = v.pipe(
+  v.strictObject({
+    /** Key id of a key that somebody else may have: it is dropped at once. */
+    compromised: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
+    /** Whether to say only what that would do. */
+    dryRun: v.optional(v.boolean(), false),
+  }),
+  v.check(
+    ({ compromised, dryRun }) => !dryRun || compromised !== undefined,
+    'dryRun needs compromised, the key id that would be dropped',
+  ),
+);
 
-export const RotationAnswer = v.object({
-  ...KeysAnswer.entries,
+/** Answer of `POST /v1/keys/rotation`. */
+export const RotationResponse = v.object({
+  ...KeysResponse.entries,
   /** The key that is to be minted with next, and from when on (seconds since the epoch); null when there is none. */
   next: v.nullable(v.object({ kid: v.string(), activatesAt: v.number() })),
   /** How many live sessions the drop of a key ends. */
@@ -47,7 +56,7 @@ export const RotationAnswer = v.object({
 });
 
 /** `GET /v1/keys`: ids and states only; `POST /v1/keys/rotation`: a new key, or without one that is compromised. */
-export function keyRoutes(options: KeyRoutesOptions): Hono<CallerEnv> {
+export function keyRoutes(options: KeyOptions): Hono<CallerEnv> {
   const { authorize, store, rotation, sessionsWithKey, onChange, times, report, now } = options;
   const app = new Hono<CallerEnv>();
 
@@ -90,6 +99,6 @@ export function keyRoutes(options: KeyRoutesOptions): Hono<CallerEnv> {
 }
 
 /** Ids and states of the keys of ours. */
-function listed(ring: KeyRing | null): v.InferOutput<typeof KeysAnswer>['keys'] {
+function listed(ring: KeyRing | null): v.InferOutput<typeof KeysResponse>['keys'] {
   return (ring?.keys ?? []).filter((key) => !isCompatKey(key)).map(({ kid, state }) => ({ kid, state }));
 }

@@ -1,16 +1,18 @@
 import * as v from 'valibot';
 import { PolicySchema } from '../minting/policy.ts';
 import { AssetResponse, AssetsResponse } from './assets.ts';
-import { KeysAnswer, RotationAnswer } from './keys.ts';
+import { KeysResponse, RotationResponse } from './keys.ts';
 import type { Operation } from './openapi.ts';
 import { PlaybackResponse } from './playback.ts';
 import { PoliciesResponse, PolicyResponse } from './policies.ts';
-import { POLICY_PROBLEMS, type PROBLEMS } from './problem-docs.ts';
+import { POLICY_PROBLEMS, type ProblemCode } from './problem-docs.ts';
 import { SessionsResponse } from './sessions.ts';
 import { TokenResponse } from './tokens.ts';
 
-type Code = keyof typeof PROBLEMS;
-type VendingOperations = Record<string, Operation & { problems: readonly (Code | readonly [Code, number])[] }>;
+type VendingOperations = Record<
+  string,
+  Operation & { problems: readonly (ProblemCode | readonly [ProblemCode, number])[] }
+>;
 
 const TOKEN = 'AbCdEf012345.<header>.<payload>.<signature>';
 const PLAYBACK_URL = `https://media.example.com/${TOKEN}/aurora/master.m3u8`;
@@ -86,6 +88,7 @@ A call that does not come through the edge has no attributes of a viewer: a poli
     },
     problems: [
       'ERR_ASSET_UNKNOWN',
+      'ERR_VIEWER_INVALID',
       'ERR_VIEWER_COUNTRY',
       'ERR_TOKEN_BINDING_MISSING',
       ...MINT_PROBLEMS,
@@ -101,7 +104,6 @@ A call that does not come through the edge has no attributes of a viewer: a poli
     answers: { 200: { description: 'The token.', schema: TokenResponse, example: EXAMPLE_TOKEN } },
     problems: [
       'ERR_ASSET_UNKNOWN',
-      'ERR_VIEWER_INVALID',
       'ERR_VIEWER_COUNTRY',
       'ERR_TOKEN_BINDING_MISSING',
       ...MINT_PROBLEMS,
@@ -232,24 +234,27 @@ export const KEY_OPERATIONS = {
     tag: 'Keys',
     summary: 'List the keys',
     description: 'Ids and states; a key itself is never shown.',
-    answers: { 200: { description: 'The keys.', schema: KeysAnswer, example: KEYS } },
+    answers: { 200: { description: 'The keys.', schema: KeysResponse, example: KEYS } },
     problems: ['ERR_RING_THROTTLED', 'ERR_RING_UNREACHABLE'],
   },
   'POST /v1/keys/rotation': {
     tag: 'Keys',
     summary: 'Rotate the key ring',
     description: `Publishes a new key, which is minted with once every edge has it. With \`compromised\` that key is dropped at once, and every
-session that plays with it ends. \`dryRun\` only says what that would do.`,
-    body: { example: { dryRun: true } },
+session that plays with it ends; with \`dryRun\` too the answer only says what that would do.`,
+    body: { example: { compromised: 'k20261122-57fee3', dryRun: true } },
     answers: {
       200: {
         description: 'The ring now, or as it would be.',
-        schema: RotationAnswer,
+        schema: RotationResponse,
         example: {
-          ...KEYS,
+          keys: [
+            { kid: 'k20261122-57fee3', state: 'retired' },
+            { kid: 'k20261122-9c41d0', state: 'next' },
+          ],
           next: { kid: 'k20261122-9c41d0', activatesAt: 1795345800 },
-          endedSessions: 0,
-          pausedSeconds: 0,
+          endedSessions: 12,
+          pausedSeconds: 540,
         },
       },
     },

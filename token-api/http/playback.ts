@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import * as v from 'valibot';
 import type { Vending } from '../vending/vending.ts';
 import type { Authorize, CallerEnv } from './authorize.ts';
+import { CatalogueId } from './catalogue-id.ts';
 import { jsonBody } from './json-body.ts';
 import { refuseAsProblem } from './refusal.ts';
 import { viewerOf } from './viewer.ts';
@@ -14,7 +15,7 @@ export interface PlaybackOptions {
 }
 
 /** Body of `POST /v1/playback`. */
-export const PlaybackRequest = v.strictObject({ asset: v.pipe(v.string(), v.minLength(1), v.maxLength(128)) });
+export const PlaybackRequest = v.strictObject({ asset: CatalogueId });
 
 /** Answer of `POST /v1/playback`; `expiresAt` in seconds since the epoch. */
 export const PlaybackResponse = v.object({
