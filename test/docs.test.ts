@@ -2,6 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { packagePath } from '../local/package-root.ts';
+import { REVOCATION_PROBLEMS } from '../revocation/http/problem-docs.ts';
+import { PROBLEMS, type ProblemDoc } from '../token-api/http/problem-docs.ts';
 import { deriveKeys } from '../token-api/key-ring/key-ring.ts';
 
 test('the tables of docs/token.md are those of the code', () => {
@@ -17,6 +19,22 @@ test('docs/minting.md explains every code that minting may answer with', () => {
   const unexplained = codes.filter((code) => !text.includes(`\`${code}\``));
   expect(codes.length).toBeGreaterThan(20);
   expect(unexplained).toEqual(['ERR_TOKEN_SCOPE', 'ERR_TOKEN_BINDING_UNKNOWN']);
+});
+
+test('docs/api.md has every problem code in its table of errors, with its status', () => {
+  const [, errors = ''] = readFileSync(packagePath('docs', 'api.md'), 'utf8').split('\n## ');
+  const rows = errors.split('\n').map((line) => line.split('|'));
+  const problems: [string, ProblemDoc][] = [...Object.entries(PROBLEMS), ...Object.entries(REVOCATION_PROBLEMS)];
+  const missing = problems.filter(
+    ([code, { status }]) =>
+      !rows.some(([, statuses = '', codes = '']) => codes.includes(`\`${code}\``) && statuses.includes(`${status}`)),
+  );
+  expect(missing).toEqual([]);
+});
+
+test('a problem code that both sides have means the same on both', () => {
+  const shared = Object.entries(REVOCATION_PROBLEMS).filter(([code]) => code in PROBLEMS);
+  for (const [code, row] of shared) expect(PROBLEMS).toHaveProperty(code, row);
 });
 
 test('the derived keys in docs/token.md are right', () => {
