@@ -265,6 +265,8 @@ session that plays with it ends; with \`dryRun\` too the answer only says what t
       'ERR_ROTATION_EARLY',
       'ERR_ROTATION_PROBE',
       'ERR_RING_CONFLICT',
+      'ERR_RING_FOREIGN',
+      'ERR_RING_CLOCK',
       'ERR_RING_THROTTLED',
       'ERR_RING_UNREACHABLE',
     ],

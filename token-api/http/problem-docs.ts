@@ -101,6 +101,11 @@ export const PROBLEMS = {
   },
   ERR_ROTATION_PROBE: { status: 502, meaning: 'The edge does not take a token of the new key.' },
   ERR_RING_CONFLICT: { status: 409, meaning: 'Somebody else changed the ring meanwhile; begin again.' },
+  ERR_RING_FOREIGN: { status: 409, meaning: 'The edge has keys, and the ring knows none of them: it is another edge.' },
+  ERR_RING_CLOCK: {
+    status: 503,
+    meaning: 'The clock of the API is before times in the key ring: it has to be set right.',
+  },
   ERR_RING_PAUSED: {
     status: 503,
     meaning: `A key was dropped, and none may be minted with yet: ask again after a few seconds. A pause lasts at most
