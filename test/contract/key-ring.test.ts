@@ -1,18 +1,26 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateSecretCommand, PutSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import {
+  CreateSecretCommand,
+  DescribeSecretCommand,
+  PutSecretValueCommand,
+  RotateSecretCommand,
+  SecretsManagerClient,
+} from '@aws-sdk/client-secrets-manager';
+import { mockClient } from 'aws-sdk-client-mock';
 import { afterAll, describe, expect, test } from 'vitest';
 import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../../edge-functions/store/file.ts';
+import { keyName } from '../../edge-functions/store/names.ts';
 import { fileKeyRing, writeKeyRing } from '../../token-api/key-ring/file.ts';
 import { edgeStorePublisher } from '../../token-api/key-ring/key-publisher.ts';
 import { createKeyRing, type KeyRing, timestamp } from '../../token-api/key-ring/key-ring.ts';
 import type { KeyRingStore } from '../../token-api/key-ring/key-ring-store.ts';
 import { createRotation } from '../../token-api/key-ring/rotation.ts';
-import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
+import { rotateSecret, secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
 import { withNextKey } from '../../token-api/key-ring/transitions.ts';
 import { NOW } from '../harness/minting.ts';
 import { isOnPath } from '../harness/programs.ts';
@@ -34,30 +42,30 @@ const openFile: Open = async (content) => {
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 /** moto_server, once it is asked for. */
-let moto: Promise<{ client: SecretsManagerClient; stop: () => void }> | undefined;
+let moto: Promise<SecretsManagerClient> | undefined;
+let motoServer: ChildProcess | undefined;
 async function startMoto() {
   const port = await freePort();
-  const child = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
+  motoServer = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
   const endpoint = `http://127.0.0.1:${port}`;
   const answers = () =>
     fetch(`${endpoint}/moto-api/`).then(
       () => true,
       () => false,
     );
-  while (!(await answers())) await new Promise((resolve) => setTimeout(resolve, 200));
-  const client = new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials });
-  return { client, stop: () => child.kill() };
+  await expect.poll(answers, { message: 'moto_server does not answer', timeout: 40_000, interval: 200 }).toBe(true);
+  return new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials });
 }
 const openSecret: Open = async (content) => {
   moto ??= startMoto();
-  const { client } = await moto;
+  const client = await moto;
   const Name = `ring-${randomUUID()}`;
   await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(content) }));
   return () => secretsManagerKeyRing(client, Name);
 };
 
-afterAll(async () => {
-  (await moto)?.stop();
+afterAll(() => {
+  motoServer?.kill();
   rmSync(scratch, { recursive: true });
 });
 
@@ -146,14 +154,15 @@ for (const [name, open, isHere] of ADAPTERS) {
 
     test('a whole rotation, a compromised key, and what the edge has after each', async () => {
       const reopen = await open(ring);
-      const edge = new EdgeStore(await FileKeyValueStore.open(join(scratch, `edge-${++files}.json`)));
+      const edge = await FileKeyValueStore.open(join(scratch, `edge-${++files}.json`));
+      const published = async () => [...(await edge.list()).entries.keys()].sort();
       let now = NOW;
       const probed: string[] = [];
       const rotation = createRotation({
         store: reopen(),
-        publisher: edgeStorePublisher(edge),
+        publisher: edgeStorePublisher(new EdgeStore(edge)),
         probe: async ({ kid }) => {
-          expect(await edge.keyIds()).toContain(kid);
+          expect(await published()).toContain(keyName(kid));
           probed.push(kid);
         },
         times: { bakeSeconds: 600, maxStaleSeconds: 900, maxTokenLifetimeSeconds: 3600, leewaySeconds: 0 },
@@ -171,13 +180,13 @@ for (const [name, open, isHere] of ADAPTERS) {
       const { mintingResumesAt, ring: left } = await rotation.dropKey(second, randomUUID());
       expect(mintingResumesAt).toBe(now + 600);
       const third = left.keys.find(({ state }) => state === 'next')?.kid ?? '';
-      expect((await edge.keyIds()).sort()).toEqual([first, third].sort());
+      expect(await published()).toEqual([first, third].map(keyName).sort());
       // Repeated, as after a reply that was lost.
       expect((await rotation.dropKey(second, randomUUID())).mintingResumesAt).toBe(now + 600);
       now += 900 + 3600;
       await rotation.advance();
       expect(await states()).toEqual({ [first]: 'retired', [second]: 'retired', [third]: 'current' });
-      expect(await edge.keyIds()).toEqual([third]);
+      expect(await published()).toEqual([keyName(third)]);
       expect(await reopen().pending()).toBeUndefined();
     });
 
@@ -233,7 +242,7 @@ describe('Secrets Manager', () => {
     'a version that a rotation began and wrote nothing of its own into is pending',
     async () => {
       moto ??= startMoto();
-      const { client } = await moto;
+      const client = await moto;
       const Name = `ring-${randomUUID()}`;
       const ring = createKeyRing(NOW);
       await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(ring) }));
@@ -243,4 +252,85 @@ describe('Secrets Manager', () => {
       expect(await secretsManagerKeyRing(client, Name).pending()).toMatchObject({ run, ring: null });
     },
   );
+});
+
+describe('a rotation by Secrets Manager', () => {
+  const PATIENCE_SECONDS = 9;
+  const denied = Object.assign(new Error('no'), { name: 'AccessDeniedException', $fault: 'client', $metadata: {} });
+
+  /** Rotates a secret of which each round, the last one again and again, says which labels the version of the run has. */
+  async function rotate(
+    rounds: (string[] | undefined)[],
+    refused?: typeof RotateSecretCommand | typeof DescribeSecretCommand,
+  ) {
+    const client = new SecretsManagerClient({ region: 'us-east-1', credentials });
+    const service = mockClient(client);
+    let run = '';
+    service.on(RotateSecretCommand).callsFake(async ({ ClientRequestToken }) => {
+      run = ClientRequestToken;
+      return {};
+    });
+    service.on(DescribeSecretCommand).callsFake(async () => {
+      const labels = rounds.length > 1 ? rounds.shift() : rounds[0];
+      return { VersionIdsToStages: { another: ['AWSCURRENT'], ...(labels && { [run]: labels }) } };
+    });
+    if (refused) service.on(refused).rejects(denied);
+    const told: string[] = [];
+    const waits: number[] = [];
+    const outcome = await rotateSecret(
+      client,
+      'portcullis/ring',
+      PATIENCE_SECONDS,
+      (line) => told.push(line),
+      async (milliseconds) => waits.push(milliseconds),
+    ).then(
+      () => 'rotated',
+      (error: unknown) => error,
+    );
+    const asked = service.calls().map(({ args: [command] }) => command.input);
+    return { outcome, run, told, waits, asked };
+  }
+
+  test.each([[['AWSCURRENT', 'AWSPENDING']], [['AWSCURRENT']], [['AWSPREVIOUS']]])(
+    'has ended when its version is %j',
+    async (labels) => {
+      const { outcome, run, told, waits, asked } = await rotate([labels]);
+      expect([outcome, waits]).toEqual(['rotated', []]);
+      expect(told).toEqual([`rotation ${run} of portcullis/ring has begun`]);
+      const SecretId = 'portcullis/ring';
+      expect(asked).toEqual([{ SecretId, ClientRequestToken: run }, { SecretId }]);
+    },
+  );
+
+  test('is waited for while it is pending, and says so', async () => {
+    const { outcome, told, waits } = await rotate([['AWSPENDING'], ['AWSPENDING'], ['AWSCURRENT']]);
+    expect([outcome, waits]).toEqual(['rotated', [3000, 3000]]);
+    expect(told.slice(1)).toEqual(['still under way after 0 s', 'still under way after 3 s']);
+  });
+
+  test.each([[undefined], [[]], [['PORTCULLIS_CANDIDATE']]])(
+    'was abandoned when it is pending no more and was never current: %j',
+    async (labels) => {
+      const { outcome, run } = await rotate([['AWSPENDING'], labels]);
+      expect(outcome).toMatchObject({ code: 'ERR_RING_CONFLICT', message: expect.stringContaining(run) });
+    },
+  );
+
+  test('is no longer waited for when patience ends', async () => {
+    const { outcome, waits } = await rotate([['AWSPENDING']]);
+    expect(outcome).toMatchObject({
+      code: 'ERR_RING_UNREACHABLE',
+      message: expect.stringMatching(/^key ring portcullis\/ring: .* has not ended after 9 s/),
+    });
+    expect(waits).toEqual([3000, 3000, 3000]);
+  });
+
+  test.each([
+    ['begin', RotateSecretCommand],
+    ['watch', DescribeSecretCommand],
+  ] as const)('that these credentials may not %s names the secret', async (_, refused) => {
+    const { outcome, waits } = await rotate([['AWSPENDING']], refused);
+    expect(outcome).toMatchObject({ code: 'ERR_RING_DENIED', message: expect.stringContaining('portcullis/ring') });
+    expect(waits).toEqual([]);
+  });
 });
