@@ -24,18 +24,13 @@ export interface RevocationCommands {
 
 /** What a publisher of keys may do. */
 export interface KeyCommands {
-  /** Publishes a key, or replaces it and keeps the cut-off that is published with it. */
-  putKey(kid: string, key: VerificationKey): Promise<void>;
-  /** Removes a key: every token signed with it is denied from now on. */
-  retireKey(kid: string): Promise<void>;
   /**
    * Makes the keys exactly those that `read` resolves to, by key id, and resolves to the ids of those that were not there
-   * before, or with another value. `read` is handed the key ids that are there now, whatever the mirror says; it is called
+   * before, or with another value. A key that stays keeps the cut-off that is published with it; every token of one that
+   * goes is denied from now on. `read` is handed the key ids that are there now, whatever the mirror says; it is called
    * again when somebody else wrote to the store meanwhile: the keys may be others by then.
    */
   replaceKeys(read: (published: string[]) => Promise<Record<string, VerificationKey>>): Promise<string[]>;
-  /** The key ids that the edge has. */
-  keyIds(): Promise<string[]>;
 }
 
 /** What whoever rolls out and withdraws may do. */
@@ -78,17 +73,6 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     this.#store = store;
   }
 
-  putKey(kid: string, key: VerificationKey): Promise<void> {
-    return this.#change((entries) => {
-      const { before } = parsed(entries.get(keyName(kid)), { before: 0 });
-      entries.set(keyName(kid), JSON.stringify({ sign: key.sign, bind: key.bind, before } satisfies EdgeKey));
-    });
-  }
-
-  retireKey(kid: string): Promise<void> {
-    return this.#change((entries) => entries.delete(keyName(kid)));
-  }
-
   async replaceKeys(read: (published: string[]) => Promise<Record<string, VerificationKey>>): Promise<string[]> {
     let added: string[] = [];
     await this.#change(async (entries) => {
@@ -104,10 +88,6 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
       }
     }, 0);
     return added;
-  }
-
-  async keyIds(): Promise<string[]> {
-    return keyIdsOf((await this.#load(READ_AGE_MS)).entries);
   }
 
   revoke(sessionIds: string[]): Promise<void> {

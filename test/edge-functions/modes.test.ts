@@ -39,7 +39,7 @@ function eventOf(uri: string, headers: Record<string, string> = {}, method = 'GE
 async function storeAfter(commands: (store: EdgeStore) => Promise<void>): Promise<Map<string, string>> {
   const file = await FileKeyValueStore.open(`${temporaryDirectory()}/store.json`);
   const store = new EdgeStore(file);
-  await store.putKey('k1', TEST_KEY);
+  await store.replaceKeys(async () => ({ k1: TEST_KEY }));
   await commands(store);
   return new Map((await file.list()).entries);
 }
@@ -262,7 +262,7 @@ function suite(run: EdgeRuntime): void {
     const { code } = await build();
     const store = await storeAfter(async (edge) => {
       await edge.setMode('/aurora/', 'log');
-      await edge.putKey('k2', TEST_KEY);
+      await edge.replaceKeys(async () => ({ k1: TEST_KEY, k2: TEST_KEY }));
     });
     const token = mint(
       { ...TEST_CLAIMS, exp: NOW - 1, iat: NOW - 9, sst: 0 },
