@@ -1,6 +1,6 @@
+import { createMiddleware } from 'hono/factory';
+import type { CallerEnv, Role } from '../../token-api/http/authorize.ts';
 import { type RawAnswer, type RunningStack, rawRequest } from './stack.ts';
-
-export type Role = 'player' | 'backend' | 'security';
 
 export interface ApiCall {
   role?: Role;
@@ -41,3 +41,10 @@ export async function callApi(
   const text = answer.body.toString();
   return { status: answer.status, body: text === '' ? undefined : JSON.parse(text), headers: answer.headers };
 }
+
+/** Stands where a bearer token is checked: the caller is who two headers say. */
+export const callerFromHeaders = createMiddleware<CallerEnv>(async (c, next) => {
+  const roles = (c.req.header('test-roles') ?? 'player').split(',');
+  c.set('caller', { subject: c.req.header('test-subject') ?? 'viewer', roles });
+  await next();
+});

@@ -10,7 +10,8 @@ import { problemDetails } from '../../../token-api/http/problem.ts';
 import type { AnswerEntry } from '../../../token-api/idempotency/answers.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../../../token-api/idempotency/dynamodb.ts';
 import { requestSeal } from '../../../token-api/idempotency/seal.ts';
-import { callerFromHeaders, openDatabase } from '../../harness/database.ts';
+import { callerFromHeaders } from '../../harness/api.ts';
+import { openDatabase } from '../../harness/database.ts';
 import { NOW } from '../../harness/minting.ts';
 
 let database: LocalDynamoDb;

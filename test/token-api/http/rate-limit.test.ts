@@ -4,7 +4,8 @@ import type { LocalDynamoDb } from '../../../local/dynamodb.ts';
 import { problemDetails } from '../../../token-api/http/problem.ts';
 import { rateLimit } from '../../../token-api/http/rate-limit.ts';
 import { dynamoDbRequestCounts, REQUEST_COUNTS_TABLE } from '../../../token-api/rate-limits/dynamodb.ts';
-import { callerFromHeaders, openDatabase } from '../../harness/database.ts';
+import { callerFromHeaders } from '../../harness/api.ts';
+import { openDatabase } from '../../harness/database.ts';
 
 let database: LocalDynamoDb;
 beforeAll(async () => {
