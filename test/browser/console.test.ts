@@ -5,18 +5,17 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { portcullis } from '../harness/cli.ts';
 import { describeWith } from '../harness/programs.ts';
-import { type RunningStack, removeDirectory, startStack, temporaryDirectory } from '../harness/stack.ts';
+import { useStack } from '../harness/stack.ts';
 
 describeWith('chromium', 'the console in a real browser', () => {
-  const data = temporaryDirectory();
-  let stack: RunningStack;
+  const stack = useStack();
+  const { data } = stack;
   let browser: Browser;
   let context: BrowserContext;
   let page: Page;
   const complaints: string[] = [];
 
   beforeAll(async () => {
-    stack = await startStack(data);
     browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGUMENTS });
     context = await browser.newContext();
     page = await context.newPage();
@@ -27,8 +26,6 @@ describeWith('chromium', 'the console in a real browser', () => {
   });
   afterAll(async () => {
     await browser?.close();
-    await stack?.stop();
-    removeDirectory(data);
   });
 
   const video = () =>

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -12,15 +12,7 @@ import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 import { edgeView } from '../../token-api/minting/minter.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { describeWith } from '../harness/programs.ts';
-import {
-  type Playback,
-  type RunningStack,
-  removeDirectory,
-  requestPlayback,
-  revocation,
-  startStack,
-  temporaryDirectory,
-} from '../harness/stack.ts';
+import { type Playback, requestPlayback, revocation, useStack } from '../harness/stack.ts';
 
 /** What the page tells of its playback. */
 interface Seen {
@@ -114,15 +106,12 @@ const FILES: Record<string, { type: string; content: string | Buffer }> = {
 };
 
 describeWith('chromium', 'the renewal of tokens in a real browser', () => {
-  const data = temporaryDirectory();
-  let stack: RunningStack;
+  const stack = useStack({ api: { allowedOrigins: ['*'] } });
+  const { data } = stack;
   let browser: Browser;
   let site: http.Server;
 
   beforeAll(async () => {
-    const configuration = join(data, 'configuration.json');
-    writeFileSync(configuration, JSON.stringify({ api: { allowedOrigins: ['*'] } }));
-    stack = await startStack(data, '--config', configuration);
     await put('/v1/policies/short', { lifetime: 'PT20S' });
     await put('/v1/assets/aurora', { path: '/aurora/master.m3u8', policy: 'short' });
     site = http.createServer((request, response) => {
@@ -137,8 +126,6 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
   afterAll(async () => {
     await browser?.close();
     site?.close();
-    await stack?.stop();
-    removeDirectory(data);
   });
 
   async function put(path: string, body: object): Promise<void> {

@@ -1,18 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
-import { type RunningStack, removeDirectory, startStack, temporaryDirectory } from '../harness/stack.ts';
+import { laterThan, useStack } from '../harness/stack.ts';
 
-const data = temporaryDirectory();
-let stack: RunningStack;
-beforeAll(async () => {
-  stack = await startStack(data);
-});
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+const { data } = useStack();
 
 const cli = (...args: string[]) => portcullis(...args, '--data', data);
 const file = (name: string, content: unknown) => {
@@ -37,7 +29,7 @@ test('an asset is added with its policy, minted for, renewed and taken out', asy
   const minted = await cli('token', 'mint', '--asset', 'film', '--viewer', viewer, '--json');
   const { playbackUrl, sessionId } = JSON.parse(minted.stdout);
   expect(await status(playbackUrl)).toBe(200);
-  await new Promise((resolve) => setTimeout(resolve, 1050));
+  await laterThan(Date.now() / 1000);
   const renewed = await cli('token', 'renew', playbackUrl, '--viewer', viewer);
   expect([renewed.code, renewed.stdout]).toEqual([0, expect.stringContaining(`/${sessionId}.`)]);
   expect(await status(renewed.stdout.trim())).toBe(200);

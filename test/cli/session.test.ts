@@ -1,22 +1,9 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
-import {
-  type RunningStack,
-  removeDirectory,
-  requestPlayback,
-  startStack,
-  temporaryDirectory,
-} from '../harness/stack.ts';
+import { requestPlayback, useStack } from '../harness/stack.ts';
 
-const data = temporaryDirectory();
-let stack: RunningStack;
-beforeAll(async () => {
-  stack = await startStack(data);
-});
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+const stack = useStack();
+const { data } = stack;
 
 test('list, revoke, restore through the API of the running stack', async () => {
   const { playbackUrl, sessionId } = await requestPlayback(stack);

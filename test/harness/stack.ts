@@ -1,11 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll } from 'vitest';
 import { packagePath } from '../../local/package-root.ts';
+import type { Role } from '../../token-api/http/authorize.ts';
 
 export const CLI = packagePath('dist', 'lib', 'cli', 'portcullis.js');
 
@@ -14,7 +17,7 @@ export interface RunningStack {
   api: string;
   console: string;
   tokenFile: string;
-  tokens: Record<'player' | 'backend' | 'security', string>;
+  tokens: Record<Role, string>;
   data: string;
   /** Everything it printed so far, on both streams. */
   output(): string;
@@ -56,6 +59,34 @@ export async function startStack(data: string, ...more: string[]): Promise<Runni
       return ended;
     },
   };
+}
+
+/**
+ * A stack of its own for the tests of a file, or of a block, with settings as in `portcullis.json`. Its `data` directory is
+ * there at once, everything else when the hooks of the tests run; both are gone when they have ended.
+ */
+export function useStack(settings?: object): RunningStack {
+  const data = temporaryDirectory();
+  const stack = { data } as RunningStack;
+  beforeAll(async () => {
+    const config = join(data, 'portcullis.json');
+    if (settings) writeFileSync(config, JSON.stringify(settings));
+    Object.assign(stack, await startStack(data, ...(settings ? ['--config', config] : [])));
+  });
+  afterAll(async () => {
+    // Not there when it could not be started.
+    await stack.stop?.();
+    removeDirectory(data);
+  });
+  return stack;
+}
+
+/**
+ * Waits until a second is over, in epoch seconds. Tokens count in whole seconds: one that is renewed in the second that it
+ * was minted in would not be later, and is refused.
+ */
+export async function laterThan(second: number): Promise<void> {
+  while (Math.floor(Date.now() / 1000) <= Math.floor(second)) await sleep(20);
 }
 
 export interface RawAnswer {

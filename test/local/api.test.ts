@@ -1,33 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import type { Role } from '../../token-api/http/authorize.ts';
 import {
   type Playback,
-  type RunningStack,
   removeDirectory,
   requestPlayback,
   startStack,
   temporaryDirectory,
+  useStack,
 } from '../harness/stack.ts';
 
 const LIMIT = 40;
-let data: string;
-let stack: RunningStack;
-
-beforeAll(async () => {
-  data = temporaryDirectory();
-  const config = join(data, 'portcullis.json');
-  const api = { allowedOrigins: ['https://play.example.com'], requestsPerMinute: { player: LIMIT } };
-  writeFileSync(config, JSON.stringify({ api }));
-  stack = await startStack(data, '--config', config);
+const stack = useStack({
+  api: { allowedOrigins: ['https://play.example.com'], requestsPerMinute: { player: LIMIT } },
 });
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+const { data } = stack;
 
-type Role = 'player' | 'backend' | 'security';
 const call = (path: string, { role = 'backend' as Role, base = stack.api, ...init }: CallOptions = {}) =>
   fetch(`${base}${path}`, {
     ...init,
@@ -253,10 +243,16 @@ test('a stack that is stopped while it is asked ends in peace', async () => {
   const other = temporaryDirectory();
   const busy = await startStack(other);
   let goesOn = true;
+  let served = 0;
+  const ask = () =>
+    requestPlayback(busy).then(
+      () => served++,
+      () => undefined,
+    );
   const asking = Array.from({ length: 8 }, async () => {
-    while (goesOn) await requestPlayback(busy).catch(() => undefined);
+    while (goesOn) await ask();
   });
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await expect.poll(() => served, { timeout: 30_000 }).toBeGreaterThan(20);
   expect(await busy.stop()).toBe(0);
   goesOn = false;
   await Promise.all(asking);

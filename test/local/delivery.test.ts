@@ -1,28 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
-import {
-  type RunningStack,
-  removeDirectory,
-  requestPlayback,
-  startStack,
-  temporaryDirectory,
-} from '../harness/stack.ts';
+import { requestPlayback, useStack } from '../harness/stack.ts';
 
-let data: string;
-let stack: RunningStack;
-
-beforeAll(async () => {
-  data = temporaryDirectory();
-  const config = join(data, 'portcullis.json');
-  writeFileSync(config, JSON.stringify({ edge: { tokenPosition: '/aurora/~TOKEN', legacyUserAgents: ['OldTV/'] } }));
-  stack = await startStack(data, '--config', config);
-});
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+const stack = useStack({ edge: { tokenPosition: '/aurora/~TOKEN', legacyUserAgents: ['OldTV/'] } });
+const { data } = stack;
 
 const cli = (...args: string[]) => portcullis(...args, '--data', data);
 async function answer(url: string, headers: Record<string, string> = {}): Promise<[number, string | null]> {

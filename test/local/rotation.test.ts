@@ -1,32 +1,16 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
+import type { Role } from '../../token-api/http/authorize.ts';
 import { portcullis } from '../harness/cli.ts';
-import {
-  type RunningStack,
-  removeDirectory,
-  requestPlayback,
-  startStack,
-  temporaryDirectory,
-} from '../harness/stack.ts';
+import { requestPlayback, useStack } from '../harness/stack.ts';
 
 /** Long enough for a few calls of the command on a busy machine. */
 const BAKE_SECONDS = 10;
-let data: string;
-let stack: RunningStack;
-
-beforeAll(async () => {
-  data = temporaryDirectory();
-  const config = join(data, 'portcullis.json');
-  // Denials only where the edge is told to enforce: a rotation must prove its key all the same.
-  writeFileSync(config, JSON.stringify({ edge: { mode: 'log' }, keys: { bakeSeconds: BAKE_SECONDS } }));
-  stack = await startStack(data, '--config', config);
-  await portcullis('edge', 'mode', 'enforce', '--prefix', '/', '--data', data);
-});
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+// Denials only where the edge is told to enforce: a rotation must prove its key all the same.
+const stack = useStack({ edge: { mode: 'log' }, keys: { bakeSeconds: BAKE_SECONDS } });
+const { data } = stack;
+beforeAll(() => portcullis('edge', 'mode', 'enforce', '--prefix', '/', '--data', data));
 
 const run = (...args: string[]) => portcullis('key', ...args, '--data', data, '--json');
 const kidOf = (url: string): string =>
@@ -90,7 +74,7 @@ test('a compromised key opens nothing from then on; minting pauses until the nex
 });
 
 test('the API tells ids and states, to those who may know, and nothing else', async () => {
-  const as = async (role: 'player' | 'backend' | 'security') =>
+  const as = async (role: Role) =>
     fetch(`${stack.api}/v1/keys`, { headers: { authorization: `Bearer ${stack.tokens[role]}` } });
   const answer = await (await as('backend')).json();
   expect(Object.fromEntries(answer.keys.map(({ kid, state }: Record<string, string>) => [kid, state]))).toEqual(

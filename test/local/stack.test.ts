@@ -4,31 +4,23 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Rule } from '@aws-sdk/client-wafv2';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { packagePath } from '../../local/package-root.ts';
+import { ROLES, type Role } from '../../token-api/http/authorize.ts';
 import {
   type Playback,
-  type RunningStack,
   rawRequest,
   removeDirectory,
   requestPlayback,
   revocation,
   startStack,
   temporaryDirectory,
+  useStack,
 } from '../harness/stack.ts';
 
-let data: string;
-let stack: RunningStack;
-
-beforeAll(async () => {
-  data = temporaryDirectory();
-  stack = await startStack(data);
-});
-afterAll(async () => {
-  await stack.stop();
-  removeDirectory(data);
-});
+const stack = useStack();
+const { data } = stack;
 
 const readLog = () => readFileSync(join(data, 'logs', 'access.log'), 'utf8');
 const logLines = () =>
@@ -356,7 +348,7 @@ describe('bad input to the API is a problem document', () => {
   });
 
   test('every endpoint but health needs authentication, and its own role', async () => {
-    const endpoints: [string, string, ('player' | 'backend' | 'security')[]][] = [
+    const endpoints: [string, string, Role[]][] = [
       ['POST', '/v1/playback', ['player', 'backend']],
       ['GET', '/v1/assets', ['player', 'backend', 'security']],
       ['GET', '/v1/sessions', ['security']],
@@ -366,7 +358,7 @@ describe('bad input to the API is a problem document', () => {
     ];
     for (const [method, path, allowed] of endpoints) {
       await expectProblem(await call(path, { method, token: '' }), 401, 'ERR_UNAUTHENTICATED');
-      for (const role of ['player', 'backend', 'security'] as const) {
+      for (const role of ROLES) {
         if (!allowed.includes(role))
           await expectProblem(await call(path, { method, token: stack.tokens[role] }), 403, 'ERR_ROLE');
       }
