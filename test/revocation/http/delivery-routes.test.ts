@@ -3,7 +3,7 @@ import { EdgeStore } from '../../../edge-functions/store/edge-store.ts';
 import { AwsKeyValueStore } from '../../../edge-functions/store/key-value-store-aws.ts';
 import { deliveryRoutes } from '../../../revocation/http/delivery-routes.ts';
 import { problemDetails } from '../../../token-api/http/problem.ts';
-import { callerFromHeaders } from '../../harness/database.ts';
+import { callerFromHeaders } from '../../harness/api.ts';
 import { KeyValueStoreService, STORE_ARN } from '../../harness/key-value-store-service.ts';
 
 /** The routes on an edge store whose service fails in this way; undefined when it does not. */
