@@ -10,7 +10,8 @@ import { loadFunction } from '../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
 import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
-import { edgePublisher } from '../revocation/publish/edge-store.ts';
+import type { RevocationList } from '../revocation/list/revocation-list.ts';
+import { type EdgePublisher, edgePublisher } from '../revocation/publish/edge-store.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../token-api/idempotency/dynamodb.ts';
@@ -67,6 +68,9 @@ const RECONCILE_MS = 60_000;
 /** How often the sighting of one session is written down at most, in seconds. */
 const SEEN_EVERY_SECONDS = 5;
 
+/** Revocations that are written to the list at the same time. */
+const REVOCATIONS_AT_ONCE = 50;
+
 const now = () => Math.floor(Date.now() / 1000);
 
 /**
@@ -92,6 +96,7 @@ export async function startStack({
   try {
     const built = await builtFunction(settings);
     const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
+    const revocationSeconds = maxTokenLifetimeSeconds + leewaySeconds;
     const data = await openDataDirectory(path);
     closers.push(() => data.close());
 
@@ -152,7 +157,7 @@ export async function startStack({
         list,
         publisher,
         decisions,
-        revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
+        revocationSeconds,
         now,
       },
       delivery: { store: edgeStore, report },
@@ -160,7 +165,9 @@ export async function startStack({
         store: keyRing.store,
         rotation: keyRing.rotation,
         times: keyRing.times,
-        sessionsWithKey: (kid) => vending.sessions.countWithKey(kid, now()),
+        // Within the leeway an expired token can still be renewed.
+        sessionsWithKey: (kid) => vending.sessions.withKey(kid, now() - leewaySeconds),
+        endSessions: sessionsEnd(list, publisher, revocationSeconds),
         onChange: () => keyRing.cached.refresh(),
         report,
         now,
@@ -237,6 +244,22 @@ async function readOrCreate(data: DataDirectory, name: string, initial: unknown)
   if (content !== undefined) return content;
   await data.write(name, initial);
   return initial;
+}
+
+/** Revokes many sessions, each for `revocationSeconds`, and publishes them together. */
+function sessionsEnd(
+  list: RevocationList,
+  publisher: EdgePublisher,
+  revocationSeconds: number,
+): (sessionIds: string[], reason: string, by: string) => Promise<void> {
+  return async (sessionIds, reason, by) => {
+    const revokedAt = now();
+    const entry = { kind: 'session' as const, reason, by, revokedAt, expiresAt: revokedAt + revocationSeconds };
+    for (let i = 0; i < sessionIds.length; i += REVOCATIONS_AT_ONCE) {
+      await Promise.all(sessionIds.slice(i, i + REVOCATIONS_AT_ONCE).map((id) => list.add({ ...entry, id })));
+    }
+    await publisher.reconcile();
+  };
 }
 
 /** Writes down when the edge sees a session, for each session every few seconds: a player asks many times a second. */

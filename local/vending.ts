@@ -63,6 +63,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
       now,
     }),
     ready: () => keyRing.ready(),
+    refreshKeys: () => keyRing.refresh(),
     edgeUrl,
     refusalOf: refusals(list, parts.edgeStore, now),
     now,

@@ -172,7 +172,7 @@ describe('Sessions', () => {
   test('a session is live from its first request until a minute after its last, or its expiry', async () => {
     const sessions = dynamoDbSessions(database.client);
     const live = async (now: number) => (await sessions.live(now, ALL)).items.map(({ sessionId }) => sessionId);
-    await sessions.record(session);
+    await sessions.record(session, ['k1']);
     expect(await live(NOW)).toEqual([]);
     await sessions.seen(session, NOW + 10);
     expect(await live(NOW + 70)).toEqual(['AbCdEf012345']);
@@ -184,8 +184,8 @@ describe('Sessions', () => {
 
   test('a renewal makes its expiry later, a shorter token for another device does not make it earlier', async () => {
     const sessions = dynamoDbSessions(database.client);
-    await sessions.record({ ...session, expiresAt: NOW + 7200 });
-    await sessions.record({ ...session, expiresAt: NOW + 3700 });
+    await sessions.record({ ...session, expiresAt: NOW + 7200 }, ['k1']);
+    await sessions.record({ ...session, expiresAt: NOW + 3700 }, ['k1']);
     expect((await sessions.live(NOW + 3600, ALL)).items).toEqual([
       { ...session, expiresAt: NOW + 7200, lastSeenAt: NOW + 3590 },
     ]);
@@ -203,25 +203,51 @@ describe('Sessions', () => {
   });
 });
 
-test('live sessions are counted by the key of the token that was last seen', async () => {
-  const sessions = dynamoDbSessions(database.client);
+describe('the sessions of a key', () => {
   const then = NOW - 200_000;
-  const session = (i: number, kid: string) => ({
-    sessionId: `CountedSess${i}`,
-    asset: 'a',
-    startedAt: then,
-    expiresAt: then + 600,
-    kid,
+  const session = (sessionId: string) => ({ sessionId, asset: 'a', startedAt: then, expiresAt: then + 600 });
+  const found = async (kid: string, now = then) => {
+    const all = await dynamoDbSessions(database.client).withKey(kid, now);
+    return Object.fromEntries(all.map(({ sessionId, kids }) => [sessionId, kids.toSorted()]));
+  };
+
+  test('are those that ever had a token of it: presented, given out, or seen', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    await sessions.record(session('KeysVended01'), ['first']);
+    await sessions.record(session('KeysRenewed1'), ['first']);
+    await sessions.record(session('KeysRenewed1'), ['first', 'second']);
+    await sessions.record(session('KeysRenewed1'), ['second', 'third']);
+    await sessions.seen({ ...session('KeysForeign1'), kid: 'first' }, then + 10);
+    await sessions.seen({ ...session('KeysForeign1'), kid: 'second' }, then + 20);
+    expect(await found('first')).toEqual({
+      KeysVended01: ['first'],
+      KeysRenewed1: ['first', 'second', 'third'],
+      KeysForeign1: ['first', 'second'],
+    });
+    expect(Object.keys(await found('third'))).toEqual(['KeysRenewed1']);
+    expect(await found('firs')).toEqual({});
+    const { items } = await sessions.live(then + 20, ALL);
+    expect(items).toContainEqual({ ...session('KeysForeign1'), kid: 'second', lastSeenAt: then + 20 });
   });
-  for (let i = 0; i < 5; i++) await sessions.seen(session(i, 'k1'), then + 10);
-  await sessions.seen(session(0, 'k2'), then + 20);
-  const counts = async (now: number) => [
-    await sessions.countWithKey('k1', now),
-    await sessions.countWithKey('k2', now),
-  ];
-  expect(await counts(then + 70)).toEqual([4, 1]);
-  expect(await counts(then + 71)).toEqual([0, 1]);
-  expect(await sessions.countWithKey('k3', then + 20)).toBe(0);
+
+  test('keep a key that comes with a token which expires before the latest one', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    await sessions.record({ ...session('KeysShorter1'), expiresAt: then + 900 }, ['latest']);
+    await sessions.record({ ...session('KeysShorter1'), expiresAt: then + 100 }, ['early']);
+    await sessions.seen({ ...session('KeysShorter1'), expiresAt: then + 50, kid: 'earlier' }, then + 10);
+    const kids = ['earlier', 'early', 'latest'];
+    for (const kid of kids) expect(await found(kid, then + 899)).toEqual({ KeysShorter1: kids });
+    expect(await found('latest', then + 900)).toEqual({});
+  });
+
+  test('are found however many items the table has', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    // Two pages of a scan: DynamoDB ends one at 1 MB.
+    const asset = 'a'.repeat(20_000);
+    const ids = Array.from({ length: 60 }, (_, i) => `KeysMany${String(i).padStart(4, '0')}`);
+    for (const id of ids) await sessions.record({ ...session(id), asset }, ['many']);
+    expect(Object.keys(await found('many')).toSorted()).toEqual(ids);
+  });
 });
 
 describe('ConcurrencyLimit', () => {

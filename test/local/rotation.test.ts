@@ -2,6 +2,9 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import type { Role } from '../../token-api/http/authorize.ts';
+import { currentKey } from '../../token-api/key-ring/key-ring.ts';
+import { createMinter } from '../../token-api/minting/minter.ts';
+import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import { requestPlayback, useStack } from '../harness/stack.ts';
 
@@ -71,6 +74,55 @@ test('a compromised key opens nothing from then on; minting pauses until the nex
 
   const repeated = await run('rotate', '--compromised', 'k-never-was');
   expect([repeated.code, repeated.stderr]).toEqual([2, expect.stringContaining("no key 'k-never-was' is in use")]);
+});
+
+test('what a stolen key was turned into ends with it, under whichever key it goes on', async () => {
+  const stolen = currentKey(JSON.parse(readFileSync(join(data, 'key-ring.json'), 'utf8')));
+  const { sub } = JSON.parse(Buffer.from(stack.tokens.player.split('.')[1] ?? '', 'base64url').toString());
+  const forge = () =>
+    createMinter({ key: () => stolen, maxLifetimeSeconds: 86400 }).mint({
+      policy: { lifetime: 'PT12H', paths: ['/'] },
+      viewer: { subject: sub },
+      url: `${stack.edge}/aurora/master.m3u8`,
+    });
+  const exchange = (how: 'renewal' | 'handoff', token: string) =>
+    callApi(stack, 'POST', `/v1/tokens/${how}`, { body: { token, ...(how === 'handoff' && { viewer: {} }) } });
+  const [forged, handed, kept] = [forge(), forge(), forge()];
+  const honest = await requestPlayback(stack);
+
+  const { next } = JSON.parse((await run('rotate')).stdout);
+  await expect.poll(async () => (await keyIn('current')) === next.kid, { timeout: 40_000 }).toBe(true);
+  await expect.poll(async () => kidOf((await requestPlayback(stack)).playbackUrl), { timeout: 40_000 }).toBe(next.kid);
+  const { playbackUrl: renewed } = (await exchange('renewal', forged.url)).body;
+  const { playbackUrl: twice } = (await exchange('handoff', renewed)).body;
+  const { playbackUrl: cast } = (await exchange('handoff', handed.url)).body;
+  const later = await requestPlayback(stack);
+  for (const url of [renewed, twice, cast, later.playbackUrl]) {
+    expect([kidOf(url), await ask(url)]).toEqual([next.kid, [200, null]]);
+  }
+  expect(await ask(kept.url)).toEqual([200, null]);
+
+  const drop = ['rotate', '--compromised', stolen.kid];
+  const planned = JSON.parse((await run(...drop, '--dry-run')).stdout);
+  expect(await ask(renewed)).toEqual([200, null]);
+  const { endedSessions, pausedSeconds } = JSON.parse((await run(...drop)).stdout);
+  expect([endedSessions, pausedSeconds]).toEqual([planned.endedSessions, 0]);
+  // The three that were forged, and whoever began with the stolen key before.
+  expect(endedSessions).toBeGreaterThanOrEqual(4);
+
+  for (const url of [renewed, twice, cast]) {
+    expect(await ask(url)).toEqual([403, 'session-revoked']);
+    for (const how of ['renewal', 'handoff'] as const) {
+      const refused = await exchange(how, url);
+      expect([refused.status, refused.body.code]).toEqual([403, 'ERR_SESSION_REVOKED']);
+    }
+  }
+  for (const url of [forged.url, handed.url, kept.url, honest.playbackUrl]) {
+    expect(await ask(url)).toEqual([401, 'token-key-unknown']);
+    const refused = await exchange('renewal', url);
+    expect([refused.status, refused.body.reason]).toEqual([401, 'token-key-unknown']);
+  }
+  expect(await ask(later.playbackUrl)).toEqual([200, null]);
 });
 
 test('the API tells ids and states, to those who may know, and nothing else', async () => {

@@ -93,6 +93,21 @@ test('a clock that jumps back does not keep a ring young', async () => {
   await expect(cached.ready()).rejects.toMatchObject({ code: 'ERR_RING_STALE' });
 });
 
+test('who asks for it now gets a reading that began after the question: one at a time, however many ask', async () => {
+  const { world, cached } = await opened();
+  const before = cached.refresh();
+  await Promise.resolve();
+  expect(world.reads).toBe(2);
+  world.ring = createKeyRing(NOW + 1);
+  await Promise.all(Array.from({ length: 50 }, () => cached.refresh()));
+  await before;
+  expect([world.reads, cached.mintingKey().kid]).toEqual([3, world.ring.keys[0]?.kid]);
+  world.fails = true;
+  const failing = await Promise.allSettled(Array.from({ length: 50 }, () => cached.refresh()));
+  expect(failing.every(({ status }) => status === 'rejected')).toBe(true);
+  expect(world.reads).toBe(4);
+});
+
 test('a ring that is none, and a secret that was deleted, leave the last good one in use', async () => {
   const { world, cached } = await opened();
   const { kid } = cached.mintingKey();

@@ -241,7 +241,7 @@ export const KEY_OPERATIONS = {
     tag: 'Keys',
     summary: 'Rotate the key ring',
     description: `Publishes a new key, which is minted with once every edge has it. With \`compromised\` that key is dropped at once, and every
-session that plays with it ends; with \`dryRun\` too the answer only says what that would do.`,
+session that had a token of it ends, also one renewed under another key; with \`dryRun\` too the answer only says what that would do.`,
     body: { example: { compromised: 'k20261122-57fee3', dryRun: true } },
     answers: {
       200: {

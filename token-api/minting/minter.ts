@@ -46,6 +46,8 @@ export interface MintedToken {
   url: string;
   sessionId: string;
   asset: string;
+  /** Id of the key that it is signed with. */
+  kid: string;
   issuedAt: number;
   expiresAt: number;
 }
@@ -195,6 +197,7 @@ export function createMinter(options: MinterOptions): Minter {
         url: `${origin}${tokenPrefix}${token}/${path.slice(tokenPrefix.length)}${query && `?${query}`}`,
         sessionId: session.sid,
         asset: session.aid,
+        kid: key.kid,
         issuedAt,
         expiresAt: session.exp,
       };

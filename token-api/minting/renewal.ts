@@ -54,6 +54,8 @@ export interface RenewerOptions {
 /** A presented token that the edge would let through. */
 export interface PresentedToken {
   claims: ClaimsSet;
+  /** Id of the key that it is signed with. */
+  kid: string;
   /** Who presented it, and whom it is bound to: the two are the same as far as it is bound. */
   viewer: ViewerAttributes;
   /** Where it was presented, origin and path without the token; undefined when it was presented alone. */
@@ -68,6 +70,8 @@ export interface RenewedToken {
   /** Undefined when the token was presented alone and no playback URL that it opens is known. */
   url: string | undefined;
   sessionId: string;
+  /** Id of the key that it is signed with. */
+  kid: string;
   expiresAt: number;
 }
 
@@ -132,7 +136,7 @@ export function createRenewer(options: RenewerOptions): Renewer {
     const at = location ?? opened(claims, playbackUrl, tokenPrefix);
     const rest = at && `${at.path.slice(tokenPrefix.length)}${query ? `?${query}` : ''}`;
     const url = at && `${at.origin}${tokenPrefix}${token}/${rest}`;
-    return { token, url, sessionId: claims.sid, expiresAt: exp };
+    return { token, url, sessionId: claims.sid, kid: key.kid, expiresAt: exp };
   }
 
   return {
@@ -152,7 +156,8 @@ export function createRenewer(options: RenewerOptions): Renewer {
       const claims = verify(parsed, key, { session: false, before: 0 }, viewing, now(), rules);
       if (typeof claims === 'string') throw refused(claims);
       if (bindingsOf(claims).some(({ name }) => bindingValue(name, viewing) === '')) throw refused('binding-missing');
-      return { claims, viewer, location: match ? { origin, path: parsed.path } : undefined, query };
+      const location = match ? { origin, path: parsed.path } : undefined;
+      return { claims, kid: parsed.kid, viewer, location, query };
     },
 
     renew(presented, playbackUrl) {

@@ -1,12 +1,12 @@
 import { ConditionalCheckFailedException, type CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
-import { type DynamoDBDocumentClient, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb';
+import { type DynamoDBDocumentClient, paginateScan, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb';
 import { CursorError, decodeCursor, encodeCursor, type Page, type PageRequest } from '../pages/page.ts';
-import { LIVE_SECONDS, type Session, type Sessions } from './sessions.ts';
+import { LIVE_SECONDS, type Session, type SessionKeys, type Sessions } from './sessions.ts';
 
 const SEEN = 'seen';
 
 /**
- * The table of sessions: one item a session; time to live: `expiresAt`. The index has those that were seen, by when that
+ * The table of sessions: one item a session; time to live: `expiresAt`. `kids`: key ids of its tokens, a set. The index has those that were seen, by when that
  * was, so that nobody has to read past those that ended.
  */
 export const SESSIONS_TABLE = {
@@ -30,6 +30,8 @@ export const SESSIONS_TABLE = {
   ],
 } satisfies CreateTableCommandInput;
 
+type Values = Record<string, string | number>;
+
 /** Partitions of the index: each takes 1,000 sightings a second (DynamoDB developer guide, partition throughput). */
 const SHARDS = 4;
 const CURSOR = { sessionId: 'string', shard: 'number', lastSeenAt: 'number' } as const;
@@ -38,21 +40,34 @@ const CURSOR = { sessionId: 'string', shard: 'number', lastSeenAt: 'number' } as
 export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
   const { TableName } = SESSIONS_TABLE;
 
-  /** Writes what is known of a session; `more` of the update beside it, `condition` under which it is made. */
-  async function update(session: Session, values: Record<string, string | number>, condition?: string): Promise<void> {
-    const { asset, startedAt, expiresAt, subject } = session;
-    const all = { asset, startedAt, expiresAt, ...(subject !== undefined && { subject }), ...values };
-    const names = Object.keys(all);
+  /** Sets `values` of a session and adds `kids` to its keys. */
+  async function write(sessionId: string, values: Values, kids: string[], condition?: string): Promise<void> {
+    const names = Object.keys(values);
+    const set = `SET ${names.map((name) => `#${name} = :${name}`).join(', ')}`;
     await client.send(
       new UpdateCommand({
         TableName,
-        Key: { sessionId: session.sessionId },
-        UpdateExpression: `SET ${names.map((name) => `#${name} = :${name}`).join(', ')}`,
+        Key: { sessionId },
+        UpdateExpression: kids.length > 0 ? `${set} ADD kids :kids` : set,
         ExpressionAttributeNames: Object.fromEntries(names.map((name) => [`#${name}`, name])),
-        ExpressionAttributeValues: Object.fromEntries(Object.entries(all).map(([name, value]) => [`:${name}`, value])),
+        ExpressionAttributeValues: {
+          ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`:${name}`, value])),
+          ...(kids.length > 0 && { ':kids': new Set(kids) }),
+        },
         ...(condition !== undefined && { ConditionExpression: condition }),
       }),
     );
+  }
+
+  /** Writes what is known of a session. It expires with its latest token, which another device may have. */
+  async function update(session: Session, kids: string[], values: Values = {}): Promise<void> {
+    const { sessionId, asset, startedAt, expiresAt, subject } = session;
+    const known = { asset, startedAt, ...(subject !== undefined && { subject }), ...values };
+    const isLater = 'attribute_not_exists(expiresAt) OR expiresAt <= :expiresAt';
+    await write(sessionId, { ...known, expiresAt }, kids, isLater).catch((error) => {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error;
+      return write(sessionId, known, kids);
+    });
   }
 
   async function live(now: number, { limit, cursor }: PageRequest): Promise<Page<Session>> {
@@ -81,7 +96,7 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
           ExclusiveStartKey: startKey,
         }),
       );
-      items.push(...Items.map(({ shard: _, ...session }) => session as Session));
+      items.push(...Items.map(({ shard: _, kids: __, ...session }) => session as Session));
       if (LastEvaluatedKey) return { items: items.sort(latestFirst), next: encodeCursor('sessions', LastEvaluatedKey) };
       startKey = undefined;
     }
@@ -89,26 +104,30 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
   }
 
   return {
-    async record(session) {
-      await update(session, {}, 'attribute_not_exists(expiresAt) OR expiresAt < :expiresAt').catch((error) => {
-        // There already, and for longer: another device has a later token.
-        if (!(error instanceof ConditionalCheckFailedException)) throw error;
-      });
-    },
+    record: (session, kids) => update(session, kids),
     async seen(session, seenAt) {
       const { kid, sessionId } = session;
-      await update(session, { lastSeenAt: seenAt, shard: shardOf(sessionId), ...(kid !== undefined && { kid }) });
+      const sighting = { lastSeenAt: seenAt, shard: shardOf(sessionId), ...(kid !== undefined && { kid }) };
+      await update(session, kid === undefined ? [] : [kid], sighting);
     },
     live,
-    async countWithKey(kid, now) {
-      let count = 0;
-      let cursor: string | undefined;
-      do {
-        const { items, next } = await live(now, { limit: 1000, cursor });
-        count += items.filter((session) => session.kid === kid).length;
-        cursor = next;
-      } while (cursor !== undefined);
-      return count;
+    async withKey(kid, now) {
+      const found: SessionKeys[] = [];
+      const pages = paginateScan(
+        { client },
+        {
+          TableName,
+          // A session that is not read here outlives the key.
+          ConsistentRead: true,
+          FilterExpression: 'contains(kids, :kid) AND expiresAt > :now',
+          ProjectionExpression: 'sessionId, kids',
+          ExpressionAttributeValues: { ':kid': kid, ':now': now },
+        },
+      );
+      for await (const { Items = [] } of pages) {
+        found.push(...Items.map(({ sessionId, kids }) => ({ sessionId, kids: [...kids] })));
+      }
+      return found;
     },
   };
 }

@@ -16,17 +16,30 @@ export interface Session {
   kid?: string | undefined;
 }
 
+/** A session and the ids of all keys that tokens of it were signed with, as far as they were presented, given out or seen. */
+export interface SessionKeys {
+  sessionId: string;
+  kids: string[];
+}
+
 /** The playback sessions: those vended here, and those minted elsewhere once the edge has seen them. */
 export interface Sessions {
-  /** Records a session that a token was just vended for; `expiresAt` never becomes earlier by it. */
-  record(session: Session): Promise<void>;
-  /** Records that the edge allowed a request of a session at `seenAt`. */
+  /**
+   * Records a session that a token is about to be vended for, and the ids of the keys that this token and the one it was
+   * exchanged for are signed with. `expiresAt` never becomes earlier by it.
+   */
+  record(session: Session, kids: string[]): Promise<void>;
+  /** Records that the edge allowed a request of a session at `seenAt`; `expiresAt` never becomes earlier by it. */
   seen(session: Session, seenAt: number): Promise<void>;
   /**
    * Part of the sessions whose token has not expired at `now` and that were seen in the last minute; the latest first
    * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR_INVALID`.
    */
   live(now: number, request: PageRequest): Promise<Page<Session>>;
-  /** How many live sessions were last seen with a token signed with a key. */
-  countWithKey(kid: string, now: number): Promise<number>;
+  /**
+   * The sessions unexpired at `now` (seconds since the epoch) of which any token was signed with a key, whatever it was
+   * exchanged for since. Sees all that was recorded before. Reads every session there is: for a key that is dropped,
+   * which is rare.
+   */
+  withKey(kid: string, now: number): Promise<SessionKeys[]>;
 }

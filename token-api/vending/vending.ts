@@ -5,7 +5,7 @@ import { edgeView, type Minter } from '../minting/minter.ts';
 import type { Policy, ViewerAttributes } from '../minting/policy.ts';
 import type { DeviceAttributes, PresentedToken, RenewedToken, Renewer } from '../minting/renewal.ts';
 import type { PolicyCatalogue } from '../policies/policies.ts';
-import type { Sessions } from '../sessions/sessions.ts';
+import type { Session, Sessions } from '../sessions/sessions.ts';
 
 /** What was revoked or withdrawn; two of them are denial reasons of the edge, subjects are unknown there. */
 export type Refusal = 'session-revoked' | 'subject-revoked' | 'asset-withdrawn';
@@ -58,6 +58,8 @@ export interface VendingOptions {
   renewer: Renewer;
   /** Resolves when the key ring may be used; rejects with a `KeyRingError`. */
   ready: () => Promise<void>;
+  /** Reads the key ring now; rejects when it cannot be read. */
+  refreshKeys: () => Promise<void>;
   /** Base URL of the edge, `https://media.example.com`. */
   edgeUrl: string;
   /** What stands against a token for this viewer; undefined when nothing does. */
@@ -104,20 +106,19 @@ function policyOf(asset: Asset, policy: Policy): Policy {
 
 /** Makes the vending side of the API. */
 export function createVending(options: VendingOptions): Vending {
-  const { assets, policies, sessions, concurrency, minter, renewer, ready, edgeUrl, refusalOf, now } = options;
+  const { assets, policies, sessions, concurrency, minter, renewer, ready, refreshKeys, edgeUrl, refusalOf, now } =
+    options;
 
   async function refuseRevoked(vended: VendingQuestion, viewing: Viewing): Promise<void> {
     const refusal = await refusalOf(vended, viewing);
     if (refusal) throw new VendingError(...REFUSALS[refusal], refusal);
   }
 
-  /** Gives a session its place and writes it down. Its token must not leave before. */
-  async function admit(sessionId: string, asset: string, subject: string | undefined, startedAt: number, exp: number) {
-    if (subject !== undefined && !(await concurrency.admit(subject, sessionId, exp, now()))) {
-      const message = 'The subject has as many sessions as it may have; one must end, expire or be revoked first.';
-      throw new VendingError('ERR_SESSION_LIMIT', message);
-    }
-    await sessions.record({ sessionId, asset, subject, startedAt, expiresAt: exp });
+  /** Gives a session its place. Its token must not leave before. */
+  async function takePlace({ subject, sessionId, expiresAt }: Session): Promise<void> {
+    if (subject === undefined || (await concurrency.admit(subject, sessionId, expiresAt, now()))) return;
+    const message = 'The subject has as many sessions as it may have; one must end, expire or be revoked first.';
+    throw new VendingError('ERR_SESSION_LIMIT', message);
   }
 
   async function assetPolicy(asset: Asset): Promise<Policy> {
@@ -141,9 +142,17 @@ export function createVending(options: VendingOptions): Vending {
     }
     await refuseRevoked({ sessionId: sid, asset: aid, subject: sub }, edgeView(viewer, verified.query));
     const asset = verified.location ? undefined : await assets.get(aid);
-    const { token, url, sessionId, expiresAt } = mintNext(verified, asset && `${edgeUrl}${asset.path}`);
-    await admit(sid, aid, sub, sst, expiresAt);
-    return { token, playbackUrl: url, sessionId, expiresAt };
+    const { token, url, kid, expiresAt } = mintNext(verified, asset && `${edgeUrl}${asset.path}`);
+    const session: Session = { sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt };
+    await sessions.record(session, [verified.kid, kid]);
+    if (kid !== verified.kid) {
+      // Whoever drops a key changes the ring and then looks for the sessions to end; here the session is on record and then
+      // the ring is read. So one of the two sees the other, and what a stolen key signed is never carried over.
+      await refreshKeys();
+      renewer.verify(presented, viewer);
+    }
+    await takePlace(session);
+    return { token, playbackUrl: url, sessionId: sid, expiresAt };
   }
 
   return {
@@ -160,13 +169,13 @@ export function createVending(options: VendingOptions): Vending {
       const { subject } = viewer;
       await refuseRevoked({ sessionId: undefined, asset: asset.id, subject }, edgeView(viewer, ''));
       const minted = minter.mint({ policy, viewer, url: url ?? `${edgeUrl}${asset.path}` });
-      await admit(minted.sessionId, asset.id, subject, minted.issuedAt, minted.expiresAt);
-      return {
-        token: minted.token,
-        playbackUrl: minted.url,
-        sessionId: minted.sessionId,
-        expiresAt: minted.expiresAt,
-      };
+      const { token, url: playbackUrl, sessionId, kid, issuedAt, expiresAt } = minted;
+      const session: Session = { sessionId, asset: asset.id, subject, startedAt: issuedAt, expiresAt };
+      // On record first: without a token nobody knows the session and no list has it, whereas a place that is taken and
+      // never used would be missing until it expires.
+      await sessions.record(session, [kid]);
+      await takePlace(session);
+      return { token, playbackUrl, sessionId, expiresAt };
     },
     renew: (presented, viewer, subject) =>
       exchange(presented, viewer, subject, (token, playbackUrl) => renewer.renew(token, playbackUrl)),
