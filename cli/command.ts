@@ -45,7 +45,12 @@ export const epochSeconds = integer(0, 253_402_300_799);
 
 /** Says something beside the answer, on stderr. */
 export function note(line: string): void {
-  process.stderr.write(`portcullis: note: ${line}\n`);
+  process.stderr.write(`portcullis: note: ${printable(line)}\n`);
+}
+
+/** Says how it goes, on stderr; may be several lines. */
+export function report(lines: string): void {
+  process.stderr.write(`${lines.split('\n').map(printable).join('\n')}\n`);
 }
 
 /** Seconds since the epoch: the option `--now`, or the system clock. */
@@ -55,11 +60,28 @@ export function nowOr(seconds: number | undefined): number {
 
 /** Prints the answer: JSON on one line, or the lines for people. */
 export function print(json: boolean | undefined, answer: unknown, lines: string[]): void {
-  process.stdout.write(`${json ? JSON.stringify(answer) : lines.join('\n')}\n`);
+/**
+ * What a terminal acts on instead of showing it: controls (C0, DEL, C1), separators of lines and paragraphs, and what
+ * changes the direction of the text around it (UAX #9 §2).
+ */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** One line for a terminal, with controls as JSON escapes them: titles and subjects are whatever somebody sent. */
+export function printable(line: string): string {
+  return line.replace(CONTROLS, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** A value as JSON on one line, which a terminal may show. */
+export function printableJson(value: unknown): string {
+  return printable(JSON.stringify(value));
+}
+
+  process.stdout.write(`${json ? printableJson(answer) : lines.map(printable).join('\n')}\n`);
 }
 
 /** Rows of cells as lines, each column as wide as its widest cell. */
-export function alignColumns(rows: string[][]): string[] {
+export function alignColumns(cells: string[][]): string[] {
+  const rows = cells.map((row) => row.map(printable));
   const widths = rows.reduce<number[]>((all, row) => row.map((cell, i) => Math.max(all[i] ?? 0, cell.length)), []);
   return rows.map((row) =>
     row

@@ -25,7 +25,9 @@ import {
   note,
   nowOr,
   print,
+  printableJson,
   readText,
+  report,
 } from './command.ts';
 
 const ENGINES: Record<string, EdgeRuntime> = { vm: runInVm, njs: runInNjs };
@@ -124,7 +126,7 @@ export function registerEdge(program: Command): void {
         const run = ENGINES[options.engine] ?? runInVm;
         const results = await run(code, events, { now: nowOr(options.now), store });
         for (const [index, result] of results.entries()) {
-          process.stdout.write(`${JSON.stringify('value' in result ? result.value : null)}\n`);
+          process.stdout.write(`${printableJson('value' in result ? result.value : null)}\n`);
           if (options.log && result.log !== undefined) note(`event ${index + 1} logged ${result.log}`);
           if ('value' in result) continue;
           note(`event ${index + 1} did not run: ${result.error}`);
@@ -319,7 +321,6 @@ function registerMeasure(edge: Command): void {
       const { cloudFrontClient, measureFunction, RUNS } = await loadAws(
         () => import('../edge-functions/measure/cloudfront.ts'),
       );
-      const report = (line: string) => process.stderr.write(`${line}\n`);
       const measurements = await measureFunction(cloudFrontClient(), { name, stage }, events, report);
       print(json, { function: name, stage, events: measurements }, [
         `${name} at ${stage}: percent of the time that CloudFront allows, ${RUNS} runs an event`,

@@ -12,7 +12,7 @@ import { resumesAt } from '../token-api/key-ring/rotation.ts';
 import { activatesAt, type KeyTimes, nextKey, retiresAt } from '../token-api/key-ring/transitions.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
 import { loadAws } from './aws.ts';
-import { alignColumns, formatTime, InputError, note, nowOr, print } from './command.ts';
+import { alignColumns, formatTime, InputError, note, nowOr, print, report } from './command.ts';
 import { openRotation, secretRing, timesOf } from './rotation.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -198,13 +198,7 @@ const PATIENCE_SECONDS = 900;
 
 async function rotateOnAws(secretId: string, options: RotateOptions): Promise<void> {
   const { secretsManagerClient, rotateSecret } = await secretsManager();
-  await rotateSecret(
-    secretsManagerClient(),
-    secretId,
-    PATIENCE_SECONDS,
-    (line) => process.stderr.write(`${line}\n`),
-    sleep,
-  );
+  await rotateSecret(secretsManagerClient(), secretId, PATIENCE_SECONDS, report, sleep);
   const { ring } = await (await secretRing(secretId)).current();
   const rows = shown(ring, await keyTimes(undefined));
   const lines = rows.map(({ kid, state, remark }) => [kid, state, remark]);

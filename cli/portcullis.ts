@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { registerAsset } from './asset.ts';
-import { EXIT_USAGE } from './command.ts';
+import { EXIT_USAGE, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { registerKey } from './key.ts';
 import { registerSession } from './session.ts';
@@ -55,6 +55,6 @@ try {
     const { code, message } = error as { code?: unknown; message?: unknown };
     const ours = typeof code === 'string' && code.startsWith('ERR_') && typeof message === 'string';
     process.exitCode = ours ? EXIT_USAGE : EXIT_INTERNAL;
-    process.stderr.write(`portcullis: ${ours ? message : `internal error: ${String(message)}`}\n`);
+    process.stderr.write(`portcullis: ${printable(ours ? message : `internal error: ${String(message)}`)}\n`);
   }
 }

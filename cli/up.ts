@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import { loadAws } from './aws.ts';
-import { integer } from './command.ts';
+import { integer, report } from './command.ts';
 
 const DEFAULT_PORT = 8080;
 /** Where the state of a stack is kept unless told otherwise. */
@@ -34,7 +34,6 @@ export function registerUp(program: Command): void {
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await loadAws(() => import('../local/stack.ts'));
       const { edge: settings, keys, api } = await readConfiguration(options.config);
-      const report = (line: string) => process.stderr.write(`${line}\n`);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...ready } = await startStack({
         data: options.ephemeral ? undefined : options.data,

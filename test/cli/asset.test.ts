@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
@@ -54,6 +57,45 @@ describe('bad usage and input: exit 2 and one clear line', () => {
   test.each<[string, string[], RegExp]>([
     ['a policy nobody knows', [...put, '--policy-id', 'none'], /no policy 'none'.*store it first/],
     ['a policy that is wrong', [...put, '--policy', file('wrong.json', { lifetime: 'soon' })], /policy: lifetime/],
+describe('what a terminal would act on is shown, not sent to it', () => {
+  const escaped = '\\u001b]0;owned\\u0007\\u000aline\\u007f\\u009b2J\\u2028\\u202egnp\\u2066';
+  const title = JSON.parse(`"${escaped}"`);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about.
+  const controls = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/;
+
+  test('in a list, and in JSON, which means the same', async () => {
+    const put = ['asset', 'put', 'shady', '--path', '/aurora/master.m3u8', '--policy', policy];
+    expect((await cli(...put, '--title', title)).code).toBe(0);
+    const listed = await cli('asset', 'list');
+    expect(listed.stdout).not.toMatch(controls);
+    // One line of it, and the columns after it where they are in the others.
+    const lines = listed.stdout.trimEnd().split('\n');
+    const line = lines.find((text) => text.startsWith('shady')) ?? '';
+    expect(line).toContain(` ${escaped} `);
+    expect(line.indexOf('/aurora/')).toBe(lines[0]?.indexOf('path'));
+    const json = await cli('asset', 'list', '--json');
+    expect(json.stdout).not.toMatch(controls);
+    expect(JSON.parse(json.stdout).assets).toContainEqual(expect.objectContaining({ id: 'shady', title }));
+    expect((await cli('asset', 'rm', 'shady')).code).toBe(0);
+  });
+
+  test('in errors, which say what the API says', async () => {
+    const problem = JSON.stringify({ code: 'ERR_X', detail: title });
+    const server = http.createServer((_, response) => response.writeHead(403).end(problem)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const api = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { code, stderr } = await portcullis('asset', 'list', '--api', api, '--token-file', stack.tokenFile);
+    server.close();
+    expect([code, stderr]).toEqual([2, `portcullis: the API at ${api} refused: ${escaped}\n`]);
+  });
+
+  test('in notes', async () => {
+    const blocked = await cli('edge', 'block', title);
+    expect(blocked.stderr).not.toMatch(controls);
+    expect(blocked.stderr).toContain(escaped);
+  });
+});
+
     ['a path that is none', ['asset', 'put', 'film', '--path', 'aurora', '--policy-id', 'vod-2h'], /absolute path/],
     ['no path', ['asset', 'put', 'film'], /required option '--path/],
     ['an id that is none', ['asset', 'rm', 'a b'], /id in the path must be 1–128 letters/],
