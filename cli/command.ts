@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import { InvalidArgumentError } from 'commander';
 
 /** The answer is no: denied, or not found. Exit code 1. */
@@ -30,6 +31,17 @@ export async function readText(path: string): Promise<string> {
   }
 }
 
+/**
+ * An argument that may come from standard input, written `-`, because everyone on the machine may read the arguments of a
+ * process. Throws `InputError`.
+ */
+export async function argumentOrInput(argument: string): Promise<string> {
+  if (argument !== '-') return argument;
+  const input = (await text(process.stdin)).trim();
+  if (input === '') throw new InputError('standard input is empty: pipe into the command what - stands for');
+  return input;
+}
+
 /** Parses an option that is a whole number between `min` and `max`. */
 export function integer(min: number, max: number): (text: string) => number {
   return (text) => {
@@ -42,6 +54,22 @@ export function integer(min: number, max: number): (text: string) => number {
 
 /** Parses an option that is a time, in seconds since the epoch, up to the year 9999. */
 export const epochSeconds = integer(0, 253_402_300_799);
+
+/**
+ * What a terminal acts on instead of showing it: controls (C0, DEL, C1), separators of lines and paragraphs, and what
+ * changes the direction of the text around it (UAX #9 §2).
+ */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** One line for a terminal, with controls as JSON escapes them: titles and subjects are whatever somebody sent. */
+export function printable(line: string): string {
+  return line.replace(CONTROLS, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** A value as JSON on one line, which a terminal may show. */
+export function printableJson(value: unknown): string {
+  return printable(JSON.stringify(value));
+}
 
 /** Says something beside the answer, on stderr. */
 export function note(line: string): void {
@@ -60,22 +88,6 @@ export function nowOr(seconds: number | undefined): number {
 
 /** Prints the answer: JSON on one line, or the lines for people. */
 export function print(json: boolean | undefined, answer: unknown, lines: string[]): void {
-/**
- * What a terminal acts on instead of showing it: controls (C0, DEL, C1), separators of lines and paragraphs, and what
- * changes the direction of the text around it (UAX #9 §2).
- */
-const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
-
-/** One line for a terminal, with controls as JSON escapes them: titles and subjects are whatever somebody sent. */
-export function printable(line: string): string {
-  return line.replace(CONTROLS, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
-
-/** A value as JSON on one line, which a terminal may show. */
-export function printableJson(value: unknown): string {
-  return printable(JSON.stringify(value));
-}
-
   process.stdout.write(`${json ? printableJson(answer) : lines.map(printable).join('\n')}\n`);
 }
 

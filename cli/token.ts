@@ -30,7 +30,17 @@ import { loadPolicy } from '../token-api/minting/loaded-policy.ts';
 import { createMinter, edgeView } from '../token-api/minting/minter.ts';
 import { parseViewer } from '../token-api/minting/policy.ts';
 import { type CallOptions, callApi, type StackAccess, stackOptions } from './api.ts';
-import { EXIT_NO, epochSeconds, formatTime, InputError, note, nowOr, print, readJson } from './command.ts';
+import {
+  argumentOrInput,
+  EXIT_NO,
+  epochSeconds,
+  formatTime,
+  InputError,
+  note,
+  nowOr,
+  print,
+  readJson,
+} from './command.ts';
 
 const MINT_HELP = `
 Policy file, for example:
@@ -60,18 +70,30 @@ Examples:
   portcullis token mint --dialect compat --policy token-policy.json --keys secret.json`;
 
 const VERIFY_HELP = `
+With - in place of the URL it is read from standard input, where neither ps nor the history of the shell shows it.
+
 Examples:
+  portcullis token mint … | portcullis token verify - --keys .portcullis/key-ring.json
   portcullis token verify "$URL" --keys .portcullis/key-ring.json
   portcullis token verify "$URL" --keys ring.json --viewer viewer.json --now 1760000000 --json
   portcullis token verify "$URL" --keys .portcullis/key-ring.json --store .portcullis/edge-store.json`;
 
 const RENEW_HELP = `
 The API of a running stack verifies the token as the edge would and mints the one that follows; its viewer is the one in
---viewer, which is needed when the token is bound to anything.
+--viewer, which is needed when the token is bound to anything. With - in place of the token it is read from standard input,
+where neither ps nor the history of the shell shows it.
 
 Examples:
   portcullis token renew "$URL"
+  portcullis token renew - <url.txt
   portcullis token renew "$URL" --viewer viewer.json --json`;
+
+const INSPECT_HELP = `
+With - in place of the token it is read from standard input, where neither ps nor the history of the shell shows it.
+
+Examples:
+  portcullis token inspect "$URL"
+  portcullis token inspect - <url.txt`;
 
 /** Codes by which the API says that there is no later token for this one. */
 const NOT_RENEWED = [
@@ -132,11 +154,12 @@ export function registerToken(program: Command): void {
 
   stackOptions(token.command('renew'))
     .description('renew a token through the API of a running stack; exit 1 and the reason when it is refused')
-    .argument('<url-or-token>', 'tokenised URL, or the token alone')
+    .argument('<url-or-token>', 'tokenised URL, or the token alone; - reads it from standard input')
     .option('--viewer <file>', 'what is known of the viewer (JSON)')
     .option('--json', 'print JSON')
     .addHelpText('after', RENEW_HELP)
-    .action(async (presented: string, options: StackAccess & { viewer?: string }) => {
+    .action(async (argument: string, options: StackAccess & { viewer?: string }) => {
+      const presented = await argumentOrInput(argument);
       const viewer = options.viewer ? await readJson(options.viewer) : {};
       const call = { role: 'backend', answers: NOT_RENEWED } satisfies CallOptions;
       const { status, body } = await callApi(options, 'POST', '/v1/tokens/renewal', { token: presented, viewer }, call);
@@ -148,7 +171,7 @@ export function registerToken(program: Command): void {
   token
     .command('verify')
     .description('say whether the edge lets a request through where it enforces; exit 1 and the reason when not')
-    .argument('<url>', 'tokenised URL')
+    .argument('<url>', 'tokenised URL; - reads it from standard input')
     .requiredOption('--keys <file>', 'key ring (mode 0600); required')
     .option('--store <file>', 'content of the edge store: its keys, revocations and blocks, in place of the ring alone')
     .option('--viewer <file>', 'what the request shows of the viewer (JSON), for tokens with bindings')
@@ -156,7 +179,8 @@ export function registerToken(program: Command): void {
     .option('--now <seconds>', 'time of the request, seconds since the epoch', epochSeconds)
     .option('--json', 'print JSON')
     .addHelpText('after', VERIFY_HELP)
-    .action(async (url: string, options: VerifyOptions) => {
+    .action(async (argument: string, options: VerifyOptions) => {
+      const url = await argumentOrInput(argument);
       const { edge } = await readConfiguration(options.config);
       const keys = verificationKeys(await readKeyRing(options.keys));
       const viewer = parseViewer(options.viewer ? await readJson(options.viewer) : {});
@@ -184,10 +208,11 @@ export function registerToken(program: Command): void {
   token
     .command('inspect')
     .description('decode a token without verifying it')
-    .argument('<url-or-token>', 'tokenised URL, or the token alone, with or without its session id')
+    .argument('<url-or-token>', 'tokenised URL, or the token alone, with or without its session id; - reads it')
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExample:\n  portcullis token inspect "$URL"')
-    .action((text: string, options: { json?: boolean }) => {
+    .addHelpText('after', INSPECT_HELP)
+    .action(async (argument: string, options: { json?: boolean }) => {
+      const text = await argumentOrInput(argument);
       // A plain JWT lacks the session id in front; which one is in the claims.
       const segment = text.includes('/') ? (pathOf(text).path.split('/').find(isTokenSegment) ?? '') : text;
       const parsed = parse(`/${segment.split('.').length === 3 ? 'unknownsession.' : ''}${segment}/`, '/', nodeCrypto);

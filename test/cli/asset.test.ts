@@ -4,7 +4,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { portcullis } from '../harness/cli.ts';
+import { portcullis, portcullisWithInput } from '../harness/cli.ts';
 import { laterThan, useStack } from '../harness/stack.ts';
 
 const { data } = useStack();
@@ -36,6 +36,11 @@ test('an asset is added with its policy, minted for, renewed and taken out', asy
   const renewed = await cli('token', 'renew', playbackUrl, '--viewer', viewer);
   expect([renewed.code, renewed.stdout]).toEqual([0, expect.stringContaining(`/${sessionId}.`)]);
   expect(await status(renewed.stdout.trim())).toBe(200);
+  const piped = await portcullisWithInput(
+    `${playbackUrl}\n`,
+    ...['token', 'renew', '-', '--viewer', viewer, '--data', data],
+  );
+  expect([piped.code, piped.stdout]).toEqual([0, expect.stringContaining(`/${sessionId}.`)]);
   const refused = await cli('token', 'renew', playbackUrl);
   expect([refused.code, refused.stdout]).toEqual([
     1,
@@ -52,11 +57,6 @@ test('an asset is added with its policy, minted for, renewed and taken out', asy
   expect(await cli('asset', 'rm', 'film')).toMatchObject({ code: 1, stdout: 'there is no asset film\n' });
 });
 
-describe('bad usage and input: exit 2 and one clear line', () => {
-  const put = ['asset', 'put', 'film', '--path', '/aurora/master.m3u8'];
-  test.each<[string, string[], RegExp]>([
-    ['a policy nobody knows', [...put, '--policy-id', 'none'], /no policy 'none'.*store it first/],
-    ['a policy that is wrong', [...put, '--policy', file('wrong.json', { lifetime: 'soon' })], /policy: lifetime/],
 describe('what a terminal would act on is shown, not sent to it', () => {
   const escaped = '\\u001b]0;owned\\u0007\\u000aline\\u007f\\u009b2J\\u2028\\u202egnp\\u2066';
   const title = JSON.parse(`"${escaped}"`);
@@ -96,6 +96,11 @@ describe('what a terminal would act on is shown, not sent to it', () => {
   });
 });
 
+describe('bad usage and input: exit 2 and one clear line', () => {
+  const put = ['asset', 'put', 'film', '--path', '/aurora/master.m3u8'];
+  test.each<[string, string[], RegExp]>([
+    ['a policy nobody knows', [...put, '--policy-id', 'none'], /no policy 'none'.*store it first/],
+    ['a policy that is wrong', [...put, '--policy', file('wrong.json', { lifetime: 'soon' })], /policy: lifetime/],
     ['a path that is none', ['asset', 'put', 'film', '--path', 'aurora', '--policy-id', 'vod-2h'], /absolute path/],
     ['no path', ['asset', 'put', 'film'], /required option '--path/],
     ['an id that is none', ['asset', 'rm', 'a b'], /id in the path must be 1–128 letters/],

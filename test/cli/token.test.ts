@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseKeyRing, verificationKeys } from '../../token-api/key-ring/key-ring.ts';
-import { portcullis } from '../harness/cli.ts';
+import { portcullis, portcullisWithInput } from '../harness/cli.ts';
 import { NOW, TEST_RING } from '../harness/minting.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
@@ -137,6 +137,25 @@ describe('inspect', () => {
       code: 1,
       stdout: expect.stringMatching('not a token'),
     });
+  });
+});
+
+describe('- stands for standard input, which no list of processes shows', () => {
+  test('verify and inspect read it, with or without a line feed', async () => {
+    for (const input of [minted.url, `${minted.url}\n`]) {
+      const more = ['--keys', keys, '--viewer', viewer, '--now', `${NOW}`, '--json'];
+      const verified = await portcullisWithInput(input, 'token', 'verify', '-', ...more);
+      expect([verified.code, JSON.parse(verified.stdout)]).toMatchObject([0, { allowed: true }]);
+      const inspected = await portcullisWithInput(input, 'token', 'inspect', '-', '--json');
+      expect([inspected.code, JSON.parse(inspected.stdout)]).toMatchObject([0, { sessionId: minted.sessionId }]);
+    }
+  });
+
+  test.each(['renew', 'verify', 'inspect'])('%s says when there is nothing, and its help has it', async (name) => {
+    const more = name === 'verify' ? ['--keys', keys] : [];
+    const { code, stderr } = await portcullisWithInput('\n', 'token', name, '-', ...more);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/standard input is empty/)]);
+    expect((await portcullis('token', name, '--help')).stdout).toMatch(new RegExp(`portcullis token ${name} - ?`));
   });
 });
 
