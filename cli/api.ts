@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { request } from 'undici';
@@ -37,21 +37,54 @@ export function apiCommand(parent: Command, name: string, description: string, e
 
 /** Where the API is and the bearer token for it: as told, or as the running stack wrote down. */
 async function access(options: StackAccess, role: Role): Promise<{ api: string; bearer: string }> {
-  const stackFile = join(options.data, STACK_FILE);
   let { api, tokenFile } = options;
   if (!api || !tokenFile) {
-    if (!existsSync(stackFile)) {
-      throw new InputError(
-        `no stack is running on ${options.data}; start one with npm run up, or give --api and --token-file`,
-      );
-    }
-    const stack = (await readJson(stackFile)) as { api: string; tokenFile: string };
-    api ??= stack.api;
-    tokenFile ??= stack.tokenFile;
+    const stack = await readStack(options.data);
+    api ||= stack.api;
+    tokenFile ||= stack.tokenFile;
   }
   const bearer = ((await readJson(tokenFile)) as Partial<Record<Role, unknown>>)[role];
   if (typeof bearer !== 'string') throw new InputError(`${tokenFile} holds no token for the role ${role}`);
   return { api, bearer };
+}
+
+/**
+ * What the running stack wrote down. It decides where a bearer token goes, and a data directory may have come with a
+ * repository or lie in a shared folder: so only a file that nobody else wrote counts, and only an API on this machine.
+ */
+async function readStack(data: string): Promise<{ api: string; tokenFile: string }> {
+  const path = join(data, STACK_FILE);
+  const file = await open(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw new InputError(`cannot read ${path}: ${error.code}`);
+    throw new InputError(`no stack is running on ${data}; start one with npm run up, or give --api and --token-file`);
+  });
+  const refused = (why: string) =>
+    new InputError(`${path} ${why}; give --api and --token-file to go where you mean to`);
+  try {
+    const { uid, mode } = await file.stat();
+    // Where there are no user ids, as on Windows, there is nothing to compare.
+    if (process.getuid && uid !== process.getuid()) throw refused('belongs to another user');
+    if (process.getuid && mode & 0o022) throw refused('can be written by others');
+    const { api, tokenFile } = parseStack(await file.readFile('utf8'));
+    if (typeof api !== 'string' || typeof tokenFile !== 'string') throw refused('is not what a stack writes');
+    if (!isLoopback(api)) throw refused('names an API that is not on this machine');
+    return { api, tokenFile };
+  } finally {
+    await file.close();
+  }
+}
+
+function parseStack(text: string): { api?: unknown; tokenFile?: unknown } {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Whether a URL is one of loopback by its address (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3): what a name leads to may change. */
+function isLoopback(url: string): boolean {
+  return URL.canParse(url) && /^(?:127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname);
 }
 
 /** Who calls, and which refusals are answers too: that there is nothing to restore, for example. */

@@ -7,7 +7,8 @@ import { describe, expect, test } from 'vitest';
 import { portcullis, portcullisWithInput } from '../harness/cli.ts';
 import { laterThan, useStack } from '../harness/stack.ts';
 
-const { data } = useStack();
+const stack = useStack();
+const { data } = stack;
 
 const cli = (...args: string[]) => portcullis(...args, '--data', data);
 const file = (name: string, content: unknown) => {
