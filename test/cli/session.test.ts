@@ -2,7 +2,7 @@ import { chmodSync, chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
-import { requestPlayback, useStack } from '../harness/stack.ts';
+import { removeDirectory, requestPlayback, temporaryDirectory, useStack } from '../harness/stack.ts';
 
 const stack = useStack();
 const { data } = stack;
