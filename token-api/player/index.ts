@@ -2,9 +2,10 @@ export type { Clock } from './clock.ts';
 export { renewingLoader } from './hls.ts';
 export {
   createRenewal,
+  PlayerRenewalError,
+  type PlayerRenewalErrorCode,
   type Refusal,
+  type RefusalCode,
   type Renewal,
-  RenewalError,
-  type RenewalErrorCode,
   type RenewalOptions,
 } from './renewal.ts';

@@ -1,27 +1,30 @@
 import { type Clock, createClock } from './clock.ts';
 import { isOfSession, type PlaybackUrl, readPlaybackUrl, withTokenOf } from './playback-url.ts';
 
-export type RenewalErrorCode = 'ERR_RENEWAL_URL';
+export type PlayerRenewalErrorCode = 'ERR_PLAYER_RENEWAL_URL';
 
 /** Why a renewal cannot begin. */
-export class RenewalError extends Error {
-  readonly code: RenewalErrorCode;
-  constructor(code: RenewalErrorCode, message: string) {
+export class PlayerRenewalError extends Error {
+  readonly code: PlayerRenewalErrorCode;
+  constructor(code: PlayerRenewalErrorCode, message: string) {
     super(message);
-    this.name = 'RenewalError';
+    this.name = 'PlayerRenewalError';
     this.code = code;
   }
 }
+
+/**
+ * Codes of a refusal that are not the API's: it was refused without a code; no answer came in time; the answer was a token
+ * of another session or for another place.
+ */
+export type RefusalCode = 'ERR_PLAYER_RENEWAL_REFUSED' | 'ERR_PLAYER_RENEWAL_UNREACHABLE' | 'ERR_PLAYER_RENEWAL_ANSWER';
 
 /** Why there will be no more renewals. */
 export interface Refusal {
   /** HTTP status of the answer; 0 when there was none until the token had expired. */
   status: number;
-  /**
-   * Of the API's problem details; or `ERR_RENEWAL_REFUSED` when they name none, `ERR_RENEWAL_UNREACHABLE` when no answer
-   * came in time, `ERR_RENEWAL_ANSWER` when it was a token of another session or for another place.
-   */
-  code: string;
+  /** Of the API's problem details, such as `ERR_SESSION_REVOKED`; or one of our own. */
+  code: RefusalCode | (string & {});
   /** The denial reason of the edge, such as `session-revoked`; '' when it is none of those. */
   reason: string;
 }
@@ -63,6 +66,8 @@ const SPREAD = 0.2;
 const SHORTEST_WAIT_MS = 1000;
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
+/** Share of the token's time that Retry-After may take. */
+const LONGEST_RETRY_AFTER = 0.75;
 const ATTEMPT_MS = 10_000;
 /** Timers stand still in sleep: none is longer than this, so that waking up is noticed. */
 const LONGEST_TIMER_MS = 10_000;
@@ -75,24 +80,27 @@ const PASSING = new Set([408, 409, 425, 429]);
 
 /**
  * Renews the token of a playback session for as long as it plays: after half to seven tenths of its lifetime, again with
- * growing pauses while nobody answers, and at once when a request finds it overdue, as after sleep. The lifetime is that
- * between the claims `iat` and `exp`, counted from when the token was asked for, so that the clock of the device need not be
- * right. Only the first token, which may be older, is also held against it, and renewed early in doubt.
+ * growing pauses while nobody answers, no sooner than Retry-After says, and at once when a request finds it overdue, as
+ * after sleep. The lifetime is that between the claims `iat` and `exp`, counted from when the token was asked for, so that
+ * the clock of the device need not be right. Only the first token, which may be older, is also held against it, and renewed
+ * early in doubt.
  *
- * Throws `ERR_RENEWAL_URL` when `playbackUrl` carries no token.
+ * Throws `ERR_PLAYER_RENEWAL_URL` when `playbackUrl` carries no token.
  */
 export function createRenewal(options: RenewalOptions, clock: Clock = createClock()): Renewal {
   const { renew, onRenewed, onRefused } = options;
   const first = readPlaybackUrl(options.playbackUrl);
   if (!first) {
     const message = 'playbackUrl carries no token; pass it as POST /v1/playback answered it';
-    throw new RenewalError('ERR_RENEWAL_URL', message);
+    throw new PlayerRenewalError('ERR_PLAYER_RENEWAL_URL', message);
   }
 
   let latest: PlaybackUrl = first;
   /** When to renew, and when the latest token is certainly of no use any more; as `clock.elapsed` counts. */
   let due = 0;
   let deadline = clock.elapsed() + lifetimeMs(first);
+  /** Until when the API asked to be left alone. */
+  let notBefore = 0;
   let failures = 0;
   let timer: unknown;
   let attempt: Promise<void> | undefined;
@@ -133,7 +141,7 @@ export function createRenewal(options: RenewalOptions, clock: Clock = createCloc
 
   /** One attempt; whoever asks while it is under way waits for the same one. */
   function renewNow(): Promise<void> {
-    if (isEnded) return Promise.resolve();
+    if (isEnded || clock.elapsed() < notBefore) return Promise.resolve();
     attempt ??= renewOnce().finally(() => {
       attempt = undefined;
     });
@@ -145,7 +153,7 @@ export function createRenewal(options: RenewalOptions, clock: Clock = createCloc
     const askedAt = clock.elapsed();
     const outcome = await ask();
     if (isEnded) return;
-    if (outcome === null) tryAgain();
+    if (typeof outcome === 'number') tryAgain(outcome);
     else if ('status' in outcome) refuse(outcome);
     else accept(outcome, askedAt);
   }
@@ -159,14 +167,14 @@ export function createRenewal(options: RenewalOptions, clock: Clock = createCloc
     tell(() => onRenewed?.({ playbackUrl, expiresAt }));
   }
 
-  /** A renewed URL or a refusal; null when there was no usable answer. */
-  async function ask(): Promise<PlaybackUrl | Refusal | null> {
+  /** A renewed URL or a refusal; without a usable answer, for how many milliseconds at least not to ask again. */
+  async function ask(): Promise<PlaybackUrl | Refusal | number> {
     const controller = new AbortController();
     // Also ends the wait for a `renew` that does not heed the signal.
-    const aborted = new Promise<null>((resolve) => {
+    const aborted = new Promise<number>((resolve) => {
       abort = () => {
         controller.abort();
-        resolve(null);
+        resolve(0);
       };
     });
     const timeout = clock.setTimeout(abort, ATTEMPT_MS);
@@ -174,27 +182,31 @@ export function createRenewal(options: RenewalOptions, clock: Clock = createCloc
       const response = await renew(latest.href, controller.signal);
       if (response.ok) return readAnswer(await response.json(), latest);
       const isFinal = response.status >= 400 && response.status < 500 && !PASSING.has(response.status);
-      return isFinal ? readRefusal(response) : null;
+      return isFinal ? readRefusal(response) : retryAfterMs(response.headers, clock.epochSeconds() * 1000);
     };
     try {
       return await Promise.race([answer(), aborted]);
     } catch {
-      return null;
+      return 0;
     } finally {
       clock.clearTimeout(timeout);
     }
   }
 
-  function tryAgain(): void {
+  function tryAgain(leastMs: number): void {
     const left = deadline - clock.elapsed();
     if (left <= 0) {
-      refuse({ status: 0, code: 'ERR_RENEWAL_UNREACHABLE', reason: '' });
+      refuse({ status: 0, code: 'ERR_PLAYER_RENEWAL_UNREACHABLE', reason: '' });
       return;
     }
+    // An expired token cannot be renewed, so some time is kept. Our pause comes on top: not all players at the same moment.
+    const least = Math.min(leastMs, left * LONGEST_RETRY_AFTER);
+    notBefore = clock.elapsed() + least;
     // More often again towards the end, so that no pause goes over what is left.
-    const pause = Math.min(FIRST_RETRY_MS * 2 ** failures, LAST_RETRY_MS, Math.max(left / 4, FIRST_RETRY_MS));
+    const most = Math.max((left - least) / 4, FIRST_RETRY_MS);
+    const pause = Math.min(FIRST_RETRY_MS * 2 ** failures, LAST_RETRY_MS, most);
     failures++;
-    renewIn(pause * (0.5 + Math.random() / 2));
+    renewIn(least + pause * (0.5 + Math.random() / 2));
   }
 
   function refuse(refusal: Refusal): void {
@@ -224,14 +236,14 @@ function tell(run: () => void): void {
   queueMicrotask(run);
 }
 
-/** The URL of an answer `{"playbackUrl": …}`, if it continues the session at the same place; null when there is none in it. */
-function readAnswer(answer: unknown, before: PlaybackUrl): PlaybackUrl | Refusal | null {
+/** The URL of an answer `{"playbackUrl": …}`, if it continues the session at the same place; 0 when there is none in it. */
+function readAnswer(answer: unknown, before: PlaybackUrl): PlaybackUrl | Refusal | 0 {
   const { playbackUrl } = (answer ?? {}) as { playbackUrl?: unknown };
-  if (typeof playbackUrl !== 'string') return null;
+  if (typeof playbackUrl !== 'string') return 0;
   const renewed = readPlaybackUrl(playbackUrl);
   const continues =
     renewed?.origin === before.origin && renewed.prefix === before.prefix && renewed.sessionId === before.sessionId;
-  return continues ? renewed : { status: 200, code: 'ERR_RENEWAL_ANSWER', reason: '' };
+  return continues ? renewed : { status: 200, code: 'ERR_PLAYER_RENEWAL_ANSWER', reason: '' };
 }
 
 /** A refusal from problem details (RFC 9457), or from the edge, which answers with a header. */
@@ -240,7 +252,17 @@ async function readRefusal(response: Response): Promise<Refusal> {
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
   return {
     status: response.status,
-    code: text(problem?.code) || 'ERR_RENEWAL_REFUSED',
+    code: text(problem?.code) || 'ERR_PLAYER_RENEWAL_REFUSED',
     reason: text(problem?.reason) || (response.headers.get('x-portcullis-reason') ?? ''),
   };
+}
+
+/**
+ * Milliseconds that Retry-After asks for (RFC 9110 §10.2.3), as seconds or as a date; 0 when it is absent or neither. A date
+ * is held against that of the answer where the page may see it, which other origins have to expose, else against `nowMs`.
+ */
+function retryAfterMs(headers: Headers, nowMs: number): number {
+  const value = headers.get('retry-after') ?? '';
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  return Math.max(Date.parse(value) - (Date.parse(headers.get('date') ?? '') || nowMs), 0) || 0;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createRenewal, type Refusal, type Renewal } from '../../../token-api/player/renewal.ts';
-import { TEST_CLAIMS } from '../../harness/minting.ts';
+import { NOW, TEST_CLAIMS } from '../../harness/minting.ts';
 import { type Behaviour, EDGE, SimulatedPlayback } from '../../harness/simulated-playback.ts';
 
 const running: SimulatedPlayback[] = [];
@@ -175,13 +175,81 @@ describe('while nobody answers', () => {
     }
   });
 
+  describe('Retry-After says when to ask again', () => {
+    const date = (seconds: number) => new Date((NOW + seconds) * 1000).toUTCString();
+
+    /** Times of the attempts while the API refuses with these headers, of which the page does not see those in `hidden`. */
+    async function attemptsWith(headers: Record<string, string>, hidden: string[] = []): Promise<number[]> {
+      const playback = await new SimulatedPlayback({ lifetime: 1000 }).start();
+      running.push(playback);
+      playback.behaviour = { status: 429, body: { code: 'ERR_RATE_LIMITED' }, headers };
+      const renew = async (url: string, signal: AbortSignal) => {
+        const answer = await playback.renew(url, signal);
+        for (const name of hidden) answer.headers.delete(name);
+        return answer;
+      };
+      createRenewal({ playbackUrl: playback.mint(), renew }, playback.clock);
+      await playback.clock.advance(999);
+      return playback.attempts;
+    }
+
+    test.each([
+      ['in seconds', { 'retry-after': '40' }],
+      ['as a date, by the clock of the API', { 'retry-after': date(7240), date: date(7200) }],
+    ])('%s', async (_name, headers) => {
+      const attempts = await attemptsWith(headers);
+      const gaps = attempts.slice(1, 5).map((at, i) => at - (attempts[i] ?? 0));
+      expect(gaps).toHaveLength(4);
+      for (const [i, gap] of gaps.entries()) {
+        // The pause of one's own comes on top: players that were refused together come back apart.
+        expect(gap).toBeGreaterThanOrEqual(40 + Math.min(2 ** i, 30) / 2);
+        expect(gap).toBeLessThanOrEqual(40 + Math.min(2 ** i, 30));
+      }
+    });
+
+    test('as a date, by the clock of the device where the page does not see that of the API', async () => {
+      const [, second] = await attemptsWith({ 'retry-after': date(750) }, ['date']);
+      expect(second).toBeGreaterThanOrEqual(750.5);
+      expect(second).toBeLessThanOrEqual(751);
+    });
+
+    test.each(['soon', '-5', '1.5', '', date(-60)])('but not %j', async (value) => {
+      const [first = 0, second = 0] = await attemptsWith({ 'retry-after': value, date: date(0) });
+      expect(second - first).toBeLessThanOrEqual(1);
+    });
+
+    test('but not beyond the time that is left', async () => {
+      const { playback, refusals } = await begin({ lifetime: 100 });
+      playback.behaviour = { status: 503, headers: { 'retry-after': '86400' } };
+      await playback.clock.advance(99);
+      const { attempts } = playback;
+      expect(attempts.length).toBeGreaterThanOrEqual(3);
+      for (const [i, at] of attempts.slice(0, -1).entries()) {
+        expect((attempts[i + 1] ?? 0) - at).toBeGreaterThanOrEqual((100 - at) * 0.75);
+      }
+      expect(refusals).toEqual([]);
+    });
+
+    test('also when a request was denied as expired', async () => {
+      const { playback, renewal, segment } = await begin({ lifetime: 100 });
+      playback.behaviour = { status: 503, headers: { 'retry-after': '20' } };
+      expect(await renewal.retryUrl(segment)).toBeNull();
+      playback.behaviour = 'answer';
+      await playback.clock.advance(19);
+      expect(await renewal.retryUrl(segment)).toBeNull();
+      expect(playback.attempts).toEqual([0]);
+      await playback.clock.advance(3);
+      expect(playback.attempts).toHaveLength(2);
+    });
+  });
+
   test('until the token has expired, that is the end, and the page is told', async () => {
     const { playback, refusals } = await begin({ lifetime: 100 });
     playback.behaviour = 'break';
     await playback.clock.advance(99);
     expect(refusals).toEqual([]);
     await playback.clock.advance(60);
-    expect(refusals).toEqual([{ status: 0, code: 'ERR_RENEWAL_UNREACHABLE', reason: '' }]);
+    expect(refusals).toEqual([{ status: 0, code: 'ERR_PLAYER_RENEWAL_UNREACHABLE', reason: '' }]);
     const { attempts } = playback;
     const last = attempts.length;
     for (const [i, at] of attempts.slice(0, -1).entries()) {
@@ -220,18 +288,18 @@ describe('a refusal ends it', () => {
     [
       'that comes from the edge itself',
       { status: 403, headers: { 'x-portcullis-reason': 'waf-blocked' } },
-      { status: 403, code: 'ERR_RENEWAL_REFUSED', reason: 'waf-blocked' },
+      { status: 403, code: 'ERR_PLAYER_RENEWAL_REFUSED', reason: 'waf-blocked' },
     ],
     [
       'of the bearer token',
       { status: 401, body: { code: 'ERR_UNAUTHENTICATED' } },
       { status: 401, code: 'ERR_UNAUTHENTICATED', reason: '' },
     ],
-    ['without a body', { status: 404 }, { status: 404, code: 'ERR_RENEWAL_REFUSED', reason: '' }],
+    ['without a body', { status: 404 }, { status: 404, code: 'ERR_PLAYER_RENEWAL_REFUSED', reason: '' }],
     [
       'of another type than text',
       { status: 400, body: { code: 7, reason: {} } },
-      { status: 400, code: 'ERR_RENEWAL_REFUSED', reason: '' },
+      { status: 400, code: 'ERR_PLAYER_RENEWAL_REFUSED', reason: '' },
     ],
   ])('%s', async (_name, behaviour, refusal) => {
     const { playback, renewal, segment, refusals } = await begin({ lifetime: 100 });
@@ -268,7 +336,7 @@ describe('a refusal ends it', () => {
       const wrong = answers(playback.mint(), playback.mint({ sid: 'OtherSession1' }))[index];
       playback.behaviour = { status: 200, body: { playbackUrl: wrong } };
       await playback.clock.advance(75);
-      expect(refusals).toEqual([{ status: 200, code: 'ERR_RENEWAL_ANSWER', reason: '' }]);
+      expect(refusals).toEqual([{ status: 200, code: 'ERR_PLAYER_RENEWAL_ANSWER', reason: '' }]);
       expect(renewal.rewrite(segment)).toBe(segment);
     }
   });
@@ -312,7 +380,10 @@ describe('the page', () => {
 
   test('is told what is wrong with a URL without a token', () => {
     expect(() => createRenewal({ playbackUrl: `${EDGE}/aurora/master.m3u8`, renew: () => Promise.reject() })).toThrow(
-      expect.objectContaining({ code: 'ERR_RENEWAL_URL', message: expect.stringContaining('POST /v1/playback') }),
+      expect.objectContaining({
+        code: 'ERR_PLAYER_RENEWAL_URL',
+        message: expect.stringContaining('POST /v1/playback'),
+      }),
     );
   });
 });
