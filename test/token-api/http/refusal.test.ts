@@ -30,6 +30,8 @@ test.each([
   [503, new KeyRingError('ERR_RING_PAUSED', 'm')],
   [503, new KeyRingError('ERR_RING_THROTTLED', 'm')],
   [503, new KeyRingError('ERR_RING_UNREACHABLE', 'm')],
+  [503, new KeyRingError('ERR_RING_CLOCK', 'm')],
+  [409, new KeyRingError('ERR_RING_FOREIGN', 'm')],
   [404, new KeyRingError('ERR_KEY_UNKNOWN', 'm')],
   [502, new RotationError('ERR_ROTATION_PROBE', 'm')],
 ])('the caller is answered %i for %s', async (status, error) => {
@@ -43,7 +45,6 @@ test.each([
   new KeyRingError('ERR_RING_INVALID', 'm'),
   new KeyRingError('ERR_RING_MISSING', 'm'),
   new KeyRingError('ERR_RING_DENIED', 'm'),
-  new KeyRingError('ERR_RING_CLOCK', 'm'),
   new RotationError('ERR_ROTATION_NOT_PENDING', 'm'),
   new MintingError('ERR_CLOCK', 'm'),
   new MintingError('ERR_KEY_INVALID', 'm'),
