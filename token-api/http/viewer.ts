@@ -6,8 +6,11 @@ import { isSameSecret } from './secret.ts';
 /** Header by which the edge proves to an origin that a request came through it. */
 export const ORIGIN_SECRET_HEADER = 'x-origin-secret';
 
+/** A shorter secret can be guessed, or was never set: it proves nothing, so that nobody is anywhere. */
+const SHORTEST_SECRET = 16;
+
 function isFromEdge(c: Context, originSecret: string): boolean {
-  return isSameSecret(c.req.header(ORIGIN_SECRET_HEADER) ?? '', originSecret);
+  return originSecret.length >= SHORTEST_SECRET && isSameSecret(c.req.header(ORIGIN_SECRET_HEADER) ?? '', originSecret);
 }
 
 /**
