@@ -152,10 +152,11 @@ describe('lists in pages', () => {
     const damaged = ['', 'x', '!', encode(null), encode([name]), encode([name, null]), encode([name, {}]), encode({})];
     const wrong = [encode([name, { id: 7 }]), encode([name, { id: '' }]), encode([name, { id: 'a', b: 'c' }])];
     const shard = (value: unknown) => encode([name, { sessionId: 'AbCdEf012345', lastSeenAt: NOW, shard: value }]);
-    for (const cursor of [...foreign, ...damaged, ...wrong, shard(-1), shard(0.5), shard('0')]) {
-      await expect(page({ limit: 10, cursor })).rejects.toThrow(
-        expect.objectContaining({ code: 'ERR_CURSOR_INVALID' }),
-      );
+    // JSON has no infinity, but a number that becomes one.
+    const infinite = Buffer.from(`["${name}",{"sessionId":"AbCdEf012345","lastSeenAt":1e999,"shard":0}]`);
+    const numbers = [shard(-1), shard(0.5), shard('0'), shard(1e300), infinite.toString('base64url')];
+    for (const cursor of [...foreign, ...damaged, ...wrong, ...numbers]) {
+      await expect(page({ limit: 10, cursor })).rejects.toThrow(expect.objectContaining({ code: 'ERR_CURSOR_INVALID' }));
     }
   });
 

@@ -22,7 +22,7 @@ export class CursorError extends Error {
   }
 }
 
-/** The attributes of a key, as DynamoDB gives it in `LastEvaluatedKey`, and what each of them is. */
+/** The attributes of a key, as DynamoDB gives it in `LastEvaluatedKey`, and what each of them is; numbers are integers. */
 export type KeyShape = Record<string, 'string' | 'number'>;
 
 /** A cursor of `list` that stands for a key: opaque to whoever gets it, and no secret. */
@@ -50,8 +50,12 @@ export function decodeCursor(
     typeof key === 'object' &&
     key !== null &&
     Object.keys(key).length === names.length &&
-    // DynamoDB refuses an empty key.
-    names.every((attribute) => typeof key[attribute] === shape[attribute] && key[attribute] !== '');
+    names.every((attribute) => typeof key[attribute] === shape[attribute] && isKeyValue(key[attribute]));
   if (!isKey) throw new CursorError();
   return key;
+}
+
+/** Whether DynamoDB takes a value in a key: no empty text, and no number beyond its range, such as 1e999. */
+function isKeyValue(value: string | number): boolean {
+  return typeof value === 'number' ? Number.isSafeInteger(value) : value !== '';
 }
