@@ -65,6 +65,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     ready: () => keyRing.ready(),
     refreshKeys: () => keyRing.refresh(),
     edgeUrl,
+    tokenPrefix: prefix,
     refusalOf: refusals(list, parts.edgeStore, now),
     now,
   });

@@ -70,6 +70,7 @@ async function opened(client = database.client, tokenPrefix = '/', ring = create
     ready: () => keyRing.ready(),
     refreshKeys: () => keyRing.refresh(),
     edgeUrl: EDGE,
+    tokenPrefix,
     refusalOf: async () => undefined,
     now: limits.now,
   });
@@ -142,6 +143,22 @@ describe('a token of a key that is no longer minted with', () => {
     world.onRead = () => Promise.reject(new KeyRingError('ERR_RING_UNREACHABLE', 'not there'));
     expect((await vending.renew(playbackUrl, {}, 'plain')).expiresAt).toBe(NOW + 3610);
   });
+});
+
+test('an asset right behind the place of the token has no scope by itself, whatever URL is asked for', async () => {
+  const { vending, store } = await opened(database.client, '/live/');
+  const asset = { id: 'a', title: 'A', path: '/live/master.m3u8', policy: 'p' };
+  const refused = expect.objectContaining({ code: 'ERR_POLICY_FIELD_MISSING' });
+  await store(asset.path, { lifetime: 'PT1H' });
+  await expect(vending.check(asset)).rejects.toThrow(refused);
+  await expect(vending.start('a', {})).rejects.toThrow(refused);
+  await expect(vending.start('a', {}, `${EDGE}/live/other/master.m3u8`)).rejects.toThrow(refused);
+  await store(asset.path, { lifetime: 'PT1H', files: [asset.path] });
+  await vending.check(asset);
+  await store('/live/aurora/master.m3u8', { lifetime: 'PT1H' });
+  expect((await vending.start('a', {})).playbackUrl).toMatch(/\/aurora\/master\.m3u8$/);
+  const elsewhere = vending.start('a', {}, `${EDGE}/live/other/master.m3u8`);
+  await expect(elsewhere).rejects.toMatchObject({ code: 'ERR_URL_OUT_OF_SCOPE' });
 });
 
 test('a session that cannot be recorded holds no place', async () => {

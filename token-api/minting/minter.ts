@@ -112,10 +112,14 @@ function withBoundParameters(query: string, parameters: string[], attributes: Vi
   return [query, ...missing].filter(Boolean).join('&');
 }
 
-function directoryOf(path: string): string {
+/**
+ * The directory of a path: what a policy without a scope of its own opens. Throws `ERR_POLICY_FIELD_MISSING` when that would
+ * be everything that the edge looks for behind a token.
+ */
+export function directoryOf(path: string, tokenPrefix: string): string {
   const directory = path.slice(0, path.lastIndexOf('/') + 1);
-  if (directory === '/') {
-    const message = 'policy: paths: must be given for a URL at the root, its directory would open everything';
+  if (tokenPrefix.startsWith(directory)) {
+    const message = `policy: paths: must be given for a URL right below ${directory}, its directory would open everything`;
     throw new MintingError('ERR_POLICY_FIELD_MISSING', message);
   }
   return directory;
@@ -171,7 +175,7 @@ export function createMinter(options: MinterOptions): Minter {
       const attributes = parseViewer(request.viewer);
       const { origin, path, query: givenQuery } = splitUrl(request.url, tokenPrefix);
       const { asset, files = [], countries } = policy.policy;
-      const paths = policy.paths ?? [directoryOf(path)];
+      const paths = policy.paths ?? [directoryOf(path, tokenPrefix)];
       if (!isInScope(path, paths) && !files.includes(path)) {
         throw new MintingError('ERR_URL_OUT_OF_SCOPE', 'url: the policy does not open the path of the playback URL');
       }

@@ -1,7 +1,7 @@
 import type { Viewing } from '../../token/index.ts';
 import type { Asset, AssetCatalogue } from '../assets/assets.ts';
 import type { ConcurrencyLimit } from '../concurrency/concurrency.ts';
-import { edgeView, type Minter } from '../minting/minter.ts';
+import { directoryOf, edgeView, type Minter } from '../minting/minter.ts';
 import type { Policy, ViewerAttributes } from '../minting/policy.ts';
 import type { DeviceAttributes, PresentedToken, RenewedToken, Renewer } from '../minting/renewal.ts';
 import type { PolicyCatalogue } from '../policies/policies.ts';
@@ -62,6 +62,8 @@ export interface VendingOptions {
   refreshKeys: () => Promise<void>;
   /** Base URL of the edge, `https://media.example.com`. */
   edgeUrl: string;
+  /** Path before the token in a URL, begins and ends with a slash. */
+  tokenPrefix: string;
   /** What stands against a token for this viewer; undefined when nothing does. */
   refusalOf: (vended: VendingQuestion, viewing: Viewing) => Promise<Refusal | undefined>;
   /** Seconds since the epoch. */
@@ -98,16 +100,27 @@ export interface Vending {
 }
 
 /** The policy that an asset is minted with. Its id is always that of the catalogue, and a URL cannot widen its scope. */
-function policyOf(asset: Asset, policy: Policy): Policy {
-  const directory = asset.path.slice(0, asset.path.lastIndexOf('/') + 1);
-  const isScoped = policy.paths !== undefined || policy.files !== undefined || directory === '/';
-  return { ...policy, asset: asset.id, ...(!isScoped && { paths: [directory] }) };
+function policyOf(asset: Asset, policy: Policy, tokenPrefix: string): Policy {
+  const isScoped = policy.paths !== undefined || policy.files !== undefined;
+  return { ...policy, asset: asset.id, ...(!isScoped && { paths: [directoryOf(asset.path, tokenPrefix)] }) };
 }
 
 /** Makes the vending side of the API. */
 export function createVending(options: VendingOptions): Vending {
-  const { assets, policies, sessions, concurrency, minter, renewer, ready, refreshKeys, edgeUrl, refusalOf, now } =
-    options;
+  const {
+    assets,
+    policies,
+    sessions,
+    concurrency,
+    minter,
+    renewer,
+    ready,
+    refreshKeys,
+    edgeUrl,
+    tokenPrefix,
+    refusalOf,
+    now,
+  } = options;
 
   async function refuseRevoked(vended: VendingQuestion, viewing: Viewing): Promise<void> {
     const refusal = await refusalOf(vended, viewing);
@@ -123,7 +136,7 @@ export function createVending(options: VendingOptions): Vending {
 
   async function assetPolicy(asset: Asset): Promise<Policy> {
     const policy = await policies.get(asset.policy);
-    if (policy) return policyOf(asset, policy);
+    if (policy) return policyOf(asset, policy, tokenPrefix);
     const message = `There is no policy '${asset.policy}', which the asset refers to; store it first.`;
     throw new VendingError('ERR_POLICY_UNKNOWN', message);
   }
