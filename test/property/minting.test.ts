@@ -55,7 +55,10 @@ const policies: fc.Arbitrary<Policy> = fc.record(
     lifetime: fc.integer({ min: 1, max: 86_400 }).map((seconds) => `+${seconds}s`),
     asset: fc.string({ unit: 'binary', minLength: 1, maxLength: 128 }),
     paths: fc.array(safePath, { minLength: 1, maxLength: 4 }),
-    files: fc.array(safePath, { minLength: 1, maxLength: 2 }),
+    files: fc.array(
+      safePath.map((path) => path.replace(/\/$/, '/x')),
+      { minLength: 1, maxLength: 2 },
+    ),
     exclusions: fc.array(safePath, { minLength: 1, maxLength: 2 }),
     countries: fc.subarray(COUNTRIES, { minLength: 1 }),
     bindings: fc.uniqueArray(binding, { selector: (name) => name.replace('?', ''), maxLength: 6 }),

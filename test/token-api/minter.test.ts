@@ -55,6 +55,35 @@ test('by default a token opens the directory of the playback URL, and the asset 
   expect(minted.endsWith('/aurora/master.m3u8?a=b')).toBe(true);
 });
 
+test('a policy of files alone opens these and nothing below them, and exclusions beside them', () => {
+  const files = ['/aurora/intro.mp4', '/aurora'];
+  const mint = (more: object, path = '/aurora/intro.mp4') =>
+    minter.mint({ policy: { lifetime: 'PT1H', files, ...more }, viewer: {}, url: `https://media.example.com${path}` });
+  const decisions = (token: string, paths: string[]) => paths.map((path) => decide(`/${token}${path}`));
+  const open = ['/aurora/intro.mp4', '/aurora'];
+  const closed = ['/aurora/', '/aurora/master.m3u8', '/aurora/intro.mp4/x', '/', '/harbour/master.m3u8'];
+  const { token } = mint({});
+  expect(decisions(token, open)).toEqual(['', '']);
+  expect(decisions(token, closed)).toEqual(closed.map(() => 'path-not-allowed'));
+  expect(() => mint({}, '/aurora/master.m3u8')).toThrow(expect.objectContaining({ code: 'ERR_URL_OUT_OF_SCOPE' }));
+  const { token: withFonts } = mint({ exclusions: ['/fonts/'] });
+  expect(decisions(withFonts, [...open, '/fonts/a.woff2'])).toEqual(['', '', '']);
+  expect(decisions(withFonts, closed)).toEqual(closed.map(() => 'path-not-allowed'));
+});
+
+test('no directory is taken for a scope that holds everything behind the place of the token', () => {
+  const live = createMinter({ key: () => TEST_KEY, ...limits, tokenPrefix: '/live/', now: () => NOW });
+  const mint = (path: string, more: object = {}) =>
+    live.mint({ policy: { lifetime: 'PT1H', ...more }, viewer: {}, url: `https://media.example.com${path}` });
+  const refused = expect.objectContaining({
+    code: 'ERR_POLICY_FIELD_MISSING',
+    message: expect.stringContaining('right below /live/'),
+  });
+  for (const path of ['/live/master.m3u8', '/live/']) expect(() => mint(path)).toThrow(refused);
+  expect(mint('/live/aurora/master.m3u8').asset).toBe('aurora');
+  expect(mint('/live/master.m3u8', { paths: ['/live/'] }).url).toMatch(/\/live\/.+\/master\.m3u8$/);
+});
+
 test('what is minted for a loaded policy is what is minted for the policy', () => {
   const all = {
     ...policy,
@@ -260,6 +289,22 @@ test.each([
   expect(parseDuration(text)).toBeNaN();
 });
 
+test.each<[field: string, most: number, item: (i: number) => string]>([
+  ['paths', 64, () => '/a/'],
+  ['files', 64, () => '/a'],
+  ['exclusions', 64, () => '/a/'],
+  ['countries', 249, () => 'DE'],
+  ['bindings', 64, (i) => `header:x-${i}`],
+])('%s: a list of %i is read, a longer one refused', (field, most, item) => {
+  const load = (length: number) =>
+    loadPolicy({ ...policy, [field]: Array.from({ length }, (_, i) => item(i)) }, limits).policy;
+  expect(load(most)).toMatchObject({ [field]: { length: most } });
+  const message = `policy: ${field}: must have at most ${most} items`;
+  for (const length of [most + 1, 20_000]) {
+    expect(() => load(length)).toThrow(expect.objectContaining({ code: 'ERR_POLICY_LIST', message }));
+  }
+});
+
 describe('a policy that cannot be meant is refused by name', () => {
   const cases: [string, string, unknown][] = [
     ['ERR_POLICY_TYPE', 'must be a JSON object', 7],
@@ -293,6 +338,8 @@ describe('a policy that cannot be meant is refused by name', () => {
     ['ERR_POLICY_SCOPE', 'paths.1: must be an absolute path', { ...policy, paths: ['/a/', '/a/../b/'] }],
     ['ERR_POLICY_SCOPE', 'paths.0: must be an absolute path', { ...policy, paths: [undefined] }],
     ['ERR_POLICY_SCOPE', 'files.0: must be an absolute path', { ...policy, files: [''] }],
+    ['ERR_POLICY_SCOPE', 'files.0: must not end with a slash: files are exact', { ...policy, files: ['/'] }],
+    ['ERR_POLICY_SCOPE', 'files.1: must not end with a slash', { ...policy, files: ['/a', '/aurora/'] }],
     ['ERR_POLICY_SCOPE', "exclusions.1: must not be '/'", { ...policy, exclusions: ['/a', '/'] }],
     ['ERR_POLICY_COUNTRY', 'countries.0: must be two upper-case letters', { ...policy, countries: ['de'] }],
     [
@@ -302,7 +349,7 @@ describe('a policy that cannot be meant is refused by name', () => {
     ],
     ['ERR_POLICY_BINDING', 'bindings.0: binding', { ...policy, bindings: ['header:X-Device'] }],
     ['ERR_POLICY_BINDING', 'bindings.1: must be the name of a binding', { ...policy, bindings: ['ip', 4] }],
-    ['ERR_POLICY_BINDING_REPEATED', 'bindings.1: names a binding twice', { ...policy, bindings: ['ip', 'ip?'] }],
+    ['ERR_POLICY_BINDING_REPEATED', "bindings: names 'ip' twice", { ...policy, bindings: ['ip', 'ip?'] }],
   ];
 
   test.each(cases)('%s, %s', (code, message, input) => {

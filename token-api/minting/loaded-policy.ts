@@ -11,6 +11,12 @@ import {
   parseDuration,
 } from './policy.ts';
 
+/**
+ * Scope of a policy that opens files alone: a token must have one path at least, and below this one there is nothing. An
+ * origin must keep it so.
+ */
+export const NOTHING = '/.portcullis/nothing';
+
 /** What policies are held to. */
 export interface PolicyLimits {
   /** Largest lifetime that the edge accepts, in seconds (`edge.maxTokenLifetimeSeconds`). */
@@ -48,8 +54,7 @@ export class CompiledPolicy implements LoadedPolicy {
   constructor(policy: Policy) {
     this.policy = policy;
     this.lifetimeSeconds = parseDuration(policy.lifetime);
-    // Without a scope of its own a policy with files opens them and nothing else.
-    this.paths = policy.paths ?? policy.files;
+    this.paths = policy.paths ?? (policy.files && [NOTHING]);
     const bindings = (policy.bindings ?? []).map(parseBinding);
     this.queryParameters = bindings.filter(({ name }) => name === 'query').map(({ argument }) => argument);
     this.claims = this.paths && this.claimsFor(this.paths);
@@ -77,7 +82,7 @@ function deepFreeze(value: unknown): void {
 
 /** As `loadPolicy`, with what minting needs. */
 export function compilePolicy(input: unknown, limits: PolicyLimits): CompiledPolicy {
-  const result = v.safeParse(PolicySchema, input);
+  const result = v.safeParse(PolicySchema, input, { abortEarly: true });
   if (!result.success) {
     throw new MintingError(codeOf(result.issues), `policy: ${describeIssue(result.issues, PolicySchema.entries)}`);
   }
@@ -110,7 +115,8 @@ function codeOf([issue]: Issues): MintingErrorCode {
   if (!field) return 'ERR_POLICY_TYPE';
   if (issue.expected === 'never') return 'ERR_POLICY_FIELD_UNKNOWN';
   if (isMissing(issue) && !item) return 'ERR_POLICY_FIELD_MISSING';
-  if (issue.type === 'array' || (issue.type === 'min_length' && field.key !== 'asset')) return 'ERR_POLICY_LIST';
-  if (issue.type === 'check_items' && field.key === 'bindings') return 'ERR_POLICY_BINDING_REPEATED';
+  const isLength = issue.type === 'min_length' || issue.type === 'max_length';
+  if (issue.type === 'array' || (isLength && field.key !== 'asset')) return 'ERR_POLICY_LIST';
+  if (issue.type === 'check' && field.key === 'bindings') return 'ERR_POLICY_BINDING_REPEATED';
   return FIELD_CODES[field.key as keyof Policy];
 }

@@ -52,10 +52,19 @@ export function parseDuration(text: string): number {
  */
 const QUERY_TEXT = /^[\w!$%()*+,./:;=?@~-]+$/;
 
+/** Items of a list at most: a token has 2,047 characters for all of them. */
+const MAX_ITEMS = 64;
+/** ISO 3166-1 has 249 countries, and whoever excludes a few lists all others. */
+const MAX_COUNTRIES = 249;
+
+function atMost(maxItems: number) {
+  return v.maxLength<string[], number, string>(maxItems, `must have at most ${maxItems} items`);
+}
+
 /** A list with something in it: an empty one opens or allows nothing, which nobody means. */
-function listOf<Item extends v.GenericSchema<string>>(item: Item, example: string) {
+function listOf<Item extends v.GenericSchema<string>>(item: Item, example: string, maxItems = MAX_ITEMS) {
   const message = `must be a list of at least one text, like ${example}`;
-  return v.pipe(v.array(item, message), v.minLength(1, message));
+  return v.pipe(v.array(item, message), v.minLength(1, message), atMost(maxItems));
 }
 
 const PATH = "must be an absolute path like '/aurora/', without dot segments, // or escaped separators";
@@ -64,6 +73,10 @@ const pathScope = v.pipe(
   v.check((path) => !isUnsafePath(path), PATH),
 );
 const pathList = listOf(pathScope, "['/aurora/']");
+const file = v.pipe(
+  pathScope,
+  v.check((path) => !path.endsWith('/'), 'must not end with a slash: files are exact; put a directory into paths'),
+);
 
 const binding = v.pipe(
   v.string("must be the name of a binding, like 'country'"),
@@ -89,28 +102,36 @@ export const PolicySchema = v.strictObject({
   ),
   asset: v.optional(v.pipe(v.string(ASSET), v.minLength(1, ASSET), v.maxLength(128, ASSET))),
   paths: v.optional(pathList),
-  files: v.optional(pathList),
+  files: v.optional(listOf(file, "['/aurora/intro.mp4']")),
   exclusions: v.optional(
     v.pipe(
       pathList,
       v.checkItems((path) => path !== '/', "must not be '/': that would open everything"),
     ),
   ),
-  countries: v.optional(listOf(v.pipe(v.string(COUNTRY), v.regex(/^[A-Z]{2}$/, COUNTRY)), "['DE']")),
+  countries: v.optional(listOf(v.pipe(v.string(COUNTRY), v.regex(/^[A-Z]{2}$/, COUNTRY)), "['DE']", MAX_COUNTRIES)),
   bindings: v.optional(
     v.pipe(
       v.array(binding, "must be a list of bindings, like ['country']"),
-      v.checkItems(
-        (name, index, names) => names.findIndex((other) => bare(other) === bare(name)) === index,
-        'names a binding twice',
+      atMost(MAX_ITEMS),
+      v.check(
+        (names) => repeated(names) === undefined,
+        ({ input }) => `names '${repeated(input)}' twice`,
       ),
     ),
   ),
 });
 
-/** A binding without the question mark of the tolerant. */
-function bare(name: string): string {
-  return name.replace(/\?$/, '');
+/** The first binding that stands in a list before, with or without the question mark of the tolerant. */
+function repeated(names: string[]): string | undefined {
+  const seen = new Set<string>();
+  return names
+    .map((name) => name.replace(/\?$/, ''))
+    .find((name) => {
+      const isSeen = seen.has(name);
+      seen.add(name);
+      return isSeen;
+    });
 }
 
 /** What tokens of one kind say: how long they live, what they open, what they are bound to. */
@@ -119,9 +140,9 @@ export interface Policy {
   lifetime: string;
   /** Asset id (claim `aid`); by default the first segment of the playback URL's path, behind the token's place. */
   asset?: string | undefined;
-  /** Path scope (claim `paths`); by default `files`, and without them the directory of the playback URL. */
+  /** Path scope (claim `paths`); by default the directory of the playback URL, or nothing when there are `files`. */
   paths?: string[] | undefined;
-  /** Exact files opened beside them (claim `files`); each opens itself alone. */
+  /** Exact files opened beside them (claim `files`); each opens itself alone, and none ends with a slash. */
   files?: string[] | undefined;
   /** Further paths that the token opens although they are not in its scope, such as shared fonts: excluded from that check alone. */
   exclusions?: string[] | undefined;
