@@ -148,7 +148,10 @@ function described({ next, endedSessions, pausedSeconds }: RotationResult, optio
     pausedSeconds === 0
       ? 'minting goes on'
       : `minting pauses for ${pausedSeconds} s, until there is a key that every edge has`;
-  return [`${compromised} ${would} dropped: ${endedSessions} live sessions end, ${pause}`, ...(dryRun ? [] : comes)];
+  return [
+    `${compromised} ${would} dropped: ${endedSessions} ${endedSessions === 1 ? 'session' : 'sessions'} ${dryRun ? 'would end' : 'end'}, ${pause}`,
+    ...(dryRun ? [] : comes),
+  ];
 }
 
 async function keyTimes(config: string | undefined): Promise<KeyTimes> {

@@ -156,7 +156,9 @@ describe('lists in pages', () => {
     const infinite = Buffer.from(`["${name}",{"sessionId":"AbCdEf012345","lastSeenAt":1e999,"shard":0}]`);
     const numbers = [shard(-1), shard(0.5), shard('0'), shard(1e300), infinite.toString('base64url')];
     for (const cursor of [...foreign, ...damaged, ...wrong, ...numbers]) {
-      await expect(page({ limit: 10, cursor })).rejects.toThrow(expect.objectContaining({ code: 'ERR_CURSOR_INVALID' }));
+      await expect(page({ limit: 10, cursor })).rejects.toThrow(
+        expect.objectContaining({ code: 'ERR_CURSOR_INVALID' }),
+      );
     }
   });
 

@@ -316,6 +316,11 @@ describe('a rotation by Secrets Manager', () => {
     },
   );
 
+  test('may be unheard of at first', async () => {
+    const { outcome } = await rotate([[], ['AWSPENDING'], ['AWSCURRENT']]);
+    expect(outcome).toBe('rotated');
+  });
+
   test('is no longer waited for when patience ends', async () => {
     const { outcome, waits } = await rotate([['AWSPENDING']]);
     expect(outcome).toMatchObject({

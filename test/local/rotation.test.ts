@@ -73,7 +73,7 @@ test('a compromised key opens nothing from then on; minting pauses until the nex
   expect(kidOf((await requestPlayback(stack)).playbackUrl)).toBe(dropped.next.kid);
 
   const repeated = await run('rotate', '--compromised', 'k-never-was');
-  expect([repeated.code, repeated.stderr]).toEqual([2, expect.stringContaining("no key 'k-never-was' is in use")]);
+  expect([repeated.code, repeated.stderr]).toEqual([2, expect.stringContaining("the ring has no key 'k-never-was'")]);
 });
 
 test('what a stolen key was turned into ends with it, under whichever key it goes on', async () => {

@@ -107,12 +107,15 @@ describe('a compromised key', () => {
     expect(states(withoutKey(present, 'k2', 'run', NOW))).toEqual({ k1: 'current', k2: 'retired', k3: 'previous' });
   });
 
-  test.each(['k9', 'k4', 'k5'])('%s is not in use', (kid) => {
-    const present = ring(
-      { ...K1 },
-      { ...key('k4', 'retired'), secret: '' },
-      { ...key('k5', 'current'), secret: '0'.repeat(128), use: 'compat' },
-    );
+  test('that has retired long since is marked: sessions that it was renewed into may go on', () => {
+    const long = { ...key('k4', 'retired', { retiredAt: timestamp(NOW - 1000) }), secret: '' };
+    const marked = withoutKey(ring({ ...K1 }, long), 'k4', 'run', NOW);
+    expect(marked.keys[1]).toEqual({ ...long, compromised: true });
+    expect(marked.keys).toHaveLength(2);
+  });
+
+  test.each(['k9', 'k5'])('%s is none of ours', (kid) => {
+    const present = ring({ ...K1 }, { ...key('k5', 'current'), secret: '0'.repeat(128), use: 'compat' });
     expect(() => withoutKey(present, kid, 'run', NOW)).toThrow(expect.objectContaining({ code: 'ERR_KEY_UNKNOWN' }));
   });
 });

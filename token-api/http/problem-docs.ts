@@ -25,7 +25,10 @@ export const POLICY_PROBLEMS = {
   ERR_POLICY_TYPE: { status: 422, meaning: 'The policy is no object.' },
   ERR_POLICY_FIELD_UNKNOWN: { status: 422, meaning: 'The policy has a field that there is not.' },
   ERR_POLICY_FIELD_MISSING: { status: 422, meaning: 'A field of the policy is missing.' },
-  ERR_POLICY_LIST: { status: 422, meaning: 'A field of the policy must be a list of at least one text.' },
+  ERR_POLICY_LIST: {
+    status: 422,
+    meaning: 'A field of the policy must be a list of texts: at least one, and no more than `detail` says.',
+  },
   ERR_POLICY_LIFETIME: { status: 422, meaning: 'The lifetime is no duration above zero.' },
   ERR_POLICY_LIFETIME_TOO_LONG: { status: 422, meaning: 'The lifetime is longer than edge or session may.' },
   ERR_POLICY_ASSET: { status: 422, meaning: 'The asset id is that of the catalogue: leave it out.' },

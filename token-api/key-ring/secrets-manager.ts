@@ -135,6 +135,7 @@ export async function rotateSecret(
   const run = randomUUID();
   await client.send(new RotateSecretCommand({ SecretId: secretId, ClientRequestToken: run })).catch(translated);
   report(`rotation ${run} of ${secretId} has begun`);
+  let wasPending = false;
   for (let waited = 0; waited < patienceSeconds; waited += 3) {
     const { VersionIdsToStages = {} } = await client
       .send(new DescribeSecretCommand({ SecretId: secretId }))
@@ -142,7 +143,9 @@ export async function rotateSecret(
     const stages = VersionIdsToStages[run] ?? [];
     // The ring that it made may have been replaced since, by one that says when its key was published.
     if (stages.includes('AWSCURRENT') || stages.includes('AWSPREVIOUS')) return;
-    if (!stages.includes('AWSPENDING')) {
+    if (stages.includes('AWSPENDING')) wasPending = true;
+    // It may take a moment until Secrets Manager lists the version at all.
+    else if (wasPending || waited >= UNLISTED_SECONDS) {
       const message = `key ring ${secretId}: rotation ${run} was abandoned: the log of its function says why; rotate again`;
       throw new KeyRingError('ERR_RING_CONFLICT', message);
     }
@@ -152,6 +155,9 @@ export async function rotateSecret(
   const message = `key ring ${secretId}: rotation ${run} has not ended after ${patienceSeconds} s; the log of its function says why`;
   throw new KeyRingError('ERR_RING_UNREACHABLE', message);
 }
+
+/** For how long a rotation that was asked for may be unheard of, in seconds. */
+const UNLISTED_SECONDS = 30;
 
 /** The text of any secret. Rejects with `ERR_RING_…`. */
 export async function readSecret(client: SecretsManagerClient, secretId: string): Promise<string> {

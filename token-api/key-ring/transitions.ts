@@ -80,20 +80,22 @@ export function withNextKey(ring: KeyRing | null, run: string, now: number): Key
 }
 
 /**
- * The ring without a key that somebody else may have: retired at once, whatever was minted with it. When that leaves
+ * The ring without a key that somebody else may have or had: retired at once, whatever was minted with it. When that leaves
  * none to mint with, now or later, the rotation `run` makes another. Throws `ERR_KEY_UNKNOWN`.
  */
 export function withoutKey(ring: KeyRing, kid: string, run: string, now: number): KeyRing {
-  const compromised = ring.keys.find((key) => key.kid === kid && key.state !== 'retired' && !isCompatKey(key));
+  const compromised = ring.keys.find((key) => key.kid === kid && !isCompatKey(key));
   if (!compromised) {
     if (ring.keys.some((key) => key.kid === kid && isCompatKey(key))) {
       const advice = 'remove it from the ring, then build and publish the function of the dialect compat again';
       throw new KeyRingError('ERR_KEY_UNKNOWN', `key '${kid}' is one of the AWS solution v1: ${advice}`);
     }
-    const known = ring.keys.filter((key) => key.state !== 'retired' && !isCompatKey(key)).map((key) => key.kid);
-    throw new KeyRingError('ERR_KEY_UNKNOWN', `no key '${kid}' is in use; in use are ${known.join(', ')}`);
+    const known = ring.keys.filter((key) => !isCompatKey(key)).map((key) => key.kid);
+    throw new KeyRingError('ERR_KEY_UNKNOWN', `the ring has no key '${kid}'; it has ${known.join(', ')}`);
   }
-  const keys = ring.keys.map((key) => (key === compromised ? { ...retired(key, now), compromised: true } : key));
+  // One that is retired already opens nothing itself, but sessions that it was renewed into may go on.
+  const dropped = compromised.state === 'retired' ? compromised : retired(compromised, now);
+  const keys = ring.keys.map((key) => (key === compromised ? { ...dropped, compromised: true } : key));
   const left: KeyRing = { version: 1, keys };
   const canMint = keys.some((key) => !isCompatKey(key) && (key.state === 'current' || key.state === 'next'));
   return canMint ? left : withNextKey(left, run, now);
