@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import { requestPlayback, useStack } from '../harness/stack.ts';
 
 const stack = useStack({ edge: { tokenPosition: '/aurora/~TOKEN', legacyUserAgents: ['OldTV/'] } });
 const { data } = stack;
+// The directory of the title is all that there is behind the token here: that is no scope that goes without saying.
+beforeAll(async () => {
+  const body = { lifetime: 'PT2H', paths: ['/aurora/'] };
+  await callApi(stack, 'PUT', '/v1/policies/vod-2h', { role: 'backend', body });
+});
 
 const cli = (...args: string[]) => portcullis(...args, '--data', data);
 async function answer(url: string, headers: Record<string, string> = {}): Promise<[number, string | null]> {

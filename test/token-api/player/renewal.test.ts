@@ -223,7 +223,8 @@ describe('while nobody answers', () => {
       playback.behaviour = { status: 503, headers: { 'retry-after': '86400' } };
       await playback.clock.advance(99);
       const { attempts } = playback;
-      expect(attempts.length).toBeGreaterThanOrEqual(3);
+      // Two or three: where in the lifetime the first one falls is left to chance.
+      expect(attempts.length).toBeGreaterThanOrEqual(2);
       for (const [i, at] of attempts.slice(0, -1).entries()) {
         expect((attempts[i + 1] ?? 0) - at).toBeGreaterThanOrEqual((100 - at) * 0.75);
       }
