@@ -107,6 +107,7 @@ export async function callApi(
   { role = 'security', answers = [] }: CallOptions = {},
 ): Promise<ApiAnswer> {
   const { api, bearer } = await access(options, role);
+  if (!/^https?:\/\//i.test(api)) throw new InputError(`the API must be at an http(s) URL, not at ${api}`);
   const headers: Record<string, string> = { authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['content-type'] = 'application/json';
   const { statusCode: status, body: stream } = await request(new URL(path, api), {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { apiCommand, type CallOptions, callApi, callList, type StackAccess } from './api.ts';
-import { alignColumns, EXIT_NO, InputError, print, readJson } from './command.ts';
+import { alignColumns, EXIT_NO, InputError, note, print, readJson } from './command.ts';
 
 interface Asset {
   id: string;
@@ -37,7 +37,9 @@ export function registerAsset(program: Command): void {
       const policy = options.policyId ?? (options.policy === undefined ? known?.policy : id);
       if (policy === undefined) throw new InputError('an asset needs a policy: give --policy or --policy-id');
       if (options.policy !== undefined) {
-        await callApi(options, 'PUT', policyPath(policy), await readJson(options.policy), BACKEND);
+        const stored = await callApi(options, 'PUT', policyPath(policy), await readJson(options.policy), BACKEND);
+        if (stored.status === 200 && policy !== id)
+          note(`policy ${policy} was replaced, for every asset that refers to it`);
       }
       const { path, title = known?.title ?? id } = options;
       const { status, body } = await callApi(options, 'PUT', assetPath(id), { path, title, policy }, BACKEND);

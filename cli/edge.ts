@@ -46,7 +46,10 @@ Examples:
   portcullis edge build --config portcullis.json --before redirect.js --after rewrite.js --out viewer-request.js`;
 
 const INVOKE_HELP = `
-Events are CloudFront viewer-request events, one JSON object a line. The store is a file in CloudFront's import format,
+Events are CloudFront viewer-request events, one JSON object a line, for example, on one line,
+  {"version":"1.0","context":{"eventType":"viewer-request"},"viewer":{"ip":"203.0.113.7"},
+   "request":{"method":"GET","uri":"/aurora/master.m3u8","querystring":{},"headers":{},"cookies":{}}}
+The store is a file in CloudFront's import format,
 {"data":[{"key":"k/<kid>","value":"{\\"sign\\":\\"…\\",\\"bind\\":\\"…\\",\\"before\\":0}"},{"key":"r/<session id>","value":"1"}]};
 that of a running stack is <data>/edge-store.json.
 
@@ -210,6 +213,7 @@ function registerDelivery(edge: Command): void {
         throw new InputError('--until is past: that would block nothing');
       const countries = options.countries?.split(',');
       const unknown = countries?.find((code) => !/^[A-Z]{2}$/.test(code));
+      if (countries?.includes('UK')) throw new InputError("--countries: the United Kingdom is 'GB'");
       if (unknown !== undefined) throw new InputError(`--countries: '${unknown}' is not two capital letters like 'GB'`);
       // Tokens that were minted elsewhere may name an asset in ways that the catalogue does not take.
       const answers = ['ERR_ASSET_UNKNOWN', 'ERR_ID_INVALID'];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
-import { KEY_RING_FILE } from '../local/data-directory.ts';
+import { KEY_RING_FILE, STACK_FILE } from '../local/data-directory.ts';
 import { unusualCompatKeys, withCompatKeys } from '../token-api/key-ring/compat.ts';
 import { fileKeyRing, readKeyFile, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { createKeyRing, isCompatKey, type KeyRing, type RingKey, secondsOf } from '../token-api/key-ring/key-ring.ts';
@@ -12,7 +12,7 @@ import { resumesAt } from '../token-api/key-ring/rotation.ts';
 import { activatesAt, type KeyTimes, nextKey, retiresAt } from '../token-api/key-ring/transitions.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
 import { loadAws } from './aws.ts';
-import { alignColumns, formatTime, InputError, note, nowOr, print, report } from './command.ts';
+import { alignColumns, formatTime, InputError, note, nowOr, print, readJson, report } from './command.ts';
 import { openRotation, secretRing, timesOf } from './rotation.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -55,7 +55,7 @@ export function registerKey(program: Command): void {
         : fileKeyRing(options.keys ?? join(options.data, KEY_RING_FILE));
       const { ring } = await store.current();
       const pending = await store.pending();
-      const rows = shown(ring, await keyTimes(options.config));
+      const rows = shown(ring, await timesFor(options));
       const rotation = pending ? { run: pending.run, since: pending.since } : null;
       const table = rows.map(({ kid, state, use, created, remark }) => [
         kid,
@@ -156,6 +156,16 @@ function described({ next, endedSessions, pausedSeconds }: RotationResult, optio
 
 async function keyTimes(config: string | undefined): Promise<KeyTimes> {
   return timesOf(await readConfiguration(config));
+}
+
+/** The times of a configuration; else those of the stack on --data while it runs, or the defaults. */
+async function timesFor(options: { data: string; config?: string; keys?: string; secret?: string }): Promise<KeyTimes> {
+  const defaults = await keyTimes(options.config);
+  if (options.config ?? options.keys ?? options.secret) return defaults;
+  const stack = await readJson(join(options.data, STACK_FILE)).catch(() => ({}));
+  const { keyTimes: known = {} } = stack as { keyTimes?: Partial<KeyTimes> };
+  const isNumber = ([, value]: [string, unknown]) => typeof value === 'number';
+  return { ...defaults, ...Object.fromEntries(Object.entries(known).filter(isNumber)) };
 }
 
 /** A ring as it is shown. Times in seconds since the epoch; null for what has not happened, or will not. */

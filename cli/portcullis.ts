@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { registerAsset } from './asset.ts';
-import { EXIT_USAGE, printable } from './command.ts';
+import { EXIT_USAGE, InputError, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { registerKey } from './key.ts';
 import { registerSession } from './session.ts';
@@ -20,7 +20,7 @@ Examples:
   portcullis session revoke AbCdEf123456              cut a session off
 Each command has its own --help with examples.
 
-Exit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input.`;
+Exit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input, 70 a fault of ours.`;
 
 function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
@@ -39,6 +39,12 @@ function createProgram(): Command {
   return program;
 }
 
+/** The error of the AWS SDK that everyone meets first, in words that say what to do. */
+function explained(error: unknown): unknown {
+  if ((error as Error).message !== 'Region is missing') return error;
+  return new InputError('no AWS region: set AWS_REGION, or a region in your AWS profile');
+}
+
 // A reader that has seen enough (`| head`) closes the pipe; that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
@@ -52,7 +58,7 @@ try {
     // Help and version end this way too; asking for them is no mistake, leaving out the command is.
     process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
   } else {
-    const { code, message } = error as { code?: unknown; message?: unknown };
+    const { code, message } = explained(error) as { code?: unknown; message?: unknown };
     const ours = typeof code === 'string' && code.startsWith('ERR_') && typeof message === 'string';
     process.exitCode = ours ? EXIT_USAGE : EXIT_INTERNAL;
     process.stderr.write(`portcullis: ${printable(ours ? message : `internal error: ${String(message)}`)}\n`);

@@ -10,6 +10,7 @@ import type { Authorize } from '../token-api/http/authorize.ts';
 import { crossOrigin } from '../token-api/http/cross-origin.ts';
 import { documentationRoutes } from '../token-api/http/documentation.ts';
 import { idempotency } from '../token-api/http/idempotency.ts';
+import { jsonOnly } from '../token-api/http/json-only.ts';
 import { type KeyOptions, keyRoutes } from '../token-api/http/keys.ts';
 import { describedRoles } from '../token-api/http/openapi.ts';
 import { KEY_OPERATIONS, SERVICE_OPERATIONS, VENDING_OPERATIONS } from '../token-api/http/operations.ts';
@@ -72,6 +73,7 @@ export function createApi(options: ApiOptions): Hono {
       },
     }),
   );
+  app.use(jsonOnly);
   // Then, as every route says who may call it: who calls, whether they may, how often, and whether they did before.
   const limit = rateLimit({ requestsPerMinute, counts, report, now });
   const once = idempotency({ answers, report, now });

@@ -212,7 +212,7 @@ export async function startStack({
       (BEARER_SECONDS * 1000) / 2,
     );
     closers.push(async () => clearInterval(renewing));
-    await data.write(STACK_FILE, { edge: edgePort.url, api: apiPort.url, tokenFile });
+    await data.write(STACK_FILE, { edge: edgePort.url, api: apiPort.url, tokenFile, keyTimes: keyRing.times });
     // Whoever has the port next must not be sent a bearer token.
     closers.push(() => rm(data.path(STACK_FILE), { force: true }));
 

@@ -13,5 +13,11 @@ export function parseBody<Schema extends v.GenericSchema>(schema: Schema, text: 
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue);
-  throw problem('ERR_BODY_INVALID', `The body is not as expected: ${path ? `${path}: ` : ''}${issue.message}.`);
+  throw problem('ERR_BODY_INVALID', `The body is not as expected: ${path ? `${path}: ` : ''}${messageOf(issue)}.`);
+}
+
+/** What is wrong with a field, in words that repeat nothing of what was sent. */
+function messageOf({ message, expected }: v.BaseIssue<unknown>): string {
+  if (expected === 'never') return 'unknown field';
+  return /^Invalid [a-z ]+:/.test(message) ? `must be ${expected ?? 'another value'}` : message;
 }

@@ -31,7 +31,20 @@ export const BlocksRequest = v.strictObject({
       v.strictObject({
         from: v.optional(Time),
         until: v.optional(Time),
-        countries: v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Z]{2}$/))), v.minLength(1))),
+        countries: v.optional(
+          v.pipe(
+            v.array(
+              v.pipe(
+                v.string(),
+                v.regex(
+                  /^(?!UK)[A-Z]{2}$/,
+                  "must be a country as two capital letters, like 'DE', and 'GB' for the United Kingdom",
+                ),
+              ),
+            ),
+            v.minLength(1),
+          ),
+        ),
       }),
       v.check(({ from = 0, until = Number.POSITIVE_INFINITY }) => from < until, 'must begin before it ends'),
     ),

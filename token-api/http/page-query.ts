@@ -1,5 +1,6 @@
 import { validator } from 'hono-openapi';
 import * as v from 'valibot';
+import { fieldPath } from './json-body.ts';
 import { problem } from './problem-docs.ts';
 
 const LIMIT = 'must be a whole number from 1 to 1000';
@@ -24,6 +25,7 @@ export function pageQuery() {
   return validator('query', PageQuery, (result) => {
     if (result.success) return;
     const [issue] = result.error;
-    throw problem('ERR_QUERY_INVALID', `The query is not as expected: ${String(issue?.path?.[0])} ${issue?.message}.`);
+    const message = `The query is not as expected: ${fieldPath(issue?.path)}: ${issue?.message}.`;
+    throw problem('ERR_QUERY_INVALID', message);
   });
 }

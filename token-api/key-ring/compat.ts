@@ -57,6 +57,13 @@ export function withCompatKeys(ring: KeyRing, primary: unknown, secondary: unkno
     return compatRing(content).keys.map((key, i) => ({ ...key, state: i === 0 ? state : ('previous' as const) }));
   };
   const imported = [...read(primary, 'current'), ...(secondary === undefined ? [] : read(secondary, 'previous'))];
+  const other = imported.find(({ kid, secret }) =>
+    ring.keys.some((key) => isCompatKey(key) && key.kid === kid && key.secret !== secret),
+  );
+  if (other) {
+    const message = `the ring has another secret under the id '${other.kid}' already: take that key out first`;
+    throw new KeyRingError('ERR_RING_CONFLICT', message);
+  }
   const kids = new Set(imported.map(({ kid }) => kid));
   const kept = ring.keys
     .filter((key) => !isCompatKey(key) || !kids.has(key.kid))

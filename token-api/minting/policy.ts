@@ -90,7 +90,7 @@ const binding = v.pipe(
   }),
 );
 
-const COUNTRY = "must be two upper-case letters (ISO 3166-1 alpha-2), like 'DE'";
+const COUNTRY = "must be two upper-case letters (ISO 3166-1 alpha-2), like 'DE', and 'GB' for the United Kingdom";
 const LIFETIME = "must be a duration above zero like 'PT1H' or '+3h'";
 const ASSET = 'must be a text of 1 to 128 characters';
 
@@ -109,7 +109,9 @@ export const PolicySchema = v.strictObject({
       v.checkItems((path) => path !== '/', "must not be '/': that would open everything"),
     ),
   ),
-  countries: v.optional(listOf(v.pipe(v.string(COUNTRY), v.regex(/^[A-Z]{2}$/, COUNTRY)), "['DE']", MAX_COUNTRIES)),
+  countries: v.optional(
+    listOf(v.pipe(v.string(COUNTRY), v.regex(/^(?!UK)[A-Z]{2}$/, COUNTRY)), "['DE']", MAX_COUNTRIES),
+  ),
   bindings: v.optional(
     v.pipe(
       v.array(binding, "must be a list of bindings, like ['country']"),
@@ -163,7 +165,9 @@ export function describeIssue([issue]: Issues, fields: Record<string, v.GenericS
   if (!path) return 'must be a JSON object';
   if (issue.expected === 'never') return `${path}: unknown field; known are ${Object.keys(fields).join(', ')}`;
   const field = fields[path];
-  if (!isMissing(issue) || !field) return `${path}: ${issue.message}`;
+  // The validator's own messages repeat what they were given.
+  const own = /^Invalid [a-z ]+:/.test(issue.message) ? `must be ${issue.expected ?? 'another value'}` : issue.message;
+  if (!isMissing(issue) || !field) return `${path}: ${own}`;
   return `${path}: is missing; it ${v.safeParse(field, undefined).issues?.[0].message}`;
 }
 
@@ -188,7 +192,13 @@ export const ViewerSchema = v.strictObject({
     ),
   ),
   country: v.optional(
-    v.pipe(v.string(), v.regex(/^[A-Z]{2}$/i, "must be two letters (ISO 3166-1 alpha-2), like 'DE'")),
+    v.pipe(
+      v.string(),
+      v.regex(
+        /^(?!UK)[A-Z]{2}$/i,
+        "must be two letters (ISO 3166-1 alpha-2), like 'DE', and 'GB' for the United Kingdom",
+      ),
+    ),
   ),
   region: v.optional(ascii),
   city: v.optional(text),
