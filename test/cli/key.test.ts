@@ -109,6 +109,17 @@ describe('key import', () => {
     });
   });
 
+  test('not another secret under an id that the ring has', async () => {
+    const ring = file(TEST_RING);
+    await portcullis('key', 'import', file(primary), '--keys', ring);
+    const before = readFileSync(ring, 'utf8');
+    const other = Object.fromEntries(Object.keys(primary).map((kid) => [kid, 'ef'.repeat(64)]));
+    const { code, stderr } = await portcullis('key', 'import', file(other), '--keys', ring);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('another secret under the id')]);
+    expect(readFileSync(ring, 'utf8')).toBe(before);
+    expect((await portcullis('key', 'import', file(primary), '--keys', ring)).code).toBe(0);
+  });
+
   test('makes a ring where there is none', async () => {
     const ring = join(scratch, 'new-ring.json');
     await portcullis('key', 'import', file(primary), '--keys', ring);

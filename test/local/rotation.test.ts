@@ -125,6 +125,21 @@ test('what a stolen key was turned into ends with it, under whichever key it goe
   expect(await ask(later.playbackUrl)).toEqual([200, null]);
 });
 
+test('a wish that does not say it is JSON is refused, not left out: it could be that of dropping a key', async () => {
+  const before = await keys();
+  for (const type of ['application/x-www-form-urlencoded', 'text/plain', 'application/jsonp']) {
+    const answer = await fetch(`${stack.api}/v1/keys/rotation`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${stack.tokens.security}`, 'content-type': type },
+      body: '{"compromised":"k-never-was","dryRun":true}',
+    });
+    const { code, detail } = await answer.json();
+    expect([answer.status, code]).toEqual([400, 'ERR_BODY_INVALID']);
+    expect(detail).toContain('content-type: application/json');
+  }
+  expect(await keys()).toEqual(before);
+});
+
 test('the API tells ids and states, to those who may know, and nothing else', async () => {
   const as = async (role: Role) =>
     fetch(`${stack.api}/v1/keys`, { headers: { authorization: `Bearer ${stack.tokens[role]}` } });

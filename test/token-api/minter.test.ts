@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { createMinter, currentKey, loadPolicy, type MintingKey, type Policy } from '../../token-api/index.ts';
+import {
+  createMinter,
+  currentKey,
+  loadPolicy,
+  type MintingKey,
+  type Policy,
+  type ViewerAttributes,
+} from '../../token-api/index.ts';
 import { deriveKeys } from '../../token-api/key-ring/key-ring.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
 import { edgeView } from '../../token-api/minting/minter.ts';
@@ -405,4 +412,23 @@ describe('what cannot be minted is refused by name', () => {
     const request = { policy, viewer, url, ...changes } as Parameters<typeof minter.mint>[0];
     expect(() => minter.mint(request)).toThrow(expect.objectContaining({ code }));
   });
+});
+
+test.each([
+  { subject: 4711 },
+  { ip: 4711 },
+  { asn: 4711 },
+  { headers: { 'x-a': 4711 } },
+  { device: 'device-4711' },
+  { method: 'POST-4711' },
+  { country: 'xx4711' },
+])('what is wrong with a viewer is said without its value: %j', (wrong) => {
+  const mint = () => minter.mint({ policy, viewer: wrong as unknown as ViewerAttributes, url });
+  expect(mint).toThrow(expect.objectContaining({ code: 'ERR_VIEWER_INVALID' }));
+  expect(mint).not.toThrow(/4711/);
+});
+
+test('the United Kingdom is GB: nobody is in UK', () => {
+  const wrong = () => loadPolicy({ lifetime: 'PT1H', countries: ['UK'] }, { maxLifetimeSeconds: 86400 });
+  expect(wrong).toThrow(/'GB' for the United Kingdom/);
 });
