@@ -63,7 +63,7 @@ export function registerKey(program: Command): void {
         created,
         remark,
       ]);
-      print(options.json, { keys: rows.map(({ remark: _remark, ...row }) => row), rotation }, [
+      print(options.json, { keys: withoutRemarks(rows), rotation }, [
         ...(rows.length > 0
           ? alignColumns([['key', 'state', 'created', ''], ...table])
           : ['no keys yet: a placeholder']),
@@ -190,6 +190,18 @@ function shown(ring: KeyRing | null, times: KeyTimes) {
   });
 }
 
+type ShownKey = ReturnType<typeof shown>[number];
+
+/** The keys for programs: the remark is made of the times beside it. */
+function withoutRemarks(rows: ShownKey[]): Omit<ShownKey, 'remark'>[] {
+  return rows.map(({ remark: _remark, ...row }) => row);
+}
+
+/** The keys for people, a line each. */
+function keyLines(rows: ShownKey[]): string[] {
+  return alignColumns(rows.map(({ kid, state, remark }) => [kid, state, remark]));
+}
+
 function whatComes(key: RingKey, times: KeyTimes, retires: number | null): string {
   if (isCompatKey(key)) return '';
   if (key.state === 'next') {
@@ -214,8 +226,7 @@ async function rotateOnAws(secretId: string, options: RotateOptions): Promise<vo
   await rotateSecret(secretsManagerClient(), secretId, PATIENCE_SECONDS, report, sleep);
   const { ring } = await (await secretRing(secretId)).current();
   const rows = shown(ring, await keyTimes(undefined));
-  const lines = rows.map(({ kid, state, remark }) => [kid, state, remark]);
-  print(options.json, { keys: rows.map(({ remark: _remark, ...row }) => row) }, alignColumns(lines));
+  print(options.json, { keys: withoutRemarks(rows) }, keyLines(rows));
 }
 
 /** Rotates a ring, or drops a key of it, without a stack or a function of Secrets Manager. */
@@ -230,8 +241,8 @@ async function rotateFromHere(options: RotateOptions): Promise<void> {
   const next = ring && nextKey(ring);
   const resumes = ring && resumesAt(ring, times, nowOr(undefined));
   const rows = shown(ring, times);
-  print(options.json, { keys: rows.map(({ remark: _remark, ...row }) => row), mintingResumesAt: resumes }, [
-    ...alignColumns(rows.map(({ kid, state, remark }) => [kid, state, remark])),
+  print(options.json, { keys: withoutRemarks(rows), mintingResumesAt: resumes }, [
+    ...keyLines(rows),
     ...(resumes ? [`minting pauses until ${formatTime(resumes)}`] : []),
     ...(next ? ['run the command again after that: it makes this key current, and the next one'] : []),
   ]);

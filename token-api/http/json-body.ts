@@ -1,27 +1,21 @@
 import { validator } from 'hono-openapi';
-import type * as v from 'valibot';
+import * as v from 'valibot';
+import { issueMessage } from '../minting/policy.ts';
 import { problem } from './problem-docs.ts';
 
-/** What is wrong with a field, in words that repeat nothing of what was sent. */
-export function fieldMessage(issue: { message: string; expected?: string | null | undefined } | undefined): string {
-  if (issue?.expected === 'never') return 'unknown field';
-  return issue && /^Invalid [a-z ]+:/.test(issue.message)
-    ? `must be ${issue.expected ?? 'another value'}`
-    : (issue?.message ?? '');
-}
-
-/** The path of a field, `viewer.country`. */
-export function fieldPath(path: readonly (PropertyKey | { key: PropertyKey })[] | undefined): string {
-  return (path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.');
+/** The first thing that is wrong with what was sent, `viewer.country: must be …`. Repeats nothing of it. */
+export function describeField(issues: readonly { message: string }[]): string {
+  // Our schemas are valibot's, and so are the issues that the validator of any library hands on.
+  const [issue] = issues as [v.BaseIssue<unknown>];
+  const path = v.getDotPath(issue);
+  const message = issue.expected === 'never' ? 'unknown field' : issueMessage(issue);
+  return path ? `${path}: ${message}` : message;
 }
 
 /** Validates a JSON body, and has it in the OpenAPI document; 400 with the path of the first field that is wrong. */
 export function jsonBody<Schema extends v.GenericSchema>(schema: Schema) {
   return validator('json', schema, (result) => {
     if (result.success) return;
-    const [issue] = result.error;
-    const path = fieldPath(issue?.path);
-    const message = `The body is not as expected: ${path ? `${path}: ` : ''}${fieldMessage(issue as v.BaseIssue<unknown>)}.`;
-    throw problem('ERR_BODY_INVALID', message);
+    throw problem('ERR_BODY_INVALID', `The body is not as expected: ${describeField(result.error)}.`);
   });
 }

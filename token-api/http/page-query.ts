@@ -1,6 +1,6 @@
 import { validator } from 'hono-openapi';
 import * as v from 'valibot';
-import { fieldPath } from './json-body.ts';
+import { describeField } from './json-body.ts';
 import { problem } from './problem-docs.ts';
 
 const LIMIT = 'must be a whole number from 1 to 1000';
@@ -24,8 +24,6 @@ export const PageQuery = v.object({
 export function pageQuery() {
   return validator('query', PageQuery, (result) => {
     if (result.success) return;
-    const [issue] = result.error;
-    const message = `The query is not as expected: ${fieldPath(issue?.path)}: ${issue?.message}.`;
-    throw problem('ERR_QUERY_INVALID', message);
+    throw problem('ERR_QUERY_INVALID', `The query is not as expected: ${describeField(result.error)}.`);
   });
 }

@@ -47,9 +47,12 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
       Object.entries(described.VersionIdsToStages ?? {}).find(([, labels]) => labels.includes(stage))?.[0];
     return { current: withStage('AWSCURRENT'), pending: withStage('AWSPENDING'), changed: described.LastChangedDate };
   };
+  /** Puts a staging label on a version, or takes it off the one that has it, or both: refused when that one has it no more. */
+  const moveLabel = (VersionStage: string, versions: { MoveToVersionId?: string; RemoveFromVersionId?: string }) =>
+    client.send(new UpdateSecretVersionStageCommand({ SecretId: secretId, VersionStage, ...versions }));
   const moveCurrent = async (to: string, from: string) => {
-    const move = { SecretId: secretId, VersionStage: 'AWSCURRENT', MoveToVersionId: to, RemoveFromVersionId: from };
-    await client.send(new UpdateSecretVersionStageCommand(move)).catch(async (error: Error) => {
+    const versions = { MoveToVersionId: to, RemoveFromVersionId: from };
+    await moveLabel('AWSCURRENT', versions).catch(async (error: Error) => {
       // Also when the first of two attempts succeeded and its reply was lost.
       const { current } = await stages();
       if (current === to) return;
@@ -60,10 +63,8 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
   const label = async (version: string) => {
     const { pending } = await stages();
     if (pending === version) return;
-    const move = { SecretId: secretId, VersionStage: 'AWSPENDING', MoveToVersionId: version };
-    await client
-      .send(new UpdateSecretVersionStageCommand({ ...move, ...(pending && { RemoveFromVersionId: pending }) }))
-      .catch(translated);
+    const versions = { MoveToVersionId: version, ...(pending && { RemoveFromVersionId: pending }) };
+    await moveLabel('AWSPENDING', versions).catch(translated);
   };
   const put = async (version: string, ring: KeyRing, stage: string) => {
     const value = { SecretId: secretId, ClientRequestToken: version, SecretString: JSON.stringify(parseKeyRing(ring)) };
@@ -78,8 +79,7 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
     });
   };
   const withdraw = async (run: string) => {
-    const remove = { SecretId: secretId, VersionStage: 'AWSPENDING', RemoveFromVersionId: run };
-    await client.send(new UpdateSecretVersionStageCommand(remove)).catch(async (error: Error) => {
+    await moveLabel('AWSPENDING', { RemoveFromVersionId: run }).catch(async (error: Error) => {
       if ((await stages()).pending === run) translated(error);
     });
   };

@@ -165,10 +165,13 @@ export function describeIssue([issue]: Issues, fields: Record<string, v.GenericS
   if (!path) return 'must be a JSON object';
   if (issue.expected === 'never') return `${path}: unknown field; known are ${Object.keys(fields).join(', ')}`;
   const field = fields[path];
-  // The validator's own messages repeat what they were given.
-  const own = /^Invalid [a-z ]+:/.test(issue.message) ? `must be ${issue.expected ?? 'another value'}` : issue.message;
-  if (!isMissing(issue) || !field) return `${path}: ${own}`;
+  if (!isMissing(issue) || !field) return `${path}: ${issueMessage(issue)}`;
   return `${path}: is missing; it ${v.safeParse(field, undefined).issues?.[0].message}`;
+}
+
+/** What is wrong, in words that repeat nothing of what was given, as the validator's own do. */
+export function issueMessage({ message, expected }: v.BaseIssue<unknown>): string {
+  return /^Invalid [a-z ]+:/.test(message) ? `must be ${expected ?? 'another value'}` : message;
 }
 
 /** Whether a field is not there. */
