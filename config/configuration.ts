@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
+import { RevocationSettingsSchema } from '../revocation/settings.ts';
 import { ApiSettingsSchema } from '../token-api/http/settings.ts';
 import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
 
@@ -9,6 +10,7 @@ export const ConfigurationSchema = v.strictObject({
   edge: v.optional(EdgeSettingsSchema, {}),
   keys: v.optional(KeySettingsSchema, {}),
   api: v.optional(ApiSettingsSchema, {}),
+  revocation: v.optional(RevocationSettingsSchema, {}),
 });
 
 export type Configuration = v.InferOutput<typeof ConfigurationSchema>;

@@ -1,0 +1,104 @@
+import * as v from 'valibot';
+import { SESSION_ID } from '../../token/index.ts';
+import { SIGNAL_NAMES, SIGNALS, type SignalName } from './signals.ts';
+
+const finite = v.pipe(v.number(), v.finite());
+const whole = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
+const score = v.pipe(finite, v.minValue(1), v.maxValue(100));
+
+function weight(name: SignalName) {
+  const { from, to, points } = SIGNALS[name];
+  return v.optional(
+    v.pipe(
+      v.strictObject({
+        from: v.optional(finite, from),
+        to: v.optional(finite, to),
+        points: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(100)), points),
+      }),
+      v.check((row) => row.from < row.to, 'from must be below to'),
+    ),
+    {},
+  );
+}
+
+type Weight = ReturnType<typeof weight>;
+
+/** Operators of hosting, cloud and VPN services, from whose networks few people watch. Private relays are not among them. */
+const HOSTING_ASNS = [
+  '16509', // Amazon
+  '14618', // Amazon
+  '8075', // Microsoft
+  '396982', // Google Cloud
+  '14061', // DigitalOcean
+  '16276', // OVH
+  '24940', // Hetzner
+  '63949', // Akamai Connected Cloud (Linode)
+  '20473', // Vultr
+  '60781', // Leaseweb NL
+  '28753', // Leaseweb DE
+  '9009', // M247
+  '212238', // Datacamp
+  '60068', // Datacamp
+  '51167', // Contabo
+  '12876', // Scaleway
+  '31898', // Oracle
+  '45102', // Alibaba
+  '132203', // Tencent
+  '62240', // Clouvider
+];
+
+/** What can be configured of detection. */
+export const DetectionSettingsSchema = v.pipe(
+  v.strictObject({
+    /** `off`: no runs. `log`: suspicious sessions are recorded. `enforce`: those above `autoScore` are revoked too. */
+    mode: v.optional(v.picklist(['off', 'log', 'enforce']), 'log'),
+    /** How often detection runs on this machine, in seconds. */
+    everySeconds: v.optional(whole(10, 86400), 60),
+    /** How many hours before the one of a new log object are looked at together with it. */
+    lookbackHours: v.optional(whole(0, 48), 1),
+    /** Score from which on a session is shown to people. */
+    reviewScore: v.optional(score, 40),
+    /** Score from which on a session is revoked without asking anybody. */
+    autoScore: v.optional(score, 70),
+    /** Share of the sessions in the window that one run may revoke, one session at least. Above it nothing is revoked. */
+    maxAutoShare: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(1)), 0.01),
+    /** What is never revoked by detection. */
+    allow: v.optional(
+      v.strictObject({
+        sessions: v.optional(v.array(v.pipe(v.string(), v.regex(SESSION_ID, 'must be a session id'))), []),
+        /** Titles: first segments of the path behind the token. */
+        titles: v.optional(v.array(v.string()), []),
+      }),
+      {},
+    ),
+    /** Where the session is read from: the tokenised path (`cs-uri-stem`), or what the function logged (`viewer-request-log-data`). */
+    sessionFrom: v.optional(v.picklist(['uri', 'log-data']), 'uri'),
+    /** Regular expression (RE2 syntax) whose first group is the number of a media segment in its path. */
+    segmentPattern: v.optional(
+      v.pipe(
+        v.string(),
+        v.minLength(1),
+        v.maxLength(200),
+        v.regex(/^[^'\p{Cc}]*$/u, 'must hold no quote and no control character'),
+      ),
+      '([0-9]+)[.](?:m4s|ts|mp4|m4v|m4a|aac|cmfv|cmfa)$',
+    ),
+    /** Duration of a media segment, in seconds. */
+    segmentSeconds: v.optional(v.pipe(finite, v.minValue(0.1), v.maxValue(60)), 4),
+    /** Autonomous system numbers of hosting and VPN services. */
+    hostingAsns: v.optional(
+      v.array(v.pipe(v.string(), v.regex(/^[0-9]{1,10}$/, 'must be a number, as text'))),
+      HOSTING_ASNS,
+    ),
+    /** What each signal adds to the score. */
+    weights: v.optional(
+      v.strictObject(
+        Object.fromEntries(SIGNAL_NAMES.map((name) => [name, weight(name)])) as Record<SignalName, Weight>,
+      ),
+      {},
+    ),
+  }),
+  v.check(({ reviewScore, autoScore }) => reviewScore <= autoScore, 'reviewScore must not be above autoScore'),
+);
+
+export type DetectionSettings = v.InferOutput<typeof DetectionSettingsSchema>;
