@@ -9,7 +9,7 @@ import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
-import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../revocation/list/dynamodb.ts';
+import { dynamoDbRevocationList, REVOCATION_TABLES } from '../revocation/list/dynamodb.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import { type EdgePublisher, edgePublisher } from '../revocation/publish/edge-store.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
@@ -121,7 +121,7 @@ export async function startStack({
     const keyRing = await openKeyRing(data, keyRingOptions);
     closers.push(() => keyRing.close());
 
-    const tables = [...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
+    const tables = [...VENDING_TABLES, ...REVOCATION_TABLES, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
     const dynamoDb = await startDynamoDb(data, tables);
     closers.push(() => dynamoDb.close());
     const list = dynamoDbRevocationList(dynamoDb.client);
@@ -254,9 +254,14 @@ function sessionsEnd(
 ): (sessionIds: string[], reason: string, by: string) => Promise<void> {
   return async (sessionIds, reason, by) => {
     const revokedAt = now();
-    const entry = { kind: 'session' as const, reason, by, revokedAt, expiresAt: revokedAt + revocationSeconds };
+    const expiresAt = revokedAt + revocationSeconds;
+    const entry = { kind: 'session', source: 'manual', reasons: [reason], by, revokedAt, expiresAt } as const;
     for (let i = 0; i < sessionIds.length; i += REVOCATIONS_AT_ONCE) {
-      await Promise.all(sessionIds.slice(i, i + REVOCATIONS_AT_ONCE).map((id) => list.add({ ...entry, id })));
+      await Promise.all(
+        sessionIds
+          .slice(i, i + REVOCATIONS_AT_ONCE)
+          .map((id) => list.add({ ...entry, reasons: [...entry.reasons], id })),
+      );
     }
     await publisher.reconcile();
   };

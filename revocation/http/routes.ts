@@ -3,7 +3,7 @@ import type { HTTPException } from 'hono/http-exception';
 import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
-import type { RevocationList } from '../list/revocation-list.ts';
+import type { RevocationEntry, RevocationList } from '../list/revocation-list.ts';
 import type { EdgePublisher } from '../publish/edge-store.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
@@ -29,7 +29,14 @@ const Subject = v.pipe(v.string(), v.minLength(1), v.maxLength(128));
 /** Body of the revocation of a session or a subject; none at all is right too. */
 export const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
 
-const entry = { reason: v.string(), by: v.string(), revokedAt: v.pipe(v.number(), v.integer()) };
+const entry = {
+  reason: v.string(),
+  reasons: v.array(v.string()),
+  source: v.picklist(['manual', 'auto']),
+  score: v.optional(v.number()),
+  by: v.string(),
+  revokedAt: v.pipe(v.number(), v.integer()),
+};
 
 /** A revoked session; times in seconds since the epoch. */
 export const SessionRevocationResponse = v.object({
@@ -58,15 +65,15 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
     const expiresAt = revokedAt + revocationSeconds;
     const { subject: by } = c.get('caller');
-    const { entry, added } = await list.add({ kind: 'session', id: sessionId, reason, by, revokedAt, expiresAt });
+    const asked = { source: 'manual' as const, reasons: reason === '' ? [] : [reason], by, revokedAt, expiresAt };
+    const { entry, outcome } = await list.add({ kind: 'session', id: sessionId, ...asked });
     await publisher.publish(sessionId);
-    const { kind: _, id: __, ...rest } = entry;
-    return c.json({ sessionId, ...rest }, added ? 201 : 200);
+    return c.json({ sessionId, ...describe(entry) }, outcome === 'added' ? 201 : 200);
   });
 
   app.delete('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
     const sessionId = sessionIdOf(c);
-    const removed = await list.remove('session', sessionId);
+    const removed = await list.remove('session', sessionId, c.get('caller').subject, now());
     await publisher.publish(sessionId);
     if (!removed) throw notRevoked('session');
     return c.body(null, 204);
@@ -77,13 +84,14 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const { reason } = parseBody(RevocationRequest, await c.req.text());
     const { subject: by } = c.get('caller');
     // Until it is taken back: a subject could otherwise return after a day, with a new session.
-    const { entry, added } = await list.add({ kind: 'subject', id: subject, reason, by, revokedAt: now() });
-    const { kind: _, id: __, ...rest } = entry;
-    return c.json({ subject, ...rest }, added ? 201 : 200);
+    const asked = { source: 'manual' as const, reasons: reason === '' ? [] : [reason], by, revokedAt: now() };
+    const { entry, outcome } = await list.add({ kind: 'subject', id: subject, ...asked });
+    return c.json({ subject, ...describe(entry) }, outcome === 'added' ? 201 : 200);
   });
 
   app.delete('/v1/subjects/:id/revocation', authorize('security'), async (c) => {
-    if (!(await list.remove('subject', subjectOf(c)))) throw notRevoked('subject');
+    const removed = await list.remove('subject', subjectOf(c), c.get('caller').subject, now());
+    if (!removed) throw notRevoked('subject');
     return c.body(null, 204);
   });
 
@@ -108,6 +116,11 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   });
 
   return app;
+}
+
+/** An entry as the API tells it. */
+function describe({ kind: _, id: __, reasons, ...rest }: RevocationEntry) {
+  return { reason: reasons.join('; '), reasons, ...rest };
 }
 
 function sessionIdOf(c: Context): string {

@@ -1,16 +1,33 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ConditionalCheckFailedException, type CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 import {
   BatchGetCommand,
   type BatchGetCommandOutput,
-  DeleteCommand,
   type DynamoDBDocumentClient,
   GetCommand,
   PutCommand,
+  type PutCommandInput,
+  paginateQuery,
   paginateScan,
+  ScanCommand,
 } from '@aws-sdk/lib-dynamodb';
-import type { RevocationEntry, RevocationList } from './revocation-list.ts';
+import * as v from 'valibot';
+import { decodeCursor, encodeCursor } from '../pages/cursor.ts';
+import {
+  type Added,
+  REVOCATION_KINDS,
+  type RevocationEntry,
+  type RevocationEvent,
+  type RevocationKey,
+  type RevocationList,
+  RevocationListError,
+} from './revocation-list.ts';
 
-/** The table of revocations: one item an entry; time to live: `expiresAt`. The id first, so that entries spread. */
+/**
+ * The table of revocations: one item, the head, for each thing that was ever revoked: the latest that happened to it. Time
+ * to live: `deleteAt`. The id first, so that entries spread.
+ */
 export const REVOCATIONS_TABLE = {
   TableName: 'portcullis-revocations',
   BillingMode: 'PAY_PER_REQUEST',
@@ -24,68 +41,308 @@ export const REVOCATIONS_TABLE = {
   ],
 } satisfies CreateTableCommandInput;
 
+/** The table of what happened before: one item an event, under `<kind>/<id>` and its time. Time to live: `deleteAt`. */
+export const REVOCATION_HISTORY_TABLE = {
+  TableName: 'portcullis-revocation-history',
+  BillingMode: 'PAY_PER_REQUEST',
+  AttributeDefinitions: [
+    { AttributeName: 'of', AttributeType: 'S' },
+    { AttributeName: 'at', AttributeType: 'N' },
+  ],
+  KeySchema: [
+    { AttributeName: 'of', KeyType: 'HASH' },
+    { AttributeName: 'at', KeyType: 'RANGE' },
+  ],
+} satisfies CreateTableCommandInput;
+
+export const REVOCATION_TABLES = [REVOCATIONS_TABLE, REVOCATION_HISTORY_TABLE];
+
 /** Largest number of keys in one BatchGetItem (DynamoDB API reference). */
 const BATCH = 100;
+/** How long what expired can still be looked up, in seconds. */
+const KEPT_SECONDS = 30 * 86_400;
+/** Of those who change the same entry at the same time one gets through at every attempt. */
+const ATTEMPTS = 12;
+const BACKOFF_MS = 10;
+/** Scans for one page of the list, 1 MB each, after which it is handed over as it is. */
+const SCANS = 5;
 
-/** The revocation list in DynamoDB. Expiry is checked here: DynamoDB's own may lag by days. */
+/** Where a page ended. DynamoDB takes a partition key of 2,048 bytes, a character of UTF-16 has three at most. */
+const Place = v.strictTuple([v.pipe(v.string(), v.minLength(1), v.maxLength(680)), v.picklist(REVOCATION_KINDS)]);
+
+/** What the head says, flat, as it is stored in both tables. */
+interface EventItem extends RevocationEntry {
+  at: number;
+  action: RevocationEvent['action'];
+  /** Who did it. */
+  actor: string;
+  /** When DynamoDB may delete it, seconds since the epoch; never when absent. */
+  deleteAt?: number | undefined;
+}
+
+/** A head, with a mark of the one write that made it; none when the version before did. */
+type Head = EventItem & { write?: string };
+
+/** An item that the version before wrote: entries by hand, deleted when they were taken back. */
+interface OldItem extends RevocationKey {
+  reason: string;
+  by: string;
+  revokedAt: number;
+  expiresAt?: number;
+}
+
+/** What to do with a head: the next event, or none, and what to say of it. */
+interface Decision<Outcome> {
+  next?: Omit<RevocationEvent, 'at'>;
+  outcome: Outcome;
+}
+
+/**
+ * The revocation list in DynamoDB, without transactions. A change reads the head, writes the event it stands for into
+ * the history, and replaces the head if it is still the same: whoever dies on the way leaves a copy of what the head still
+ * says. So the history is what is written there and the head, each event once. Expiry is checked here: DynamoDB's own may
+ * lag by days. `active` and `page` scan: entries are in no order.
+ */
 export function dynamoDbRevocationList(client: DynamoDBDocumentClient): RevocationList {
   const { TableName } = REVOCATIONS_TABLE;
-  return {
-    async add(entry) {
-      try {
-        await client.send(
-          new PutCommand({
-            TableName,
-            Item: entry,
-            ConditionExpression: 'attribute_not_exists(id) OR expiresAt <= :now',
-            ExpressionAttributeValues: { ':now': entry.revokedAt },
-          }),
+  const { TableName: HISTORY } = REVOCATION_HISTORY_TABLE;
+
+  async function readHead({ kind, id }: RevocationKey): Promise<Head | undefined> {
+    const { Item } = await client.send(new GetCommand({ TableName, Key: { id, kind }, ConsistentRead: true }));
+    return Item && headOf(Item);
+  }
+
+  /** Changes the head as `decide` says, which is asked again when somebody else was faster. */
+  async function change<Outcome>(
+    key: RevocationKey,
+    now: number,
+    decide: (head: Head | undefined) => Decision<Outcome>,
+  ): Promise<Outcome> {
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const head = await readHead(key);
+      const { next, outcome } = decide(head);
+      if (!next) return outcome;
+      if (head) await archive(head);
+      const at = Math.max(now * 1000, head ? head.at + 1 : 0);
+      const item: Head = { ...itemOf({ ...next, at }), write: randomUUID() };
+      if ((await replaceHead(head, item)) || (await isWritten(item))) return outcome;
+      await sleep(Math.random() * BACKOFF_MS * attempt);
+    }
+    throw new RevocationListError();
+  }
+
+  async function archive(head: Head): Promise<void> {
+    await client.send(new PutCommand({ TableName: HISTORY, Item: { ...head, of: nameOf(head) } }));
+  }
+
+  /**
+   * Whether a head was written although its condition failed: the client repeats a call whose reply was lost, and the
+   * second time the first one stands in its way. Somebody else may have replaced it by then.
+   */
+  async function isWritten(head: Head): Promise<boolean> {
+    if ((await readHead(head))?.write === head.write) return true;
+    const Key = { of: nameOf(head), at: head.at };
+    const { Item } = await client.send(new GetCommand({ TableName: HISTORY, Key, ConsistentRead: true }));
+    return Item?.write === head.write;
+  }
+
+  /** Replaces the head if it is still `head`; resolves to whether it was. */
+  async function replaceHead(head: Head | undefined, Item: Head): Promise<boolean> {
+    try {
+      await client.send(new PutCommand({ TableName, Item, ...isStill(head) }));
+      return true;
+    } catch (error) {
+      if (error instanceof ConditionalCheckFailedException) return false;
+      throw error;
+    }
+  }
+
+  async function holding(keys: RevocationKey[], now: number): Promise<RevocationEntry[]> {
+    const found: RevocationEntry[] = [];
+    const unique = [...new Map(keys.map(({ kind, id }) => [nameOf({ kind, id }), { id, kind }])).values()];
+    for (let i = 0; i < unique.length; i += BATCH) {
+      let Keys = unique.slice(i, i + BATCH);
+      for (let attempt = 1; Keys.length > 0; attempt++) {
+        const page: BatchGetCommandOutput = await client.send(
+          new BatchGetCommand({ RequestItems: { [TableName]: { Keys, ConsistentRead: true } } }),
         );
-        return { entry, added: true };
-      } catch (error) {
-        if (!(error instanceof ConditionalCheckFailedException)) throw error;
-        const { id, kind } = entry;
-        const { Item } = await client.send(new GetCommand({ TableName, Key: { id, kind }, ConsistentRead: true }));
-        return { entry: (Item as RevocationEntry | undefined) ?? entry, added: false };
+        found.push(...entriesOf(page.Responses?.[TableName], now));
+        Keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof Keys;
+        if (Keys.length > 0) await sleep(Math.random() * BACKOFF_MS * attempt);
       }
+    }
+    return found;
+  }
+
+  return {
+    add: (entry) => change(entry, entry.revokedAt, (head) => decideToAdd(head, entry)),
+    remove: (kind, id, by, now) =>
+      change({ kind, id }, now, (head) => {
+        if (!head || !holds(head, now)) return { outcome: false };
+        return { outcome: true, next: { action: 'restored', entry: entryOf(head), by } };
+      }),
+    async get(kind, id, now) {
+      const head = await readHead({ kind, id });
+      return head && holds(head, now) ? entryOf(head) : undefined;
     },
-    async remove(kind, id) {
-      const { Attributes } = await client.send(
-        new DeleteCommand({ TableName, Key: { id, kind }, ReturnValues: 'ALL_OLD' }),
-      );
-      return Attributes !== undefined;
-    },
+    holding,
     async revoked(kind, ids, now) {
-      const found = new Set<string>();
-      const unique = [...new Set(ids)];
-      for (let i = 0; i < unique.length; i += BATCH) {
-        let keys = unique.slice(i, i + BATCH).map((id) => ({ id, kind }));
-        while (keys.length > 0) {
-          const page: BatchGetCommandOutput = await client.send(
-            new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys, ConsistentRead: true } } }),
-          );
-          for (const { id, expiresAt } of (page.Responses?.[TableName] ?? []) as RevocationEntry[]) {
-            if (expiresAt === undefined || expiresAt > now) found.add(id);
-          }
-          keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof keys;
-        }
-      }
-      return found;
-    },
-    async active(kind, now) {
-      const entries: RevocationEntry[] = [];
-      const pages = paginateScan(
-        { client },
-        {
-          TableName,
-          // What is not read here is let through at the edge.
-          ConsistentRead: true,
-          FilterExpression: 'kind = :kind AND (attribute_not_exists(expiresAt) OR expiresAt > :now)',
-          ExpressionAttributeValues: { ':kind': kind, ':now': now },
-        },
+      const entries = await holding(
+        ids.map((id) => ({ kind, id })),
+        now,
       );
-      for await (const page of pages) entries.push(...((page.Items ?? []) as RevocationEntry[]));
+      return new Set(entries.map(({ id }) => id));
+    },
+    async active(now) {
+      const entries: RevocationEntry[] = [];
+      // What is not read here is let through at the edge.
+      const pages = paginateScan({ client }, { TableName, ConsistentRead: true, ...thatHolds(now) });
+      for await (const { Items } of pages) entries.push(...entriesOf(Items, now));
       return entries;
     },
+    async page(now, { kind, limit, cursor }) {
+      const list = `revocations/${kind ?? ''}`;
+      const place = cursor === undefined ? undefined : decodeCursor(list, Place, cursor);
+      const entries: RevocationEntry[] = [];
+      let startKey: Record<string, unknown> | undefined = place && { id: place[0], kind: place[1] };
+      for (let scan = 1; scan <= SCANS; scan++) {
+        const { Items, LastEvaluatedKey } = await client.send(
+          new ScanCommand({ TableName, ConsistentRead: true, ExclusiveStartKey: startKey, ...thatHolds(now, kind) }),
+        );
+        entries.push(...entriesOf(Items, now));
+        startKey = LastEvaluatedKey;
+        if (entries.length > limit) {
+          entries.length = limit;
+          const last = entries[limit - 1];
+          startKey = { id: last?.id, kind: last?.kind };
+        }
+        if (!startKey || entries.length === limit) break;
+      }
+      return { entries, next: startKey && encodeCursor(list, [startKey.id, startKey.kind]) };
+    },
+    async history(kind, id) {
+      // The head first: what replaces it meanwhile puts it into the history before.
+      const head = await readHead({ kind, id });
+      const events = new Map<number, RevocationEvent>();
+      const pages = paginateQuery(
+        { client },
+        {
+          TableName: HISTORY,
+          ConsistentRead: true,
+          KeyConditionExpression: '#of = :of',
+          ExpressionAttributeNames: { '#of': 'of' },
+          ExpressionAttributeValues: { ':of': nameOf({ kind, id }) },
+        },
+      );
+      for await (const { Items = [] } of pages) {
+        for (const item of Items) events.set(item.at, eventOf(item as EventItem));
+      }
+      if (head) events.set(head.at, eventOf(head));
+      return [...events.values()].sort((a, b) => b.at - a.at);
+    },
   };
+}
+
+/** Whether an entry may be added to what there is, and as what. */
+function decideToAdd(head: Head | undefined, entry: RevocationEntry): Decision<Added> {
+  const now = entry.revokedAt;
+  const add = (added: RevocationEntry, outcome: Added['outcome']): Decision<Added> => ({
+    outcome: { entry: added, outcome },
+    next: { action: 'revoked', entry: added, by: added.by },
+  });
+  if (!head || isOver(head, now)) return add(entryOf(entry), 'added');
+  const present = entryOf(head);
+  if (head.action === 'restored') {
+    // What a person took back stays so for as long as it would have been revoked, unless a person says otherwise.
+    if (entry.source === 'auto') return { outcome: { entry: present, outcome: 'restored-by-hand' } };
+    return add(entryOf(entry), 'added');
+  }
+  const isLaterCutoff = entry.before !== undefined && entry.before > (present.before ?? 0);
+  if (entry.source === 'auto' || (present.source === 'manual' && !isLaterCutoff)) {
+    return { outcome: { entry: present, outcome: 'kept' } };
+  }
+  const { before, expiresAt, ...rest } = entry;
+  const changed = entryOf(rest);
+  if (before !== undefined) changed.before = Math.max(before, present.before ?? 0);
+  if (expiresAt !== undefined && present.expiresAt !== undefined) {
+    changed.expiresAt = Math.max(expiresAt, present.expiresAt);
+  }
+  return add(changed, 'changed');
+}
+
+/** The condition that the head is still this one. */
+function isStill(head: Head | undefined): Partial<PutCommandInput> {
+  if (!head) return { ConditionExpression: 'attribute_not_exists(id)' };
+  const isOld = head.write === undefined;
+  return {
+    ConditionExpression: isOld ? 'attribute_not_exists(#at) AND revokedAt = :revokedAt' : '#at = :at',
+    ExpressionAttributeNames: { '#at': 'at' },
+    ExpressionAttributeValues: isOld ? { ':revokedAt': head.revokedAt } : { ':at': head.at },
+  };
+}
+
+/** The filter for heads that revoke at `now`, of one kind or all. */
+function thatHolds(now: number, kind?: string) {
+  const conditions = [
+    '(attribute_not_exists(expiresAt) OR expiresAt > :now)',
+    '(attribute_not_exists(#action) OR #action = :revoked)',
+    ...(kind === undefined ? [] : ['#kind = :kind']),
+  ];
+  return {
+    FilterExpression: conditions.join(' AND '),
+    ExpressionAttributeNames: { '#action': 'action', ...(kind !== undefined && { '#kind': 'kind' }) },
+    ExpressionAttributeValues: { ':now': now, ':revoked': 'revoked', ...(kind !== undefined && { ':kind': kind }) },
+  };
+}
+
+function nameOf({ kind, id }: RevocationKey): string {
+  return `${kind}/${id}`;
+}
+
+function isOver({ expiresAt }: Head, now: number): boolean {
+  return expiresAt !== undefined && expiresAt <= now;
+}
+
+function holds(head: Head, now: number): boolean {
+  return head.action === 'revoked' && !isOver(head, now);
+}
+
+/** The entries of items that hold at `now`. */
+function entriesOf(items: Record<string, unknown>[] | undefined, now: number): RevocationEntry[] {
+  return (items ?? [])
+    .map(headOf)
+    .filter((head) => holds(head, now))
+    .map(entryOf);
+}
+
+/** An item of the table of heads, also one of the version before, which knew only what people revoke. */
+function headOf(item: Record<string, unknown>): Head {
+  if ('at' in item) return item as unknown as Head;
+  const { kind, id, reason, by, revokedAt, expiresAt } = item as unknown as OldItem;
+  const reasons = reason === '' ? [] : [reason];
+  const entry: RevocationEntry = { kind, id, source: 'manual', reasons, by, revokedAt };
+  if (expiresAt !== undefined) entry.expiresAt = expiresAt;
+  return itemOf({ at: revokedAt * 1000, action: 'revoked', entry, by });
+}
+
+function itemOf({ at, action, entry, by }: RevocationEvent): EventItem {
+  const { expiresAt } = entry;
+  const kept = expiresAt === undefined ? {} : { deleteAt: expiresAt + KEPT_SECONDS };
+  return { ...entryOf(entry), at, action, actor: by, ...kept };
+}
+
+/** An entry alone, without what is undefined: DynamoDB stores no such thing. */
+function entryOf(item: RevocationEntry): RevocationEntry {
+  const { kind, id, source, reasons, score, by, revokedAt, before, expiresAt } = item;
+  return {
+    ...{ kind, id, source, reasons, by, revokedAt },
+    ...(score !== undefined && { score }),
+    ...(before !== undefined && { before }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+}
+
+function eventOf(item: EventItem): RevocationEvent {
+  const { at, action, actor } = item;
+  return { at, action, entry: entryOf(item), by: actor };
 }

@@ -25,6 +25,11 @@ export function edgePublisher(list: RevocationList, store: RevocationCommands, n
         await (revoked.has(sessionId) ? store.revoke([sessionId]) : store.restore([sessionId]));
       }),
     reconcile: () =>
-      inTurn(() => store.replaceRevocations(async () => (await list.active('session', now())).map(({ id }) => id))),
+      inTurn(() =>
+        store.replaceRevocations(async () => {
+          const entries = await list.active(now());
+          return entries.filter(({ kind }) => kind === 'session').map(({ id }) => id);
+        }),
+      ),
   };
 }

@@ -2,8 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataDirectory } from '../../local/data-directory.ts';
 import { type LocalDynamoDb, startDynamoDb } from '../../local/dynamodb.ts';
 import { VENDING_TABLES } from '../../local/vending.ts';
-import { dynamoDbRevocationList, REVOCATIONS_TABLE } from '../../revocation/list/dynamodb.ts';
-import type { RevocationEntry, RevocationKind } from '../../revocation/list/revocation-list.ts';
 import { dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit } from '../../token-api/concurrency/dynamodb.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
@@ -16,7 +14,7 @@ import { NOW } from '../harness/minting.ts';
 
 let database: LocalDynamoDb;
 beforeAll(async () => {
-  database = await openDatabase([...VENDING_TABLES, REVOCATIONS_TABLE, REQUEST_COUNTS_TABLE, ANSWERS_TABLE]);
+  database = await openDatabase([...VENDING_TABLES, REQUEST_COUNTS_TABLE, ANSWERS_TABLE]);
 });
 afterAll(() => database.close());
 
@@ -292,70 +290,6 @@ describe('ConcurrencyLimit', () => {
     const limit = limitOf(0);
     const admitted = await Promise.all(ids.map((id) => limit.admit('free', id, NOW + 100, NOW)));
     expect(admitted.every(Boolean)).toBe(true);
-  });
-});
-
-describe('RevocationList', () => {
-  const entry = (id: string, revokedAt = NOW): RevocationEntry => ({
-    kind: 'session',
-    id,
-    reason: 'shared',
-    by: 'tester',
-    revokedAt,
-    expiresAt: revokedAt + 100,
-  });
-
-  test('the first entry holds until it expires; then a new one takes its place', async () => {
-    const list = dynamoDbRevocationList(database.client);
-    expect(await list.add(entry('Revoked00001'))).toEqual({ entry: entry('Revoked00001'), added: true });
-    const again = await list.add({ ...entry('Revoked00001', NOW + 50), reason: 'other' });
-    expect(again).toEqual({ entry: entry('Revoked00001'), added: false });
-    const later = await list.add(entry('Revoked00001', NOW + 100));
-    expect(later).toEqual({ entry: entry('Revoked00001', NOW + 100), added: true });
-  });
-
-  test('an expired entry revokes nobody, whether or not it was deleted', async () => {
-    const list = dynamoDbRevocationList(database.client);
-    await list.add(entry('Revoked00002'));
-    expect(await list.revoked('session', ['Revoked00002', 'Unknown00000'], NOW + 99)).toEqual(
-      new Set(['Revoked00002']),
-    );
-    expect(await list.revoked('session', ['Revoked00002'], NOW + 100)).toEqual(new Set());
-    expect((await list.active('session', NOW + 100)).map(({ id }) => id)).not.toContain('Revoked00002');
-  });
-
-  test('removing says whether there was something to remove', async () => {
-    const list = dynamoDbRevocationList(database.client);
-    await list.add(entry('Revoked00003'));
-    expect([await list.remove('session', 'Revoked00003'), await list.remove('session', 'Revoked00003')]).toEqual([
-      true,
-      false,
-    ]);
-  });
-
-  test('asks about any number of sessions, repeated ones included', async () => {
-    const list = dynamoDbRevocationList(database.client);
-    const ids = Array.from({ length: 250 }, (_, i) => `Many${String(i).padStart(8, '0')}`);
-    for (const id of ids.slice(0, 120)) await list.add(entry(id));
-    expect((await list.revoked('session', [...ids, ...ids], NOW)).size).toBe(120);
-    expect(await list.revoked('session', [], NOW)).toEqual(new Set());
-    expect((await list.active('session', NOW)).length).toBeGreaterThanOrEqual(120);
-  });
-
-  test('a subject is another kind than a session of the same name, and stays until it is taken back', async () => {
-    const list = dynamoDbRevocationList(database.client);
-    const subject: RevocationEntry = { kind: 'subject', id: 'Revoked00009', reason: '', by: 'tester', revokedAt: NOW };
-    expect(await list.add(subject)).toEqual({ entry: subject, added: true });
-    const again = await list.add({ ...subject, revokedAt: NOW + 1e9 });
-    expect(again).toEqual({ entry: subject, added: false });
-    const holds = async (kind: RevocationKind) => (await list.revoked(kind, ['Revoked00009'], NOW + 1e9)).size === 1;
-    expect([await holds('subject'), await holds('session')]).toEqual([true, false]);
-    expect(await list.active('subject', NOW + 1e9)).toEqual([subject]);
-    expect((await list.active('session', NOW)).map(({ id }) => id)).not.toContain('Revoked00009');
-    expect([await list.remove('session', 'Revoked00009'), await list.remove('subject', 'Revoked00009')]).toEqual([
-      false,
-      true,
-    ]);
   });
 });
 

@@ -279,7 +279,8 @@ describe('the revocation of a subject', () => {
     const { playbackUrl } = (await mintFor('aurora', { subject })).body;
     await laterThan(Date.now() / 1000);
     const first = await revoke('POST', subject);
-    const entry = { subject, reason: 'chargeback', by: 'local-security', revokedAt: expect.any(Number) };
+    const told = { reason: 'chargeback', reasons: ['chargeback'], source: 'manual', by: 'local-security' };
+    const entry = { subject, ...told, revokedAt: expect.any(Number) };
     expect([first.status, first.body]).toEqual([201, entry]);
     const second = await revoke('POST', subject);
     expect([second.status, second.body]).toEqual([200, first.body]);
