@@ -6,6 +6,7 @@ import { registerAsset } from './asset.ts';
 import { EXIT_USAGE, InputError, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { registerKey } from './key.ts';
+import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
 import { registerToken } from './token.ts';
 import { registerUp } from './up.ts';
@@ -34,6 +35,7 @@ function createProgram(): Command {
   registerToken(program);
   registerAsset(program);
   registerSession(program);
+  registerRevocation(program);
   registerEdge(program);
   registerKey(program);
   return program;

@@ -11,13 +11,13 @@ export function parseBody<Schema extends v.GenericSchema>(schema: Schema, text: 
   }
   const result = v.safeParse(schema, body);
   if (result.success) return result.output;
-  const [issue] = result.issues;
-  const path = v.getDotPath(issue);
-  throw problem('ERR_BODY_INVALID', `The body is not as expected: ${path ? `${path}: ` : ''}${messageOf(issue)}.`);
+  throw problem('ERR_BODY_INVALID', `The body is not as expected: ${describeIssue(result.issues[0])}.`);
 }
 
 /** What is wrong with a field, in words that repeat nothing of what was sent. */
-function messageOf({ message, expected }: v.BaseIssue<unknown>): string {
-  if (expected === 'never') return 'unknown field';
-  return /^Invalid [a-z ]+:/.test(message) ? `must be ${expected ?? 'another value'}` : message;
+export function describeIssue(issue: v.BaseIssue<unknown>): string {
+  const { message, expected } = issue;
+  const path = v.getDotPath(issue);
+  const why = /^Invalid [a-z ]+:/.test(message) ? `must be ${expected ?? 'another value'}` : message;
+  return `${path ? `${path}: ` : ''}${expected === 'never' ? 'unknown field' : why}`;
 }

@@ -1,10 +1,9 @@
 import { Hono } from 'hono';
 import * as v from 'valibot';
 import type { DeliveryCommands } from '../../edge-functions/store/edge-store.ts';
-import { StoreError } from '../../edge-functions/store/key-value-store.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
-import { isProblemCode, problem } from './problem-docs.ts';
+import { refuseAsProblem } from './refusal.ts';
 
 /** What the delivery routes are made of. */
 export interface DeliveryOptions {
@@ -92,11 +91,4 @@ export function deliveryRoutes({ authorize, store, report }: DeliveryOptions): H
   });
 
   return app;
-}
-
-/** Turns what the store cannot take, or cannot take just now, into a problem; any other failure of it is ours. */
-async function refuseAsProblem<Result>(command: Promise<Result>): Promise<Result> {
-  return command.catch((error: Error) => {
-    throw error instanceof StoreError && isProblemCode(error.code) ? problem(error.code, error.message) : error;
-  });
 }

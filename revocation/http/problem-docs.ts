@@ -3,8 +3,14 @@ import { HTTPException } from 'hono/http-exception';
 /** The problem codes of the revocation side: the HTTP status of each, and what it means to a caller. */
 export const REVOCATION_PROBLEMS = {
   ERR_BODY_INVALID: { status: 400, meaning: 'The body is not JSON, or a field is wrong; `detail` names the first.' },
+  ERR_QUERY_INVALID: { status: 400, meaning: 'A parameter of the query is wrong; `detail` names it.' },
+  ERR_CURSOR_INVALID: { status: 400, meaning: 'The cursor is not one of this list; begin again without.' },
   ERR_SESSION_ID_INVALID: { status: 400, meaning: 'A session id is 12–64 letters and digits.' },
   ERR_NOT_REVOKED: { status: 404, meaning: 'It is not revoked.' },
+  ERR_REVOCATION_CONTENDED: {
+    status: 503,
+    meaning: 'Others are changing the same revocation just now; nothing was changed, try again.',
+  },
   ERR_SUBJECT_INVALID: { status: 400, meaning: 'A subject has 1–128 characters.' },
   ERR_STORE_COMMAND: {
     status: 422,
