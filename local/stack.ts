@@ -11,7 +11,8 @@ import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../revocation/list/dynamodb.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
-import { type EdgePublisher, edgePublisher } from '../revocation/publish/edge-store.ts';
+import { edgePublisher } from '../revocation/publish/edge-store.ts';
+import { keepPublished, type Publication } from '../revocation/publish/publication.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../token-api/idempotency/dynamodb.ts';
@@ -63,8 +64,6 @@ export interface Stack {
   close(): Promise<void>;
 }
 
-/** How often expired revocations are cleared from the edge store, in milliseconds. */
-const RECONCILE_MS = 60_000;
 /** How often the sighting of one session is written down at most, in seconds. */
 const SEEN_EVERY_SECONDS = 5;
 
@@ -127,10 +126,8 @@ export async function startStack({
     const list = dynamoDbRevocationList(dynamoDb.client);
     const publisher = edgePublisher(list, edgeStore, now);
     await publisher.reconcile();
-    const reconciling = setInterval(() => {
-      publisher.reconcile().catch((error: Error) => report(`revocations were not reconciled: ${error.message}`));
-    }, RECONCILE_MS);
-    closers.push(async () => clearInterval(reconciling));
+    const publication = keepPublished([{ name: 'the edge store', publisher }], report);
+    closers.push(() => publication.close());
 
     const originSecret = randomBytes(32).toString('base64url');
     originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
@@ -155,7 +152,7 @@ export async function startStack({
       vending,
       revocation: {
         list,
-        publisher,
+        publication,
         decisions,
         revocationSeconds,
         now,
@@ -167,7 +164,7 @@ export async function startStack({
         times: keyRing.times,
         // Within the leeway an expired token can still be renewed.
         sessionsWithKey: (kid) => vending.sessions.withKey(kid, now() - leewaySeconds),
-        endSessions: sessionsEnd(list, publisher, revocationSeconds),
+        endSessions: sessionsEnd(list, publication, revocationSeconds),
         onChange: () => keyRing.cached.refresh(),
         report,
         now,
@@ -249,7 +246,7 @@ async function readOrCreate(data: DataDirectory, name: string, initial: unknown)
 /** Revokes many sessions, each for `revocationSeconds`, and publishes them together. */
 function sessionsEnd(
   list: RevocationList,
-  publisher: EdgePublisher,
+  publication: Publication,
   revocationSeconds: number,
 ): (sessionIds: string[], reason: string, by: string) => Promise<void> {
   return async (sessionIds, reason, by) => {
@@ -263,7 +260,7 @@ function sessionsEnd(
           .map((id) => list.add({ ...entry, reasons: [...entry.reasons], id })),
       );
     }
-    await publisher.reconcile();
+    await publication.publish(sessionIds.map((id) => ({ kind: 'session', id })));
   };
 }
 

@@ -1,25 +1,52 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type AssetBlock, isUnsafePath, type VerificationKey } from '../../token/index.ts';
 import type { ModeRule } from '../viewer-request/mode.ts';
 import type { Mode } from '../viewer-request/settings.ts';
-import { type KeyValueStore, STORE_LIMITS, StoreError, type StoreUpdate } from './key-value-store.ts';
-import { assetBlockName, type EdgeKey, keyName, MODES, revocationName } from './names.ts';
+import {
+  blockedAssetIds,
+  blocksOf,
+  copyIntoKeys,
+  type Entries,
+  keyIdsOf,
+  modesOf,
+  parsed,
+  setBlocks,
+  setModes,
+  updates,
+} from './entries.ts';
+import { type KeyValueStore, StoreError } from './key-value-store.ts';
+import { type EdgeKey, keyName } from './names.ts';
+import {
+  changeRevocations,
+  countRevocations,
+  type EdgeRevocationChange,
+  type EdgeRevocations,
+  type OmittedRevocations,
+  replaceRevocations,
+} from './revocations.ts';
 
-const KEY_PREFIX = keyName('');
-const REVOCATION_PREFIX = revocationName('');
-const ASSET_BLOCK_PREFIX = assetBlockName('');
 const ATTEMPTS = 5;
+/** Updates that a replacement makes before it lets commands go first that wait: a few seconds on AWS. */
+const UPDATES_IN_TURN = 20;
 
-/** What a publisher of revocations may do: no command of it can touch a key. */
+/**
+ * What a publisher of revocations may do: of a key no command of it can touch more than the cut-off. Sessions and assets
+ * take the room that keys, modes and blocks leave them, less a reserve.
+ *
+ * `read` is called when it is the command's turn, so that what is read last is written last, and again when somebody else
+ * wrote to the store meanwhile: what they did may be in the list by then.
+ */
 export interface RevocationCommands {
-  /** Denies these sessions at the edge. */
-  revoke(sessionIds: string[]): Promise<void>;
-  /** Lets these sessions through again. */
-  restore(sessionIds: string[]): Promise<void>;
   /**
-   * Makes the revoked sessions exactly those that `read` resolves to; none clears them all. It is called again when
-   * somebody else wrote to the store meanwhile: what they did may be in the list by then.
+   * Makes the change that `read` resolves to; resolves to how many revocations the store holds then. Rejects with
+   * `ERR_STORE_LIMIT`, and changes nothing, when there is no room for it: `replaceRevocations` decides what has to go.
    */
-  replaceRevocations(read: () => Promise<string[]>): Promise<void>;
+  changeRevocations(read: () => Promise<EdgeRevocationChange>): Promise<number>;
+  /**
+   * Makes the revocations exactly those that `read` resolves to; none clears them all. What does not fit is left out. A
+   * large one lets other commands go first now and then, and reads again.
+   */
+  replaceRevocations(read: () => Promise<EdgeRevocations>): Promise<{ published: number; omitted: OmittedRevocations }>;
 }
 
 /** What a publisher of keys may do. */
@@ -42,9 +69,13 @@ export interface DeliveryCommands {
   setMode(prefix: string, mode: Mode | null): Promise<void>;
   /** The modes that are set, the longest prefix first, which is the order in which they count. */
   modes(): Promise<ModeRule[]>;
-  /** Denies an asset when and where one of `blocks` says so; an empty list takes it all back. */
+  /** Denies an asset when and where one of `blocks` says so, which take the place of those it had. */
   blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void>;
-  /** The blocks that are published, by asset id. */
+  /** Adds a block to those of an asset, unless it is one of them; resolves to all of them. */
+  addBlock(assetId: string, block: AssetBlock): Promise<AssetBlock[]>;
+  /** Takes all blocks of an asset back; resolves to whether there were any. */
+  removeBlocks(assetId: string): Promise<boolean>;
+  /** The blocks that are published, by asset id; not those of assets that are revoked. */
   blockedAssets(): Promise<Map<string, AssetBlock[]>>;
 }
 
@@ -54,6 +85,8 @@ interface Mirror {
   etag: string;
   /** When that was found to be so, on the clock of `performance.now`. */
   checkedAt: number;
+  /** Whether an update failed that may have been applied all the same. */
+  isDoubtful?: boolean;
 }
 
 /** For how long what was read is told on without asking whether somebody else wrote meanwhile, in milliseconds. */
@@ -68,6 +101,9 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
   #mirror: Mirror | null = null;
   #loading: Promise<Mirror> | undefined;
   #queue: Promise<unknown> = Promise.resolve();
+  #isWriting = false;
+  /** Commands that wait for their turn. */
+  #waiting = 0;
 
   constructor(store: KeyValueStore) {
     this.#store = store;
@@ -84,43 +120,45 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
         const present = parsed<Partial<EdgeKey> | null>(entries.get(keyName(kid)), null);
         if (present?.sign === sign && present.bind === bind) continue;
         added.push(kid);
-        entries.set(keyName(kid), JSON.stringify({ sign, bind, before: present?.before ?? 0 } satisfies EdgeKey));
+        // The cut-off comes with what is copied into every key.
+        entries.set(keyName(kid), JSON.stringify({ sign, bind, before: 0 } satisfies EdgeKey));
       }
     }, 0);
     return added;
   }
 
-  revoke(sessionIds: string[]): Promise<void> {
-    return this.#change((entries) => {
-      for (const sid of sessionIds) entries.set(revocationName(sid), '1');
+  async changeRevocations(read: () => Promise<EdgeRevocationChange>): Promise<number> {
+    let published = 0;
+    await this.#change(async (entries) => {
+      changeRevocations(entries, await read());
+      published = countRevocations(entries);
     });
+    return published;
   }
 
-  restore(sessionIds: string[]): Promise<void> {
-    return this.#change((entries) => {
-      for (const sid of sessionIds) entries.delete(revocationName(sid));
-    });
+  async replaceRevocations(
+    read: () => Promise<EdgeRevocations>,
+  ): Promise<{ published: number; omitted: OmittedRevocations }> {
+    let omitted: OmittedRevocations = { sessions: [], assets: [] };
+    let published = 0;
+    const replace = async (entries: Entries) => {
+      omitted = replaceRevocations(entries, await read());
+      published = countRevocations(entries);
+    };
+    while (!(await this.#change(replace, Number.POSITIVE_INFINITY, UPDATES_IN_TURN)));
+    return { published, omitted };
   }
 
-  replaceRevocations(read: () => Promise<string[]>): Promise<void> {
-    return this.#change(async (entries) => {
-      const sessionIds = await read();
-      for (const key of entries.keys()) if (key.startsWith(REVOCATION_PREFIX)) entries.delete(key);
-      for (const sid of sessionIds) entries.set(revocationName(sid), '1');
-    });
-  }
-
-  setMode(prefix: string, mode: Mode | null): Promise<void> {
+  async setMode(prefix: string, mode: Mode | null): Promise<void> {
     if (!/^\/(?:.*\/)?$/.test(prefix) || isUnsafePath(prefix) || prefix.includes('%')) {
       const message = `'${prefix}' must begin and end with a slash and hold no escapes, like '/live/'`;
-      return Promise.reject(new StoreError('ERR_STORE_COMMAND', message));
+      throw new StoreError('ERR_STORE_COMMAND', message);
     }
-    return this.#change((entries) => {
+    await this.#change((entries) => {
       const rules = modesOf(entries).filter(([other]) => other !== prefix);
       if (mode) rules.push([prefix, mode]);
       rules.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1));
-      if (rules.length > 0) entries.set(MODES, JSON.stringify(rules));
-      else entries.delete(MODES);
+      setModes(entries, rules);
     });
   }
 
@@ -128,24 +166,42 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     return modesOf((await this.#load(READ_AGE_MS)).entries);
   }
 
-  blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void> {
-    return this.#change((entries) => {
-      if (blocks.length > 0) entries.set(assetBlockName(assetId), JSON.stringify(blocks));
-      else entries.delete(assetBlockName(assetId));
+  async blockAsset(assetId: string, blocks: AssetBlock[]): Promise<void> {
+    await this.#change((entries) => setBlocks(entries, assetId, blocks));
+  }
+
+  async addBlock(assetId: string, block: AssetBlock): Promise<AssetBlock[]> {
+    let blocks: AssetBlock[] = [];
+    const added: AssetBlock = JSON.parse(JSON.stringify(block));
+    await this.#change((entries) => {
+      blocks = blocksOf(entries, assetId);
+      if (!blocks.some((present) => isDeepStrictEqual(present, added))) blocks.push(added);
+      setBlocks(entries, assetId, blocks);
     });
+    return blocks;
+  }
+
+  async removeBlocks(assetId: string): Promise<boolean> {
+    let wasBlocked = false;
+    await this.#change((entries) => {
+      wasBlocked = blocksOf(entries, assetId).length > 0;
+      setBlocks(entries, assetId, []);
+    });
+    return wasBlocked;
   }
 
   async blockedAssets(): Promise<Map<string, AssetBlock[]>> {
     const { entries } = await this.#load(READ_AGE_MS);
-    const blocked = [...entries].filter(([key]) => key.startsWith(ASSET_BLOCK_PREFIX));
-    return new Map(
-      blocked.map(([key, value]) => [key.slice(ASSET_BLOCK_PREFIX.length), parsed<AssetBlock[]>(value, [])]),
-    );
+    const blocked = blockedAssetIds(entries).map((id) => [id, blocksOf(entries, id)] as const);
+    return new Map(blocked.filter(([, blocks]) => blocks.length > 0));
   }
 
   /** The mirror, as it was at most so many milliseconds ago. Who only reads shares one look at the store. */
   async #load(maxAgeMs: number): Promise<Mirror> {
-    if (this.#mirror && performance.now() - this.#mirror.checkedAt <= maxAgeMs) return this.#mirror;
+    const known = this.#mirror;
+    // While a change of ours is on its way, the ETag would tell readers of nothing else.
+    const isYoung = this.#isWriting || (known && performance.now() - known.checkedAt <= maxAgeMs);
+    if (known && !known.isDoubtful && isYoung) return known;
     this.#loading ??= this.#look().finally(() => {
       this.#loading = undefined;
     });
@@ -157,6 +213,7 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     const checkedAt = performance.now();
     if (known && (await this.#store.etag()) === known.etag) {
       known.checkedAt = checkedAt;
+      known.isDoubtful = false;
       return known;
     }
     const { entries, etag } = await this.#store.list();
@@ -164,78 +221,48 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     return this.#mirror;
   }
 
-  /** Runs one command after the other: two at once would race for the ETag. */
-  #change(apply: (entries: Map<string, string>) => unknown, maxAgeMs = Number.POSITIVE_INFINITY): Promise<void> {
-    const result = this.#queue.then(() => this.#publish(apply, maxAgeMs));
+  /**
+   * Runs one command after the other: two at once would race for the ETag. Resolves to whether all of it was done, which
+   * it is unless others waited after so many updates.
+   */
+  #change(
+    apply: (entries: Entries) => unknown,
+    maxAgeMs = Number.POSITIVE_INFINITY,
+    inTurn = Number.POSITIVE_INFINITY,
+  ): Promise<boolean> {
+    this.#waiting++;
+    const result = this.#queue.then(() => {
+      this.#waiting--;
+      return this.#publish(apply, maxAgeMs, inTurn);
+    });
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #publish(apply: (entries: Map<string, string>) => unknown, maxAgeMs: number): Promise<void> {
+  async #publish(apply: (entries: Entries) => unknown, maxAgeMs: number, inTurn: number): Promise<boolean> {
     for (let attempt = 1; ; attempt++) {
       const mirror = await this.#load(maxAgeMs);
       const wanted = new Map(mirror.entries);
       await apply(wanted);
       copyIntoKeys(wanted);
       try {
-        for (const update of updates(mirror.entries, wanted)) {
+        this.#isWriting = true;
+        for (const [index, update] of updates(mirror.entries, wanted).entries()) {
+          if (index >= inTurn && this.#waiting > 0) return false;
           mirror.etag = await this.#store.update(update, mirror.etag);
           for (const { key, value } of update.puts) mirror.entries.set(key, value);
           for (const key of update.deletes) mirror.entries.delete(key);
         }
-        return;
+        return true;
       } catch (error) {
-        // Whatever went wrong, the mirror can no longer be trusted: an update whose reply was lost may have been applied.
-        this.#mirror = null;
         const conflict = error instanceof StoreError && error.code === 'ERR_STORE_ETAG';
+        // Of any other failure the ETag tells whether the update was applied although its reply was lost.
+        if (conflict) this.#mirror = null;
+        else mirror.isDoubtful = true;
         if (!conflict || attempt === ATTEMPTS) throw error;
+      } finally {
+        this.#isWriting = false;
       }
     }
   }
-}
-
-/** An entry's value; `otherwise` when there is none, or none that is JSON: a damaged entry must not keep a revocation back. */
-function parsed<Value>(text: string | undefined, otherwise: Value): Value {
-  try {
-    return text === undefined ? otherwise : (JSON.parse(text) as Value);
-  } catch {
-    return otherwise;
-  }
-}
-
-function keyIdsOf(entries: ReadonlyMap<string, string>): string[] {
-  return [...entries.keys()].filter((key) => key.startsWith(KEY_PREFIX)).map((key) => key.slice(KEY_PREFIX.length));
-}
-
-function modesOf(entries: ReadonlyMap<string, string>): ModeRule[] {
-  return parsed<ModeRule[]>(entries.get(MODES), []);
-}
-
-/** Repeats in the value of each key what the function must know before it has verified anything: one read tells it all. */
-function copyIntoKeys(entries: Map<string, string>): void {
-  const modes = modesOf(entries);
-  const blocks = [...entries.keys()].some((key) => key.startsWith(ASSET_BLOCK_PREFIX));
-  for (const [key, value] of entries) {
-    if (!key.startsWith(KEY_PREFIX)) continue;
-    const current = parsed<EdgeKey | null>(value, null);
-    if (!current) continue;
-    const { sign, bind, before } = current;
-    const copied: EdgeKey = { sign, bind, before, ...(modes.length > 0 && { modes }), ...(blocks && { blocks }) };
-    entries.set(key, JSON.stringify(copied));
-  }
-}
-
-/** The difference between two states in updates of at most 50 keys; deletions first, so that they make room. */
-function updates(from: Map<string, string>, to: Map<string, string>): StoreUpdate[] {
-  const deletes = [...from.keys()].filter((key) => !to.has(key));
-  const puts = [...to].filter(([key, value]) => from.get(key) !== value).map(([key, value]) => ({ key, value }));
-  const result: StoreUpdate[] = [];
-  for (let i = 0; i < deletes.length + puts.length; i += STORE_LIMITS.keysPerUpdate) {
-    const end = i + STORE_LIMITS.keysPerUpdate;
-    result.push({
-      deletes: deletes.slice(i, end),
-      puts: puts.slice(Math.max(i - deletes.length, 0), Math.max(end - deletes.length, 0)),
-    });
-  }
-  return result;
 }

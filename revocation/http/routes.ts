@@ -4,7 +4,7 @@ import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
 import type { RevocationEntry, RevocationList } from '../list/revocation-list.ts';
-import type { EdgePublisher } from '../publish/edge-store.ts';
+import type { Publication } from '../publish/publication.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
@@ -14,7 +14,7 @@ import { problem } from './problem-docs.ts';
 export interface RevocationOptions {
   authorize: Authorize;
   list: RevocationList;
-  publisher: EdgePublisher;
+  publication: Pick<Publication, 'publish'>;
   decisions: DecisionFeed;
   /** How long a revocation must live, in seconds: maximum token lifetime plus leeway. */
   revocationSeconds: number;
@@ -55,7 +55,7 @@ const HEARTBEAT_MS = 15_000;
 
 /** `POST` and `DELETE /v1/sessions/{id}/revocation` and `/v1/subjects/{id}/revocation`, `GET /v1/decisions`. */
 export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
-  const { authorize, list, publisher, decisions, revocationSeconds, now } = options;
+  const { authorize, list, publication, decisions, revocationSeconds, now } = options;
   const app = new Hono<CallerEnv>();
 
   app.post('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
@@ -67,14 +67,14 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const { subject: by } = c.get('caller');
     const asked = { source: 'manual' as const, reasons: reason === '' ? [] : [reason], by, revokedAt, expiresAt };
     const { entry, outcome } = await list.add({ kind: 'session', id: sessionId, ...asked });
-    await publisher.publish(sessionId);
+    await publication.publish([{ kind: 'session', id: sessionId }]);
     return c.json({ sessionId, ...describe(entry) }, outcome === 'added' ? 201 : 200);
   });
 
   app.delete('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
     const sessionId = sessionIdOf(c);
     const removed = await list.remove('session', sessionId, c.get('caller').subject, now());
-    await publisher.publish(sessionId);
+    await publication.publish([{ kind: 'session', id: sessionId }]);
     if (!removed) throw notRevoked('session');
     return c.body(null, 204);
   });

@@ -36,13 +36,15 @@ function eventOf(uri: string, headers: Record<string, string> = {}, method = 'GE
 }
 
 /** An edge store as its one writer leaves it after these commands. */
-async function storeAfter(commands: (store: EdgeStore) => Promise<void>): Promise<Map<string, string>> {
+async function storeAfter(commands: (store: EdgeStore) => Promise<unknown>): Promise<Map<string, string>> {
   const file = await FileKeyValueStore.open(`${temporaryDirectory()}/store.json`);
   const store = new EdgeStore(file);
   await store.replaceKeys(async () => ({ k1: TEST_KEY }));
   await commands(store);
   return new Map((await file.list()).entries);
 }
+const revoke = (store: EdgeStore) =>
+  store.changeRevocations(async () => ({ sessions: new Map([[TEST_CLAIMS.sid, true]]), assets: new Map() }));
 const withMode = (mode: Mode, prefix = '/aurora/') => storeAfter((store) => store.setMode(prefix, mode));
 
 /** `pass <uri>` or `<status> <reason>`. */
@@ -189,7 +191,7 @@ function suite(run: EdgeRuntime): void {
     ];
     await file.update({ puts, deletes: [] }, etag);
     const edge = new EdgeStore(file);
-    await edge.revoke([TEST_CLAIMS.sid]);
+    await revoke(edge);
     expect([...(await file.list()).entries.keys()]).toContain(`r/${TEST_CLAIMS.sid}`);
   });
 
@@ -305,7 +307,7 @@ function suite(run: EdgeRuntime): void {
 
   test('listed user-agents pass without a token, not with a bad one', async () => {
     const { code } = await build({ legacyUserAgents: ['OldTV/1.', 'Kiosk'] });
-    const store = await storeAfter(async (edge) => edge.revoke([TEST_CLAIMS.sid]));
+    const store = await storeAfter(revoke);
     const agent = { 'user-agent': 'OldTV/1.7 (x)' };
     const events = [
       eventOf(PATH, agent),
@@ -355,7 +357,7 @@ function suite(run: EdgeRuntime): void {
 
   test('HEAD is answered like GET, a preflight without a token', async () => {
     const { code } = await build({ allowedOrigins: ['https://play.example.com'] });
-    const store = await storeAfter(async (edge) => edge.revoke([TEST_CLAIMS.sid]));
+    const store = await storeAfter(revoke);
     const [get, head] = await run(code, [eventOf(GOOD), eventOf(GOOD, {}, 'HEAD')], { now: NOW, store });
     expect(head).toEqual(get);
     const ask = { origin: 'https://play.example.com', 'access-control-request-method': 'GET' };

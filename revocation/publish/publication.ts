@@ -1,0 +1,86 @@
+import type { RevocationKey } from '../list/revocation-list.ts';
+import type { PublishReport, RevocationPublisher } from './revocation-publisher.ts';
+
+/** How often each target is reconciled with the list, in milliseconds. */
+const RECONCILE_MS = 60_000;
+/** After a failure the first reconciliation comes so soon, each further one after twice that time. */
+const RETRY_MS = 1000;
+/** Left-out entries that are named. */
+const NAMED = 5;
+
+/** Where the list is published, by a name for people. */
+export interface Target {
+  name: string;
+  publisher: RevocationPublisher;
+}
+
+/** Keeps the targets equal to the list. */
+export interface Publication {
+  /**
+   * Publishes a change to all targets; waits for the first alone. Rejects when that one could not be told, which is reported
+   * and tried again, sooner than every minute.
+   */
+  publish(changed: RevocationKey[]): Promise<void>;
+  /** Ends it: no reconciliation begins any more. */
+  close(): Promise<void>;
+}
+
+/** Reconciles every target with the list now and then, sooner after a failure. What goes wrong or is left out is reported. */
+export function keepPublished(targets: [Target, ...Target[]], report: (line: string) => void): Publication {
+  const [first, ...others] = targets.map((target) => keepReconciled(target, report));
+  return {
+    async publish(changed) {
+      for (const other of others) void other.publish(changed).catch(() => undefined);
+      await first?.publish(changed);
+    },
+    async close() {
+      for (const kept of [first, ...others]) await kept?.close();
+    },
+  };
+}
+
+function keepReconciled({ name, publisher }: Target, report: (line: string) => void): Publication {
+  let failures = 0;
+  let omitted = 0;
+  let isClosed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let reconciling: Promise<unknown> = Promise.resolve();
+
+  const schedule = () => {
+    clearTimeout(timer);
+    if (isClosed) return;
+    const wait = failures === 0 ? RECONCILE_MS : Math.min(RETRY_MS * 2 ** (failures - 1), RECONCILE_MS);
+    timer = setTimeout(() => {
+      reconciling = reported(publisher.reconcile()).catch(() => undefined);
+    }, wait);
+  };
+  const reported = async (result: Promise<PublishReport>): Promise<void> => {
+    try {
+      const { omitted: left } = await result;
+      failures = 0;
+      if (left.length > 0 && left.length !== omitted) report(describeOmitted(name, left));
+      omitted = left.length;
+    } catch (error) {
+      failures++;
+      report(`revocations were not published to ${name}, and will be again: ${(error as Error).message}`);
+      throw error;
+    } finally {
+      schedule();
+    }
+  };
+  schedule();
+  return {
+    publish: (changed) => reported(publisher.publish(changed)),
+    async close() {
+      isClosed = true;
+      clearTimeout(timer);
+      await reconciling;
+    },
+  };
+}
+
+function describeOmitted(name: string, omitted: RevocationKey[]): string {
+  const named = omitted.slice(0, NAMED).map(({ kind, id }) => `${kind} ${id}`);
+  const more = omitted.length > NAMED ? ', …' : '';
+  return `${name} has no room for ${omitted.length} revocations, among them ${named.join(', ')}${more}`;
+}
