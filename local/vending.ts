@@ -1,7 +1,7 @@
 import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
-import type { RevocationList } from '../revocation/list/revocation-list.ts';
+import { type RevocationKey, type RevocationList, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
 import { isBlocked } from '../token/index.ts';
 import type { AssetCatalogue } from '../token-api/assets/assets.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
@@ -19,6 +19,8 @@ import { TITLE_POLICY, TITLES } from './titles.ts';
 
 /** The tables of the vending side. */
 export const VENDING_TABLES = [SESSIONS_TABLE, ASSETS_TABLE, POLICIES_TABLE, SUBJECTS_TABLE];
+
+const CUTOFF: RevocationKey = { kind: 'sessions-before', id: SESSIONS_BEFORE_ID };
 
 /** What the vending side of a stack is put together from. */
 export interface VendingParts {
@@ -87,11 +89,17 @@ function refusals(
   edgeStore: VendingParts['edgeStore'],
   now: () => number,
 ): VendingOptions['refusalOf'] {
-  return async ({ sessionId, asset, subject }, viewing) => {
-    const isOnList = async (kind: 'session' | 'subject', id: string | undefined) =>
-      id !== undefined && (await list.revoked(kind, [id], now())).has(id);
-    if (await isOnList('session', sessionId)) return 'session-revoked';
-    if (await isOnList('subject', subject)) return 'subject-revoked';
+  return async ({ session, asset, subject }, viewing) => {
+    const asked: RevocationKey[] = [
+      { kind: 'asset', id: asset },
+      ...(session ? [{ kind: 'session', id: session.id } as const, CUTOFF] : []),
+      ...(subject === undefined ? [] : [{ kind: 'subject', id: subject } as const]),
+    ];
+    const revoked = new Map((await list.holding(asked, now())).map((entry) => [entry.kind, entry]));
+    if (revoked.has('session')) return 'session-revoked';
+    if (session && session.startedAt < (revoked.get('sessions-before')?.before ?? 0)) return 'session-cutoff';
+    if (revoked.has('subject')) return 'subject-revoked';
+    if (revoked.has('asset')) return 'asset-withdrawn';
     const blocks = (await edgeStore.blockedAssets()).get(asset) ?? [];
     return isBlocked(blocks, viewing, now()) ? 'asset-withdrawn' : undefined;
   };

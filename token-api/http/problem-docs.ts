@@ -83,6 +83,10 @@ export const PROBLEMS = {
   ERR_TOKEN_REFUSED: { status: 401, meaning: 'The edge would deny the presented token; `reason` says why.' },
   ERR_TOKEN_SUBJECT: { status: 403, meaning: 'The presented token is not one of the caller.' },
   ERR_SESSION_REVOKED: { status: 403, meaning: 'The session is revoked.' },
+  ERR_SESSION_CUTOFF: {
+    status: 403,
+    meaning: 'The session began before the time up to which all sessions are revoked; start another.',
+  },
   ERR_SUBJECT_REVOKED: { status: 403, meaning: 'The subject is revoked: it gets no tokens.' },
   // Not 429: clients repeat that by themselves, and no waiting helps as long as the other sessions play.
   ERR_SESSION_LIMIT: { status: 403, meaning: 'The subject has as many sessions as it may; one has to end first.' },

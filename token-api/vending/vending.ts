@@ -7,12 +7,13 @@ import type { DeviceAttributes, PresentedToken, RenewedToken, Renewer } from '..
 import type { PolicyCatalogue } from '../policies/policies.ts';
 import type { Session, Sessions } from '../sessions/sessions.ts';
 
-/** What was revoked or withdrawn; two of them are denial reasons of the edge, subjects are unknown there. */
-export type Refusal = 'session-revoked' | 'subject-revoked' | 'asset-withdrawn';
+/** What was revoked or withdrawn: denial reasons of the edge, but for subjects, which are unknown there. */
+export type Refusal = 'session-revoked' | 'session-cutoff' | 'subject-revoked' | 'asset-withdrawn';
 
-/** What is asked about before a token is minted. `sessionId` is undefined for a session that is only about to start. */
+/** What is asked about before a token is minted. */
 export interface VendingQuestion {
-  sessionId: string | undefined;
+  /** The session and when it began, in seconds since the epoch; undefined when it is only about to start. */
+  session: { id: string; startedAt: number } | undefined;
   asset: string;
   subject: string | undefined;
 }
@@ -22,6 +23,7 @@ export type VendingErrorCode =
   | 'ERR_POLICY_UNKNOWN'
   | 'ERR_TOKEN_SUBJECT'
   | 'ERR_SESSION_REVOKED'
+  | 'ERR_SESSION_CUTOFF'
   | 'ERR_SUBJECT_REVOKED'
   | 'ERR_ASSET_WITHDRAWN'
   | 'ERR_SESSION_LIMIT';
@@ -41,6 +43,10 @@ export class VendingError extends Error {
 
 const REFUSALS: Record<Refusal, [code: VendingErrorCode, message: string]> = {
   'session-revoked': ['ERR_SESSION_REVOKED', 'The session is revoked.'],
+  'session-cutoff': [
+    'ERR_SESSION_CUTOFF',
+    'The session began before the time up to which all sessions are revoked; start another.',
+  ],
   'subject-revoked': ['ERR_SUBJECT_REVOKED', 'The subject is revoked: it gets no tokens.'],
   'asset-withdrawn': [
     'ERR_ASSET_WITHDRAWN',
@@ -153,7 +159,8 @@ export function createVending(options: VendingOptions): Vending {
     if (subject !== undefined && sub !== subject) {
       throw new VendingError('ERR_TOKEN_SUBJECT', 'The presented token is not one of yours.');
     }
-    await refuseRevoked({ sessionId: sid, asset: aid, subject: sub }, edgeView(viewer, verified.query));
+    const asked = { session: { id: sid, startedAt: sst }, asset: aid, subject: sub };
+    await refuseRevoked(asked, edgeView(viewer, verified.query));
     const asset = verified.location ? undefined : await assets.get(aid);
     const { token, url, kid, expiresAt } = mintNext(verified, asset && `${edgeUrl}${asset.path}`);
     const session: Session = { sessionId: sid, asset: aid, subject: sub, startedAt: sst, expiresAt };
@@ -180,7 +187,7 @@ export function createVending(options: VendingOptions): Vending {
       if (!asset) throw new VendingError('ERR_ASSET_UNKNOWN', 'There is no such asset.');
       const policy = await assetPolicy(asset);
       const { subject } = viewer;
-      await refuseRevoked({ sessionId: undefined, asset: asset.id, subject }, edgeView(viewer, ''));
+      await refuseRevoked({ session: undefined, asset: asset.id, subject }, edgeView(viewer, ''));
       const minted = minter.mint({ policy, viewer, url: url ?? `${edgeUrl}${asset.path}` });
       const { token, url: playbackUrl, sessionId, kid, issuedAt, expiresAt } = minted;
       const session: Session = { sessionId, asset: asset.id, subject, startedAt: issuedAt, expiresAt };
