@@ -20,6 +20,8 @@ export interface ApiAnswer {
   body: Record<string, unknown>;
 }
 
+const SUCCESS = [200, 201, 202, 204];
+
 /** Adds the options that say where the API of a running stack is. */
 export function stackOptions(command: Command): Command {
   return command
@@ -125,9 +127,16 @@ export async function callApi(
   } catch {
     throw new InputError(`what answers at ${api} is not the API of Portcullis (${status})`);
   }
-  if (status === 200 || status === 201 || status === 204 || answers.includes(String(answer.code)))
-    return { status, body: answer };
+  if (SUCCESS.includes(status) || answers.includes(String(answer.code))) return { status, body: answer };
   throw new InputError(`the API at ${api} refused: ${String(answer.detail ?? status)}`);
+}
+
+/** Who calls, and what narrows a list down. */
+export interface ListOptions {
+  /** `security` unless given. */
+  role?: Role;
+  /** Parameters of the query. */
+  filter?: Record<string, string>;
 }
 
 /** All of a list of the API, page by page: `{"<name>":[…],"next":"…"}`. */
@@ -135,14 +144,19 @@ export async function callList(
   options: StackAccess,
   path: string,
   name: string,
-  role: Role = 'security',
+  { role = 'security', filter = {} }: ListOptions = {},
 ): Promise<unknown[]> {
   const all: unknown[] = [];
-  let cursor = '';
+  let next: unknown;
   do {
-    const { body } = await callApi(options, 'GET', `${path}?limit=1000${cursor}`, undefined, { role });
+    const query = new URLSearchParams({
+      limit: '1000',
+      ...filter,
+      ...(next !== undefined && { cursor: String(next) }),
+    });
+    const { body } = await callApi(options, 'GET', `${path}?${query}`, undefined, { role });
     all.push(...(body[name] as unknown[]));
-    cursor = body.next === undefined ? '' : `&cursor=${String(body.next)}`;
-  } while (cursor !== '');
+    next = body.next;
+  } while (next !== undefined);
   return all;
 }

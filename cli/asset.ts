@@ -47,7 +47,7 @@ export function registerAsset(program: Command): void {
     });
 
   add('list', 'list the assets', 'portcullis asset list').action(async (options: StackAccess) => {
-    const assets = (await callList(options, '/v1/assets', 'assets', 'backend')) as Asset[];
+    const assets = (await callList(options, '/v1/assets', 'assets', { role: 'backend' })) as Asset[];
     const rows = assets.map(({ id, title, path, policy }) => [id, title, path, policy]);
     const lines = alignColumns([['asset', 'title', 'path', 'policy'], ...rows]);
     print(options.json, { assets }, rows.length > 0 ? lines : ['no assets']);

@@ -223,8 +223,7 @@ function registerDelivery(edge: Command): void {
           `no asset in the catalogue is called '${asset}': this blocks only tokens that were minted elsewhere for it`,
         );
       }
-      const blocks = [...(await blocksOf(options, asset)), { from, until, countries }];
-      const { body } = await callApi(options, 'PUT', blocksPath(asset), { blocks });
+      const { body } = await callApi(options, 'POST', blocksPath(asset), { from, until, countries });
       print(
         options.json,
         body,
@@ -240,9 +239,10 @@ function registerDelivery(edge: Command): void {
   )
     .argument('<asset>')
     .action(async (asset: string, options: StackAccess) => {
-      const wasBlocked = (await blocksOf(options, asset)).length > 0;
-      const { body } = await callApi(options, 'PUT', blocksPath(asset), { blocks: [] });
-      print(options.json, { ...body, wasBlocked }, [
+      const answers = ['ERR_NOT_BLOCKED'];
+      const { status } = await callApi(options, 'DELETE', blocksPath(asset), undefined, { answers });
+      const wasBlocked = status === 204;
+      print(options.json, { asset, blocks: [], wasBlocked }, [
         wasBlocked ? `${asset} is no longer blocked` : `${asset} was not blocked`,
       ]);
       if (!wasBlocked) process.exitCode = EXIT_NO;
@@ -251,13 +251,6 @@ function registerDelivery(edge: Command): void {
 
 function blocksPath(asset: string): string {
   return `/v1/assets/${encodeURIComponent(asset)}/blocks`;
-}
-
-/** The blocks of an asset that are published now. */
-async function blocksOf(options: StackAccess, asset: string): Promise<AssetBlock[]> {
-  const { body } = await callApi(options, 'GET', '/v1/edge/blocks');
-  const assets = body.assets as { asset: string; blocks: AssetBlock[] }[];
-  return assets.find((blocked) => blocked.asset === asset)?.blocks ?? [];
 }
 
 function describeBlock(asset: string, { from, until, countries }: AssetBlock): string {

@@ -1,5 +1,132 @@
-import type { Command } from 'commander';
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
+import { REVOCATION_KINDS, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
+import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
+import { alignColumns, EXIT_NO, epochSeconds, formatTime, InputError, note, print } from './command.ts';
+
+interface Revocation {
+  kind: string;
+  id: string;
+  source: string;
+  reasons: string[];
+  score?: number;
+  by: string;
+  revokedAt: number;
+  before?: number;
+  expiresAt?: number;
+}
+
+interface RevocationEvent {
+  at: number;
+  action: 'revoked' | 'restored';
+  by: string;
+  revocation: Revocation;
+}
+
+/** What a command is about: one of these. */
+interface Subject<Time> extends StackAccess {
+  asset?: string;
+  subject?: string;
+  sessionsBefore?: Time;
+}
+
+const LIST_EXAMPLE = 'portcullis revocation list --kind session';
+const HISTORY_EXAMPLE = 'portcullis revocation history session AbCdEf123456';
+const ADD_EXAMPLE = `portcullis revocation add --asset aurora --reason "withdrawn by the studio"
+  portcullis revocation add --subject viewer-7 --reason chargeback
+  portcullis revocation add --sessions-before 2026-11-22T14:00:00Z --reason "signing key leaked"
+Sessions are revoked with portcullis session revoke.`;
+const REMOVE_EXAMPLE = `portcullis revocation remove --asset aurora
+  portcullis revocation remove --sessions-before`;
 
 export function registerRevocation(program: Command): void {
-  program.command('revocation').description('what is revoked: sessions, assets, subjects, sessions before a time');
+  const revocation = program
+    .command('revocation')
+    .description('what is revoked: sessions, assets, subjects, all sessions that began before a time');
+
+  apiCommand(revocation, 'list', 'list what is revoked', LIST_EXAMPLE)
+    .addOption(new Option('--kind <kind>', 'only this kind').choices(REVOCATION_KINDS))
+    .action(async (options: StackAccess & { kind?: string }) => {
+      const filter: Record<string, string> = options.kind === undefined ? {} : { kind: options.kind };
+      const revocations = (await callList(options, '/v1/revocations', 'revocations', { filter })) as Revocation[];
+      const rows = revocations.map(({ kind, id, source, by, revokedAt, expiresAt, before, reasons }) => [
+        ...[kind, before === undefined ? id : formatTime(before), source, by, formatTime(revokedAt)],
+        expiresAt === undefined ? 'until taken back' : formatTime(expiresAt),
+        reasons.join('; '),
+      ]);
+      const header = ['kind', 'id', 'source', 'by', 'revoked', 'expires', 'reasons'];
+      print(options.json, { revocations }, rows.length > 0 ? alignColumns([header, ...rows]) : ['nothing is revoked']);
+    });
+
+  apiCommand(
+    revocation,
+    'history',
+    'what happened to one of them, the latest first; exit 1 when nothing',
+    HISTORY_EXAMPLE,
+  )
+    .addArgument(new Argument('<kind>', 'what it is').choices(REVOCATION_KINDS))
+    .argument('[id]', 'not of sessions-before', SESSIONS_BEFORE_ID)
+    .action(async (kind: string, id: string, options: StackAccess) => {
+      const path = `/v1/revocations/${encodeURIComponent(kind)}/${encodeURIComponent(id)}/history`;
+      const { body } = await callApi(options, 'GET', path);
+      const events = body.events as RevocationEvent[];
+      const rows = events.map(({ at, action, by, revocation: { source, reasons, before } }) => [
+        ...[formatTime(at), action, `by ${by}`, source],
+        ...(before === undefined ? [] : [`before ${formatTime(before)}`]),
+        reasons.join('; '),
+      ]);
+      print(options.json, body, rows.length > 0 ? alignColumns(rows) : [`${kind} ${id} was never revoked`]);
+      if (events.length === 0) process.exitCode = EXIT_NO;
+    });
+
+  apiCommand(revocation, 'add', 'revoke an asset, a subject, or all sessions that began before a time', ADD_EXAMPLE)
+    .option('--asset <id>', 'every session of this asset')
+    .option('--subject <id>', 'this subject gets no tokens any more')
+    .option('--sessions-before <time>', 'seconds since the epoch, or like 2026-11-22T14:00:00Z', time)
+    .option('--reason <text>', 'why, for those who read the list', '')
+    .action(async (options: Subject<number> & { reason: string }) => {
+      const { reason, sessionsBefore: before } = options;
+      const { path, name } = addressed(options);
+      const isCutoff = before !== undefined;
+      const asked = isCutoff ? { before, reason } : { reason };
+      const { status, body } = await callApi(options, isCutoff ? 'PUT' : 'POST', path, asked);
+      const holds = isCutoff ? `sessions before ${formatTime(body.before as number)}` : name;
+      print(options.json, body, [status === 200 ? `revoked now: ${holds}` : `revoked ${holds}`]);
+      if (status === 202) note('the edge could not be told in time; it is told again by itself');
+    });
+
+  apiCommand(revocation, 'remove', 'take one of these back; exit 1 when it is not revoked', REMOVE_EXAMPLE)
+    .option('--asset <id>', 'of this asset')
+    .option('--subject <id>', 'of this subject')
+    .option('--sessions-before', 'the cut-off')
+    .action(async (options: Subject<true>) => {
+      const { path, name } = addressed(options);
+      const answers = ['ERR_NOT_REVOKED'];
+      const { status } = await callApi(options, 'DELETE', path, undefined, { answers });
+      const restored = status === 204 || status === 202;
+      print(options.json, { restored }, [restored ? `restored ${name}` : `${name} is not revoked`]);
+      if (status === 202) note('the edge could not be told in time; it is told again by itself');
+      if (!restored) process.exitCode = EXIT_NO;
+    });
+}
+
+/** The route of what a command is about, and its name for people. */
+function addressed({ asset, subject, sessionsBefore }: Subject<unknown>): { path: string; name: string } {
+  const told = [asset, subject, sessionsBefore].filter((option) => option !== undefined);
+  if (told.length !== 1) throw new InputError('give one of --asset, --subject and --sessions-before');
+  if (asset !== undefined) return { path: `/v1/assets/${encodeURIComponent(asset)}/revocation`, name: asset };
+  if (subject !== undefined) return { path: `/v1/subjects/${encodeURIComponent(subject)}/revocation`, name: subject };
+  return { path: '/v1/sessions/cutoff', name: 'the cut-off' };
+}
+
+/** Parses a time: seconds since the epoch, or with date and zone (RFC 3339). */
+function time(text: string): number {
+  if (/^\d+$/.test(text)) return epochSeconds(text);
+  const isDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/.test(text);
+  const seconds = isDate ? Math.floor(Date.parse(text) / 1000) : Number.NaN;
+  if (Number.isNaN(seconds)) {
+    throw new InvalidArgumentError(
+      'It must be seconds since the epoch, or a time with its zone: 2026-11-22T14:00:00Z.',
+    );
+  }
+  return seconds;
 }

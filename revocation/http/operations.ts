@@ -1,20 +1,43 @@
 import * as v from 'valibot';
-import { AssetBlocksResponse, BlocksRequest, BlocksResponse, ModeRequest, ModesResponse } from './delivery-routes.ts';
-import { RevocationRequest, SessionRevocationResponse, SubjectRevocationResponse } from './routes.ts';
+import {
+  AssetBlocksResponse,
+  BlockRequest,
+  BlocksRequest,
+  BlocksResponse,
+  ModeRequest,
+  ModesResponse,
+} from './delivery-routes.ts';
+import {
+  AssetRevocationResponse,
+  CutoffRequest,
+  CutoffResponse,
+  HistoryResponse,
+  RevocationRequest,
+  RevocationsResponse,
+  SessionRevocationResponse,
+  SubjectRevocationResponse,
+} from './routes.ts';
 
-const EXAMPLE_REVOCATION = {
-  sessionId: 'AbCdEf012345',
-  reason: 'shared link',
+const EXAMPLE_ENTRY = {
+  source: 'manual',
+  reasons: ['shared link'],
   by: 'operator-1',
   revokedAt: 1795345200,
-  expiresAt: 1795431600,
-};
+} as const;
+const EXAMPLE_REVOCATION = { reason: 'shared link', ...EXAMPLE_ENTRY };
+const EXAMPLE_SESSION = { sessionId: 'AbCdEf012345', ...EXAMPLE_REVOCATION, expiresAt: 1795431600 };
+const EXAMPLE_ASSET = { asset: 'aurora', ...EXAMPLE_REVOCATION };
+const EXAMPLE_CUTOFF = { before: 1760000000, ...EXAMPLE_REVOCATION, expiresAt: 1795431600 };
+const EXAMPLE_LISTED = { kind: 'session', id: 'AbCdEf012345', ...EXAMPLE_ENTRY, expiresAt: 1795431600 } as const;
 const EXAMPLE_MODES = { modes: [{ prefix: '/live/', mode: 'log' }] };
 const EXAMPLE_BLOCKS = [{ countries: ['GB'], until: 4102444800 }];
-const EXAMPLE_SUBJECT = { subject: 'viewer-7', reason: 'chargeback', by: 'operator-1', revokedAt: 1795345200 };
+const EXAMPLE_SUBJECT = { subject: 'viewer-7', ...EXAMPLE_REVOCATION };
 const SUBJECT_PARAMETER = { id: { description: 'Subject, as in claim `sub`; percent-encoded.', example: 'viewer-7' } };
+const ASSET_PARAMETER = { id: { description: 'Asset id, as in claim `aid`; percent-encoded.', example: 'aurora' } };
 const SESSION_PARAMETER = { id: { description: 'Session id, 12–64 letters and digits.', example: 'AbCdEf012345' } };
 
+/** A change that is on the list, and that the edge could not be told of in time. */
+const LATE = 'It is on the list. The edge could not be told in time; it is told again by itself.';
 /** What keeps any command from the edge store just now. */
 const STORE_PROBLEMS = ['ERR_STORE_THROTTLED', 'ERR_STORE_UNAVAILABLE'] as const;
 
@@ -31,18 +54,69 @@ export const REVOCATION_OPERATIONS = {
       200: {
         description: 'It was revoked already, as this says.',
         schema: SessionRevocationResponse,
-        example: EXAMPLE_REVOCATION,
+        example: EXAMPLE_SESSION,
       },
-      201: { description: 'It is revoked.', schema: SessionRevocationResponse, example: EXAMPLE_REVOCATION },
+      201: { description: 'It is revoked.', schema: SessionRevocationResponse, example: EXAMPLE_SESSION },
+      202: { description: LATE, schema: SessionRevocationResponse, example: EXAMPLE_SESSION },
     },
-    problems: ['ERR_SESSION_ID_INVALID'],
+    problems: ['ERR_SESSION_ID_INVALID', 'ERR_REVOCATION_CONTENDED'],
   },
   'DELETE /v1/sessions/{id}/revocation': {
     tag: 'Revocation',
     summary: 'Take a revocation back',
     parameters: SESSION_PARAMETER,
-    answers: { 204: { description: 'The session is let through again.' } },
-    problems: ['ERR_SESSION_ID_INVALID', 'ERR_NOT_REVOKED'],
+    description: 'Detection does not revoke it again for as long as the revocation would have lived.',
+    answers: { 202: { description: LATE }, 204: { description: 'The session is let through again.' } },
+    problems: ['ERR_SESSION_ID_INVALID', 'ERR_NOT_REVOKED', 'ERR_REVOCATION_CONTENDED'],
+  },
+  'POST /v1/assets/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Revoke an asset',
+    description: `Every further request of every session of the asset is denied at the edge, and none is vended, until this is taken
+back. Blocks of the asset stay as they are.`,
+    parameters: ASSET_PARAMETER,
+    body: { schema: RevocationRequest, example: { reason: 'shared link' } },
+    answers: {
+      200: {
+        description: 'It was revoked already, as this says.',
+        schema: AssetRevocationResponse,
+        example: EXAMPLE_ASSET,
+      },
+      201: { description: 'It is revoked.', schema: AssetRevocationResponse, example: EXAMPLE_ASSET },
+      202: { description: LATE, schema: AssetRevocationResponse, example: EXAMPLE_ASSET },
+    },
+    problems: ['ERR_ASSET_ID_INVALID', 'ERR_REVOCATION_CONTENDED'],
+  },
+  'DELETE /v1/assets/{id}/revocation': {
+    tag: 'Revocation',
+    summary: 'Take the revocation of an asset back',
+    parameters: ASSET_PARAMETER,
+    answers: { 202: { description: LATE }, 204: { description: 'The asset is let through again.' } },
+    problems: ['ERR_ASSET_ID_INVALID', 'ERR_NOT_REVOKED', 'ERR_REVOCATION_CONTENDED'],
+  },
+  'PUT /v1/sessions/cutoff': {
+    tag: 'Revocation',
+    summary: 'Revoke all sessions that began before a time',
+    description: 'The cut-off only becomes later; to make it earlier, take it back first.',
+    body: { schema: CutoffRequest, example: { before: 1760000000, reason: 'shared link' } },
+    answers: {
+      200: { description: 'The cut-off that holds now.', schema: CutoffResponse, example: EXAMPLE_CUTOFF },
+      201: { description: 'It holds; there was none.', schema: CutoffResponse, example: EXAMPLE_CUTOFF },
+      202: { description: LATE, schema: CutoffResponse, example: EXAMPLE_CUTOFF },
+    },
+    problems: ['ERR_CUTOFF_FUTURE', 'ERR_REVOCATION_CONTENDED'],
+  },
+  'GET /v1/sessions/cutoff': {
+    tag: 'Revocation',
+    summary: 'Show the time before which sessions are revoked',
+    answers: { 200: { description: 'The cut-off.', schema: CutoffResponse, example: EXAMPLE_CUTOFF } },
+    problems: ['ERR_NOT_REVOKED'],
+  },
+  'DELETE /v1/sessions/cutoff': {
+    tag: 'Revocation',
+    summary: 'Take the cut-off back',
+    answers: { 202: { description: LATE }, 204: { description: 'Sessions are let through whenever they began.' } },
+    problems: ['ERR_NOT_REVOKED', 'ERR_REVOCATION_CONTENDED'],
   },
   'POST /v1/subjects/{id}/revocation': {
     tag: 'Revocation',
@@ -50,7 +124,7 @@ export const REVOCATION_OPERATIONS = {
     description: `The subject gets no tokens any more, neither new nor renewed, until this is taken back. Tokens that are out know nothing
 of it: revoke its sessions too.`,
     parameters: SUBJECT_PARAMETER,
-    body: { schema: RevocationRequest, example: { reason: 'chargeback' } },
+    body: { schema: RevocationRequest, example: { reason: 'shared link' } },
     answers: {
       200: {
         description: 'It was revoked already, as this says.',
@@ -59,14 +133,50 @@ of it: revoke its sessions too.`,
       },
       201: { description: 'It is revoked.', schema: SubjectRevocationResponse, example: EXAMPLE_SUBJECT },
     },
-    problems: ['ERR_SUBJECT_INVALID'],
+    problems: ['ERR_SUBJECT_INVALID', 'ERR_REVOCATION_CONTENDED'],
   },
   'DELETE /v1/subjects/{id}/revocation': {
     tag: 'Revocation',
     summary: 'Take the revocation of a subject back',
     parameters: SUBJECT_PARAMETER,
     answers: { 204: { description: 'The subject gets tokens again.' } },
-    problems: ['ERR_SUBJECT_INVALID', 'ERR_NOT_REVOKED'],
+    problems: ['ERR_SUBJECT_INVALID', 'ERR_NOT_REVOKED', 'ERR_REVOCATION_CONTENDED'],
+  },
+  'GET /v1/revocations': {
+    tag: 'Revocation',
+    summary: 'List what is revoked',
+    description: 'In no order. A page may be short, or empty, although others follow.',
+    parameters: {
+      kind: { description: 'Only this kind; all unless given.', example: 'session' },
+      limit: { description: 'Entries on a page, 1 to 1000; 100 unless given.', example: '100' },
+      cursor: { description: '`next` of the page before; none for the first page.', example: 'WyJyZXZvY2F0aW9ucy8iXQ' },
+    },
+    answers: {
+      200: {
+        description: 'A page.',
+        schema: RevocationsResponse,
+        example: { revocations: [EXAMPLE_LISTED] },
+      },
+    },
+    problems: ['ERR_QUERY_INVALID', 'ERR_CURSOR_INVALID'],
+  },
+  'GET /v1/revocations/{kind}/{id}/history': {
+    tag: 'Revocation',
+    summary: 'Show what happened to a session, an asset, a subject or the cut-off',
+    description:
+      'The latest first, and nothing of what was never revoked. Kept for 30 days after a revocation expired.',
+    parameters: {
+      kind: { description: '`session`, `asset`, `subject` or `sessions-before`.', example: 'session' },
+      id: { description: 'Its id; `all` for `sessions-before`.', example: 'AbCdEf012345' },
+    },
+    answers: {
+      200: {
+        description: 'What happened; `at` in seconds since the epoch, with fraction.',
+        schema: HistoryResponse,
+        example: { events: [{ at: 1795345200.001, action: 'revoked', by: 'operator-1', revocation: EXAMPLE_LISTED }] },
+      },
+    },
+    problems: ['ERR_REVOCATION_KIND', 'ERR_SESSION_ID_INVALID', 'ERR_ASSET_ID_INVALID', 'ERR_SUBJECT_INVALID'],
   },
   'GET /v1/decisions': {
     tag: 'Delivery',
@@ -113,11 +223,33 @@ data: {"time":1795345200.25,"method":"GET","status":403,"reason":"session-revoke
     },
     problems: STORE_PROBLEMS,
   },
+  'POST /v1/assets/{id}/blocks': {
+    tag: 'Delivery',
+    summary: 'Add a block to an asset',
+    description: 'The edge answers 451 when and where one of the blocks says so.',
+    parameters: ASSET_PARAMETER,
+    body: { schema: BlockRequest, example: EXAMPLE_BLOCKS[0] },
+    answers: {
+      200: {
+        description: 'The blocks of the asset now.',
+        schema: AssetBlocksResponse,
+        example: { asset: 'aurora', blocks: EXAMPLE_BLOCKS },
+      },
+    },
+    problems: ['ERR_STORE_LIMIT', ...STORE_PROBLEMS],
+  },
+  'DELETE /v1/assets/{id}/blocks': {
+    tag: 'Delivery',
+    summary: 'Take all blocks of an asset back',
+    parameters: ASSET_PARAMETER,
+    answers: { 204: { description: 'It has none any more.' } },
+    problems: ['ERR_NOT_BLOCKED', ...STORE_PROBLEMS],
+  },
   'PUT /v1/assets/{id}/blocks': {
     tag: 'Delivery',
-    summary: 'Block an asset',
-    description: 'The edge answers 451 when and where one of the blocks says so. An empty list takes them all back.',
-    parameters: { id: { description: 'Asset id.', example: 'aurora' } },
+    summary: 'Set the blocks of an asset',
+    description: 'They take the place of those it had. An empty list takes them all back.',
+    parameters: ASSET_PARAMETER,
     body: { schema: BlocksRequest, example: { blocks: EXAMPLE_BLOCKS } },
     answers: {
       200: {

@@ -12,6 +12,13 @@ export const REVOCATION_PROBLEMS = {
     meaning: 'Others are changing the same revocation just now; nothing was changed, try again.',
   },
   ERR_SUBJECT_INVALID: { status: 400, meaning: 'A subject has 1–128 characters.' },
+  ERR_ASSET_ID_INVALID: { status: 400, meaning: 'An asset id has 1–128 characters.' },
+  ERR_REVOCATION_KIND: { status: 400, meaning: 'There is no such kind of revocation; `detail` names those there are.' },
+  ERR_CUTOFF_FUTURE: {
+    status: 422,
+    meaning: 'The cut-off lies in the future; by the clock of the API it may be now at most.',
+  },
+  ERR_NOT_BLOCKED: { status: 404, meaning: 'The asset has no blocks.' },
   ERR_STORE_COMMAND: {
     status: 422,
     meaning: 'The prefix does not begin and end with a slash, and would match nothing.',

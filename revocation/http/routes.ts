@@ -1,14 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import type { HTTPException } from 'hono/http-exception';
 import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
-import type { RevocationEntry, RevocationList } from '../list/revocation-list.ts';
+import {
+  type Added,
+  REVOCATION_KINDS,
+  type RevocationEntry,
+  type RevocationKey,
+  type RevocationKind,
+  type RevocationList,
+  SESSIONS_BEFORE_ID,
+} from '../list/revocation-list.ts';
 import type { Publication } from '../publish/publication.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
+import { query, RevocationsQuery } from './page-query.ts';
 import { problem } from './problem-docs.ts';
+import { refuseAsProblem } from './refusal.ts';
 
 /** What the revocation routes are made of. */
 export interface RevocationOptions {
@@ -25,74 +36,177 @@ export interface RevocationOptions {
 const SessionId = v.pipe(v.string(), v.regex(SESSION_ID));
 /** As claim `sub`. */
 const Subject = v.pipe(v.string(), v.minLength(1), v.maxLength(128));
+/** As claim `aid`: tokens that were minted elsewhere may name assets in ways that the catalogue does not take. */
+const AssetId = Subject;
+const Time = v.pipe(v.number(), v.integer(), v.minValue(0));
 
-/** Body of the revocation of a session or a subject; none at all is right too. */
-export const RevocationRequest = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(200)), '') });
+const reason = v.optional(v.pipe(v.string(), v.maxLength(200)), '');
+
+/** Body of the revocation of a session, an asset or a subject; none at all is right too. */
+export const RevocationRequest = v.strictObject({ reason });
+
+/** Body of `PUT /v1/sessions/cutoff`: sessions that began before this time, in seconds since the epoch, are revoked. */
+export const CutoffRequest = v.strictObject({ before: v.pipe(Time, v.minValue(1)), reason });
 
 const entry = {
-  reason: v.string(),
-  reasons: v.array(v.string()),
   source: v.picklist(['manual', 'auto']),
+  reasons: v.array(v.string()),
+  /** Of detection, 0 to 100. */
   score: v.optional(v.number()),
   by: v.string(),
-  revokedAt: v.pipe(v.number(), v.integer()),
+  revokedAt: Time,
 };
+/** `reason`: all reasons in one text. */
+const told = { reason: v.string(), ...entry };
 
 /** A revoked session; times in seconds since the epoch. */
-export const SessionRevocationResponse = v.object({
-  sessionId: v.string(),
-  ...entry,
-  expiresAt: v.pipe(v.number(), v.integer()),
-});
+export const SessionRevocationResponse = v.object({ sessionId: v.string(), ...told, expiresAt: Time });
 
 /** A revoked subject: until it is taken back, so there is no `expiresAt`. */
-export const SubjectRevocationResponse = v.object({ subject: v.string(), ...entry });
+export const SubjectRevocationResponse = v.object({ subject: v.string(), ...told });
 
+/** A revoked asset: until it is taken back. */
+export const AssetRevocationResponse = v.object({ asset: v.string(), ...told });
+
+/** The cut-off. */
+export const CutoffResponse = v.object({ before: Time, ...told, expiresAt: Time });
+
+const Revocation = v.object({
+  kind: v.picklist(REVOCATION_KINDS),
+  id: v.string(),
+  ...entry,
+  before: v.optional(Time),
+  expiresAt: v.optional(Time),
+});
+
+/** Answer of `GET /v1/revocations`; `next` is the cursor of the next page, absent on the last. */
+export const RevocationsResponse = v.object({ revocations: v.array(Revocation), next: v.optional(v.string()) });
+
+/** Answer of `GET /v1/revocations/{kind}/{id}/history`, the latest event first; `at` in seconds, with fraction. */
+export const HistoryResponse = v.object({
+  events: v.array(
+    v.object({ at: v.number(), action: v.picklist(['revoked', 'restored']), by: v.string(), revocation: Revocation }),
+  ),
+});
+
+/** For how long an answer waits for the edge, in milliseconds; after that it says that the edge is still being told. */
+const PATIENCE_MS = 5000;
 /** Decisions that may wait for a client who reads slowly; beyond that they are left out for it. */
 const BACKLOG = 1000;
 /** How often an idle decision stream says that it is alive, in milliseconds: proxies close silent connections. */
 const HEARTBEAT_MS = 15_000;
 
-/** `POST` and `DELETE /v1/sessions/{id}/revocation` and `/v1/subjects/{id}/revocation`, `GET /v1/decisions`. */
+/**
+ * `POST` and `DELETE /v1/sessions/{id}/revocation`, the same of assets and subjects; `GET`, `PUT` and `DELETE
+ * /v1/sessions/cutoff`; `GET /v1/revocations` and the history of each; `GET /v1/decisions`. A change is on the list and at
+ * the edge when it is answered, or the status is 202: then it is on the list, and the edge is told again by itself.
+ */
 export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
-  const { authorize, list, publication, decisions, revocationSeconds, now } = options;
+  const { authorize, list, decisions, revocationSeconds, now } = options;
   const app = new Hono<CallerEnv>();
 
-  app.post('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
-    const sessionId = sessionIdOf(c);
-    const { reason } = parseBody(RevocationRequest, await c.req.text());
-    const revokedAt = now();
-    // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
-    const expiresAt = revokedAt + revocationSeconds;
+  /** Adds what the caller revokes to the list, and publishes it. */
+  async function revoke(
+    c: Context<CallerEnv>,
+    what: RevocationKey & Pick<RevocationEntry, 'before' | 'expiresAt'>,
+    reason: string,
+  ): Promise<{ entry: RevocationEntry; status: 200 | 201 | 202 }> {
     const { subject: by } = c.get('caller');
-    const asked = { source: 'manual' as const, reasons: reason === '' ? [] : [reason], by, revokedAt, expiresAt };
-    const { entry, outcome } = await list.add({ kind: 'session', id: sessionId, ...asked });
-    await publication.publish([{ kind: 'session', id: sessionId }]);
-    return c.json({ sessionId, ...describe(entry) }, outcome === 'added' ? 201 : 200);
+    const reasons = reason === '' ? [] : [reason];
+    const asked: RevocationEntry = { ...what, source: 'manual', reasons, by, revokedAt: now() };
+    const { entry, outcome }: Added = await refuseAsProblem(list.add(asked));
+    if (!(await isPublished(what))) return { entry, status: 202 };
+    return { entry, status: outcome === 'added' ? 201 : 200 };
+  }
+
+  /** Takes an entry off the list, and publishes that; also when it was not on it, as the edge may not know that yet. */
+  async function restore(c: Context<CallerEnv>, { kind, id }: RevocationKey): Promise<Response> {
+    const removed = await refuseAsProblem(list.remove(kind, id, c.get('caller').subject, now()));
+    const published = await isPublished({ kind, id });
+    if (!removed) throw notRevoked(kind);
+    return c.body(null, published ? 204 : 202);
+  }
+
+  /** Whether the edge was told in time. Whatever keeps it from that is reported and made up for by the publication. */
+  async function isPublished({ kind, id }: RevocationKey): Promise<boolean> {
+    if (kind === 'subject') return true;
+    const told = options.publication.publish([{ kind, id }]).then(
+      () => true,
+      () => false,
+    );
+    return Promise.race([told, sleep(PATIENCE_MS, false, { ref: false })]);
+  }
+
+  app.post('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
+    const id = sessionIdOf(c);
+    const { reason } = parseBody(RevocationRequest, await c.req.text());
+    // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
+    const expiresAt = now() + revocationSeconds;
+    const { entry, status } = await revoke(c, { kind: 'session', id, expiresAt }, reason);
+    return c.json({ sessionId: id, ...tell(entry) }, status);
   });
 
-  app.delete('/v1/sessions/:id/revocation', authorize('security'), async (c) => {
-    const sessionId = sessionIdOf(c);
-    const removed = await list.remove('session', sessionId, c.get('caller').subject, now());
-    await publication.publish([{ kind: 'session', id: sessionId }]);
-    if (!removed) throw notRevoked('session');
-    return c.body(null, 204);
+  app.delete('/v1/sessions/:id/revocation', authorize('security'), (c) =>
+    restore(c, { kind: 'session', id: sessionIdOf(c) }),
+  );
+
+  app.post('/v1/assets/:id/revocation', authorize('security'), async (c) => {
+    const id = assetIdOf(c);
+    const { reason } = parseBody(RevocationRequest, await c.req.text());
+    // Until it is taken back, as sessions of it could begin at any time.
+    const { entry, status } = await revoke(c, { kind: 'asset', id }, reason);
+    return c.json({ asset: id, ...tell(entry) }, status);
   });
+
+  app.delete('/v1/assets/:id/revocation', authorize('security'), (c) =>
+    restore(c, { kind: 'asset', id: assetIdOf(c) }),
+  );
 
   app.post('/v1/subjects/:id/revocation', authorize('security'), async (c) => {
-    const subject = subjectOf(c);
+    const id = subjectOf(c);
     const { reason } = parseBody(RevocationRequest, await c.req.text());
-    const { subject: by } = c.get('caller');
     // Until it is taken back: a subject could otherwise return after a day, with a new session.
-    const asked = { source: 'manual' as const, reasons: reason === '' ? [] : [reason], by, revokedAt: now() };
-    const { entry, outcome } = await list.add({ kind: 'subject', id: subject, ...asked });
-    return c.json({ subject, ...describe(entry) }, outcome === 'added' ? 201 : 200);
+    const { entry, status } = await revoke(c, { kind: 'subject', id }, reason);
+    return c.json({ subject: id, ...tell(entry) }, status);
   });
 
-  app.delete('/v1/subjects/:id/revocation', authorize('security'), async (c) => {
-    const removed = await list.remove('subject', subjectOf(c), c.get('caller').subject, now());
-    if (!removed) throw notRevoked('subject');
-    return c.body(null, 204);
+  app.delete('/v1/subjects/:id/revocation', authorize('security'), (c) =>
+    restore(c, { kind: 'subject', id: subjectOf(c) }),
+  );
+
+  const CUTOFF = { kind: 'sessions-before', id: SESSIONS_BEFORE_ID } as const;
+
+  app.get('/v1/sessions/cutoff', authorize('security'), async (c) => {
+    const entry = await list.get(CUTOFF.kind, CUTOFF.id, now());
+    if (!entry) throw notRevoked(CUTOFF.kind);
+    return c.json(tell(entry));
+  });
+
+  app.put('/v1/sessions/cutoff', authorize('security'), async (c) => {
+    const { before, reason } = parseBody(CutoffRequest, await c.req.text());
+    const time = now();
+    if (before > time) {
+      const message = `The cut-off lies ${before - time} s in the future, where it would end sessions as they begin.`;
+      throw problem('ERR_CUTOFF_FUTURE', message);
+    }
+    const { entry, status } = await revoke(c, { ...CUTOFF, before, expiresAt: time + revocationSeconds }, reason);
+    return c.json(tell(entry), status);
+  });
+
+  app.delete('/v1/sessions/cutoff', authorize('security'), (c) => restore(c, CUTOFF));
+
+  app.get('/v1/revocations', authorize('security'), query(RevocationsQuery), async (c) => {
+    const { entries, next } = await refuseAsProblem(list.page(now(), c.req.valid('query')));
+    return c.json({ revocations: entries, next });
+  });
+
+  app.get('/v1/revocations/:kind/:id/history', authorize('security'), async (c) => {
+    const kind = v.safeParse(v.picklist(REVOCATION_KINDS), c.req.param('kind'));
+    if (!kind.success) throw problem('ERR_REVOCATION_KIND', `There are these kinds: ${REVOCATION_KINDS.join(', ')}.`);
+    const events = await list.history(kind.output, ID_OF[kind.output](c));
+    return c.json({
+      events: events.map(({ at, action, by, entry }) => ({ at: at / 1000, action, by, revocation: entry })),
+    });
   });
 
   app.get('/v1/decisions', authorize('security'), (c) => {
@@ -118,8 +232,8 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   return app;
 }
 
-/** An entry as the API tells it. */
-function describe({ kind: _, id: __, reasons, ...rest }: RevocationEntry) {
+/** An entry as those routes tell it whose path says kind and id. */
+function tell({ kind: _, id: __, reasons, ...rest }: RevocationEntry) {
   return { reason: reasons.join('; '), reasons, ...rest };
 }
 
@@ -135,6 +249,27 @@ function subjectOf(c: Context): string {
   throw problem('ERR_SUBJECT_INVALID', 'A subject has 1–128 characters.');
 }
 
-function notRevoked(what: 'session' | 'subject'): HTTPException {
-  return problem('ERR_NOT_REVOKED', `The ${what} is not revoked.`);
+function assetIdOf(c: Context): string {
+  const result = v.safeParse(AssetId, c.req.param('id'));
+  if (result.success) return result.output;
+  throw problem('ERR_ASSET_ID_INVALID', 'An asset id has 1–128 characters.');
+}
+
+/** What reads the id of each kind from the path. */
+const ID_OF: Record<RevocationKind, (c: Context) => string> = {
+  session: sessionIdOf,
+  asset: assetIdOf,
+  subject: subjectOf,
+  'sessions-before': () => SESSIONS_BEFORE_ID,
+};
+
+const NAMES: Record<RevocationKind, string> = {
+  session: 'The session is not revoked.',
+  asset: 'The asset is not revoked.',
+  subject: 'The subject is not revoked.',
+  'sessions-before': 'There is no cut-off.',
+};
+
+function notRevoked(kind: RevocationKind): HTTPException {
+  return problem('ERR_NOT_REVOKED', NAMES[kind]);
 }

@@ -67,7 +67,7 @@ describe('a running stack with settings of its own', () => {
     const again = await cli('edge', 'unblock', 'aurora');
     expect([again.code, again.stdout]).toEqual([1, 'aurora was not blocked\n']);
     expect((await cli('edge', 'blocks')).stdout).toBe('no asset is blocked\n');
-    expect(stack.output()).toContain('set the blocks of "aurora" to [{"countries":["FR"]}]');
+    expect(stack.output()).toContain('added to the blocks of "aurora": {"countries":["FR"]}');
   });
 
   test.each([
