@@ -123,10 +123,9 @@ export function updates(from: Entries, to: Entries): StoreUpdate[] {
   const puts = [...to].filter(([key, value]) => from.get(key) !== value).map(([key, value]) => ({ key, value }));
   const isKey = ({ key }: { key: string }) => Number(key.startsWith(KEY_PREFIX));
   puts.sort((a, b) => isKey(b) - isKey(a));
-  const changes = [...puts.map((put) => ({ put })), ...deletes.map((name) => ({ name }))];
-  if (deletes.length > 0 && changes.length > STORE_LIMITS.keysPerUpdate && !fitTogether(from, puts)) {
-    changes.push(...changes.splice(0, puts.length));
-  }
+  const [added, removed] = [puts.map((put) => ({ put })), deletes.map((name) => ({ name }))];
+  const isOneUpdate = puts.length + deletes.length <= STORE_LIMITS.keysPerUpdate;
+  const changes = isOneUpdate || fitTogether(from, puts) ? [...added, ...removed] : [...removed, ...added];
   const result: StoreUpdate[] = [];
   for (let i = 0; i < changes.length; i += STORE_LIMITS.keysPerUpdate) {
     const part = changes.slice(i, i + STORE_LIMITS.keysPerUpdate);

@@ -217,6 +217,118 @@ describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
     expect((await inner.list()).entries.size).toBe(20);
   });
 
+  test('the cut-off is in every key, also in one that comes later and when the whole ring is another', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    const befores = async () => {
+      const { entries } = await inner.list();
+      const keys = [...entries].filter(([name]) => name.startsWith('k/'));
+      return Object.fromEntries(keys.map(([name, value]) => [name.slice(2), JSON.parse(value).before]));
+    };
+    const cutOff = (before: number) =>
+      edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map(), before }));
+    await replaceKeys(edge, 'k1');
+    await cutOff(1795345200);
+    expect(await befores()).toEqual({ k1: 1795345200 });
+    await replaceKeys(edge, 'k1', 'k2');
+    expect(await befores()).toEqual({ k1: 1795345200, k2: 1795345200 });
+    await replaceKeys(new EdgeStore(inner), 'k3');
+    expect(await befores()).toEqual({ k3: 1795345200 });
+    await edge.replaceRevocations(async () => ({ sessions: [], assets: [], before: 0 }));
+    expect([...(await inner.list()).entries.keys()]).toEqual(['k/k3']);
+    expect(await befores()).toEqual({ k3: 0 });
+  });
+
+  test('a cut-off that cannot be read is not taken for none', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    await replaceKeys(edge, 'k1');
+    await edge.replaceRevocations(async () => ({ sessions: [], assets: [], before: 7 }));
+    const { etag } = await inner.list();
+    await inner.update({ puts: [{ key: 'before', value: '{' }], deletes: [] }, etag);
+    await revoke(edge, ['AbCdEf012345']);
+    expect((await inner.list()).entries.get('k/k1')).toContain('"before":7');
+  });
+
+  test('blocks that operators set and the revocation of the same asset do not touch each other', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    const setAsset = (revoked: boolean) =>
+      edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map([['aurora', revoked]]) }));
+    const stored = async () => (await inner.list()).entries.get('a/aurora');
+    await edge.blockAsset('aurora', [{ countries: ['GB'] }]);
+    await setAsset(true);
+    expect(await stored()).toBe('[{"revoked":true},{"countries":["GB"]}]');
+    expect(await edge.addBlock('aurora', { countries: ['FR'] })).toEqual([
+      { countries: ['GB'] },
+      { countries: ['FR'] },
+    ]);
+    expect(await edge.blockedAssets()).toEqual(new Map([['aurora', [{ countries: ['GB'] }, { countries: ['FR'] }]]]));
+    expect(await edge.removeBlocks('aurora')).toBe(true);
+    expect([await stored(), await edge.blockedAssets()]).toEqual(['[{"revoked":true}]', new Map()]);
+    expect(await edge.removeBlocks('aurora')).toBe(false);
+    await edge.blockAsset('aurora', [{ until: 9 }]);
+    await edge.replaceRevocations(async () => ({ sessions: [], assets: [], before: 0 }));
+    expect(await stored()).toBe('[{"until":9}]');
+    await edge.replaceRevocations(async () => ({ sessions: [], assets: ['aurora'], before: 0 }));
+    await edge.blockAsset('aurora', []);
+    await setAsset(false);
+    expect((await inner.list()).entries.size).toBe(0);
+  });
+
+  test('blocks leave room for the revocation of their asset', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    const blocks = Array.from({ length: 49 }, (_, i) => ({ countries: [`A${String.fromCharCode(65 + (i % 26))}`] }));
+    await expect(edge.blockAsset('aurora', blocks)).rejects.toMatchObject({ code: 'ERR_STORE_LIMIT' });
+    await edge.blockAsset('aurora', blocks.slice(0, 45));
+    await edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map([['aurora', true]]) }));
+    expect((await inner.list()).entries.get('a/aurora')).toMatch(/^\[{"revoked":true},/);
+  });
+
+  test('of blocks that are added at the same time none is lost, and the same is there once', async () => {
+    const { store } = await observed();
+    const edge = new EdgeStore(store);
+    const countries = ['GB', 'FR', 'DE', 'GB'];
+    await Promise.all(countries.map((country) => edge.addBlock('aurora', { countries: [country], until: undefined })));
+    const blocks = ['GB', 'FR', 'DE'].map((country) => ({ countries: [country] }));
+    expect(await edge.blockedAssets()).toEqual(new Map([['aurora', blocks]]));
+  });
+
+  test('a call that failed and was not applied costs no listing', async () => {
+    const { store, calls, fail } = await observed();
+    const edge = new EdgeStore(store);
+    await revoke(edge, ['AbCdEf012345']);
+    fail('before');
+    await expect(revoke(edge, ['AbCdEf012346'])).rejects.toThrow();
+    await revoke(edge, ['AbCdEf012346']);
+    expect(calls).toEqual({ list: 1, update: 3 });
+  });
+
+  test('a large replacement lets others go first, and is then as the list is', async () => {
+    const { inner, store, calls } = await observed();
+    const edge = new EdgeStore(store);
+    const sessions = Array.from({ length: 3000 }, (_, i) => `Session${String(i).padStart(5, '0')}`);
+    const list = new Set(sessions);
+    const replaced = edge.replaceRevocations(async () => ({ sessions: [...list], assets: [], before: 0 }));
+    list.add('Urgent000000');
+    await revoke(edge, ['Urgent000000']);
+    expect([calls.update, (await inner.list()).entries.has('r/Urgent000000')]).toEqual([21, true]);
+    expect(await replaced).toEqual({ published: 3001, omitted: { sessions: [], assets: [] } });
+    expect((await inner.list()).entries.size).toBe(3001);
+  });
+
+  test('who reads while a change is on its way is not sent to the store', async () => {
+    const { store, calls } = await observed();
+    const edge = new EdgeStore(store);
+    const sessions = Array.from({ length: 1000 }, (_, i) => `Session${String(i).padStart(5, '0')}`);
+    const replaced = replaceSessions(edge, sessions);
+    await expect.poll(() => calls.update).toBeGreaterThan(0);
+    expect(await edge.blockedAssets()).toEqual(new Map());
+    await replaced;
+    expect(calls).toEqual({ list: 1, update: 20 });
+  });
+
   test('a full store refuses a revocation and keeps its keys', async () => {
     const { inner, store } = await observed();
     const edge = new EdgeStore(store);

@@ -195,6 +195,30 @@ function suite(run: EdgeRuntime): void {
     expect([...(await file.list()).entries.keys()]).toContain(`r/${TEST_CLAIMS.sid}`);
   });
 
+  test('a revoked asset is 451 whatever its blocks say, a session that began before the cut-off 403', async () => {
+    const { code } = await build();
+    const outcomesAfter = async (commands: (edge: EdgeStore) => Promise<unknown>) =>
+      outcomes(code, [eventOf(GOOD)], await storeAfter(commands));
+    const revokeAsset = (edge: EdgeStore, revoked: boolean) =>
+      edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map([[TEST_CLAIMS.aid, revoked]]) }));
+    const cutOff = (before: number) => (edge: EdgeStore) =>
+      edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map(), before }));
+    expect(await outcomesAfter((edge) => revokeAsset(edge, true))).toEqual(['451 asset-withdrawn']);
+    const beside = async (edge: EdgeStore) => {
+      await edge.blockAsset(TEST_CLAIMS.aid, [{ countries: ['GB'], until: 1 }]);
+      await revokeAsset(edge, true);
+    };
+    expect(await outcomesAfter(beside)).toEqual(['451 asset-withdrawn']);
+    const restored = async (edge: EdgeStore) => {
+      await beside(edge);
+      await revokeAsset(edge, false);
+    };
+    expect(await outcomesAfter(restored)).toEqual([`pass ${PATH}`]);
+    expect(await outcomesAfter(cutOff(TEST_CLAIMS.sst))).toEqual([`pass ${PATH}`]);
+    expect(await outcomesAfter(cutOff(TEST_CLAIMS.sst + 1))).toEqual(['403 session-cutoff']);
+    expect(await outcomesAfter(async (edge) => cutOff(0)(edge))).toEqual([`pass ${PATH}`]);
+  });
+
   test('a cut-off that is no number denies', async () => {
     const { code } = await build();
     const store = new Map([['k/k1', JSON.stringify({ sign: TEST_KEY.sign, bind: TEST_KEY.bind, before: null })]]);
