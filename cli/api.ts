@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
 import type { Role } from '../token-api/http/authorize.ts';
-import { InputError, readJson } from './command.ts';
+import { InputError, note, readJson } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 /** The options of a command that calls the API. */
@@ -129,6 +129,11 @@ export async function callApi(
   }
   if (SUCCESS.includes(status) || answers.includes(String(answer.code))) return { status, body: answer };
   throw new InputError(`the API at ${api} refused: ${String(answer.detail ?? status)}`);
+}
+
+/** Says that a change of the revocation list (202) is still on its way to the edge. */
+export function noteLate(status: number): void {
+  if (status === 202) note('the edge could not be told in time; it is told again by itself');
 }
 
 /** Who calls, and what narrows a list down. */

@@ -1,7 +1,7 @@
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { REVOCATION_KINDS, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
-import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
-import { alignColumns, EXIT_NO, epochSeconds, formatTime, InputError, note, print } from './command.ts';
+import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
+import { alignColumns, EXIT_NO, epochSeconds, formatTime, InputError, print } from './command.ts';
 
 interface Revocation {
   kind: string;
@@ -91,7 +91,7 @@ export function registerRevocation(program: Command): void {
       const { status, body } = await callApi(options, isCutoff ? 'PUT' : 'POST', path, asked);
       const holds = isCutoff ? `sessions before ${formatTime(body.before as number)}` : name;
       print(options.json, body, [status === 200 ? `revoked now: ${holds}` : `revoked ${holds}`]);
-      if (status === 202) note('the edge could not be told in time; it is told again by itself');
+      noteLate(status);
     });
 
   apiCommand(revocation, 'remove', 'take one of these back; exit 1 when it is not revoked', REMOVE_EXAMPLE)
@@ -104,7 +104,7 @@ export function registerRevocation(program: Command): void {
       const { status } = await callApi(options, 'DELETE', path, undefined, { answers });
       const restored = status === 204 || status === 202;
       print(options.json, { restored }, [restored ? `restored ${name}` : `${name} is not revoked`]);
-      if (status === 202) note('the edge could not be told in time; it is told again by itself');
+      noteLate(status);
       if (!restored) process.exitCode = EXIT_NO;
     });
 }

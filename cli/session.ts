@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
-import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
+import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 
 interface LiveSession {
@@ -38,7 +38,8 @@ export function registerSession(program: Command): void {
     .option('--reason <text>', 'why, for those who read the list', '')
     .action(async (id: string, options: StackAccess & { reason: string }) => {
       const { status, body } = await callApi(options, 'POST', revocationPath(id), { reason: options.reason });
-      print(options.json, body, [status === 201 ? `revoked ${id}` : `${id} was already revoked`]);
+      print(options.json, body, [status === 200 ? `${id} was already revoked` : `revoked ${id}`]);
+      noteLate(status);
     });
 
   add('restore', 'take a revocation back; exit 1 when there is none', 'portcullis session restore AbCdEf123456')
@@ -46,8 +47,9 @@ export function registerSession(program: Command): void {
     .action(async (id: string, options: StackAccess) => {
       const answers = ['ERR_NOT_REVOKED'];
       const { status } = await callApi(options, 'DELETE', revocationPath(id), undefined, { answers });
-      const restored = status === 204;
+      const restored = status === 204 || status === 202;
       print(options.json, { sessionId: id, restored }, [restored ? `restored ${id}` : `${id} is not revoked`]);
+      noteLate(status);
       if (!restored) process.exitCode = EXIT_NO;
     });
 }

@@ -267,6 +267,51 @@ describe('renewal', () => {
   });
 });
 
+describe('the revocation of an asset and the cut-off', () => {
+  const security = (method: string, path: string, body?: object) => call(method, path, { role: 'security', body });
+
+  test('a revoked asset is neither vended nor renewed nor played, and its blocks stay', async () => {
+    const { playbackUrl } = (await mintFor('harbour', {})).body;
+    await laterThan(Date.now() / 1000);
+    expect((await security('POST', '/v1/assets/harbour/blocks', { countries: ['FR'] })).status).toBe(200);
+    expect((await security('POST', '/v1/assets/harbour/revocation', { reason: 'withdrawn' })).status).toBe(201);
+    for (const answer of [
+      await mintFor('harbour', { country: 'DE' }),
+      await renew(playbackUrl, { role: 'backend' }),
+      await call('POST', '/v1/playback', { body: { asset: 'harbour' } }),
+    ]) {
+      expect([code(answer), answer.body.reason]).toEqual([[451, 'ERR_ASSET_WITHDRAWN'], 'asset-withdrawn']);
+    }
+    expect(await opened(playbackUrl)).toEqual([451, 'asset-withdrawn']);
+    expect((await mintFor('aurora', {})).status).toBe(200);
+    const { body } = await security('GET', '/v1/edge/blocks');
+    expect(body.assets).toEqual([{ asset: 'harbour', blocks: [{ countries: ['FR'] }] }]);
+    expect((await security('DELETE', '/v1/assets/harbour/blocks')).status).toBe(204);
+    expect(await opened(playbackUrl)).toEqual([451, 'asset-withdrawn']);
+    expect((await security('DELETE', '/v1/assets/harbour/revocation')).status).toBe(204);
+    expect(await opened(playbackUrl)).toEqual([200, '']);
+    expect((await renew(playbackUrl, { role: 'backend' })).status).toBe(200);
+  });
+
+  test('a session that began before the cut-off is neither renewed nor handed over nor played, one that begins later is', async () => {
+    const { playbackUrl } = (await mintFor('aurora', {})).body;
+    await laterThan(Date.now() / 1000);
+    const before = Math.floor(Date.now() / 1000);
+    expect((await security('PUT', '/v1/sessions/cutoff', { before, reason: 'leak' })).status).toBe(201);
+    for (const answer of [
+      await renew(playbackUrl, { role: 'backend' }),
+      await call('POST', '/v1/tokens/handoff', { role: 'backend', body: { token: playbackUrl, viewer: {} } }),
+    ]) {
+      expect([code(answer), answer.body.reason]).toEqual([[403, 'ERR_SESSION_CUTOFF'], 'session-cutoff']);
+    }
+    expect(await opened(playbackUrl)).toEqual([403, 'session-cutoff']);
+    const later = (await mintFor('aurora', {})).body;
+    expect(await opened(later.playbackUrl)).toEqual([200, '']);
+    expect((await security('DELETE', '/v1/sessions/cutoff')).status).toBe(204);
+    expect(await opened(playbackUrl)).toEqual([200, '']);
+  });
+});
+
 describe('the revocation of a subject', () => {
   const revoke = (method: 'POST' | 'DELETE', id: string, role: ApiCall['role'] = 'security') =>
     call(method, `/v1/subjects/${encodeURIComponent(id)}/revocation`, {
