@@ -1,6 +1,7 @@
 // npm run bench:revocation [-- --json]: three figures of revocation.
 // 1. From the revocation call to the first refused request, on the local stack in a process of its own, while 500 requests a
-//    second run against its edge: the session asks again and again from before the call until it is refused.
+//    second run against its edge: the session asks again and again from the call on until it is refused. Beside it, in
+//    turns, the same for a call of the API that changes nothing: what the machine does meets both alike.
 // 2. Calls to CloudFront KeyValueStore: those of one change while a list of 100,000 is published, of its first publication,
 //    and of a process that begins without a mirror. Counted on a store in memory; time and money are reckoned from them.
 // 3. How many sessions of 12 characters fit.
@@ -29,6 +30,7 @@ const CALL_MS = 50;
 const DOLLARS_PER_CALL = 1 / 1000;
 
 const at = (values, share) => values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1];
+const quantiles = (values) => ({ p50: at(values, 0.5), p99: at(values, 0.99), most: at(values, 1) });
 const sessionId = (i) => `Bench${String(i).padStart(7, '0')}`;
 
 async function startStack(data) {
@@ -71,6 +73,14 @@ async function ask({ api, tokens }, role, path, body) {
 
 const newSession = (stack) => ask(stack, 'backend', '/v1/tokens', { asset: 'aurora', viewer: {} });
 
+/** Milliseconds that a call of the API takes which only reads what it has at hand. */
+async function readAfter({ api, tokens }) {
+  const began = performance.now();
+  const answer = await fetch(`${api}/v1/edge/modes`, { headers: { authorization: `Bearer ${tokens.security}` } });
+  await answer.text();
+  return performance.now() - began;
+}
+
 /** Milliseconds from the revocation call to the answer to the first request that is refused. */
 async function revokedAfter(stack) {
   const { playbackUrl, sessionId } = await newSession(stack);
@@ -90,12 +100,20 @@ async function effect() {
     const { playbackUrl: url } = await newSession(stack);
     const load = autocannon({ url, connections: CONNECTIONS, overallRate: REQUESTS_PER_SECOND, duration: 3600 });
     const elapsed = [];
-    for (let i = 0; i < REVOCATIONS; i++) elapsed.push(await revokedAfter(stack));
+    const reading = [];
+    for (let i = 0; i < REVOCATIONS; i++) {
+      elapsed.push(await revokedAfter(stack));
+      reading.push(await readAfter(stack));
+    }
     load.stop();
     const { requests, non2xx } = await load;
     if (non2xx > 0) throw new Error(`${non2xx} requests of another session were refused`);
-    const milliseconds = { p50: at(elapsed, 0.5), p99: at(elapsed, 0.99), most: at(elapsed, 1) };
-    return { revocations: REVOCATIONS, requestsPerSecond: requests.average, milliseconds };
+    return {
+      revocations: REVOCATIONS,
+      requestsPerSecond: requests.average,
+      milliseconds: quantiles(elapsed),
+      readingMilliseconds: quantiles(reading),
+    };
   } finally {
     await stack.stop();
     agent.destroy();
@@ -187,12 +205,15 @@ try {
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
     const { effect, store, capacity } = report;
-    const { p50, p99, most } = effect.milliseconds;
+    const told = ({ p50, p99, most }) =>
+      `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, most ${most.toFixed(1)} ms`;
     const rate = `${Math.round(effect.requestsPerSecond)} requests/s`;
     const price = ({ calls, dollars, minutes }) =>
       `${calls} calls, $${dollars.toFixed(2)}, ${minutes.toFixed(1)} minutes at ${CALL_MS} ms a call`;
     process.stdout.write(`revocation call to first refused request, ${effect.revocations} of them, ${rate}:
-  p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, most ${most.toFixed(1)} ms
+  ${told(effect.milliseconds)}
+a call that only reads, in the same run:
+  ${told(effect.readingMilliseconds)}
 one change on a list of ${store.listed}: ${store.change.calls} call, ${store.change.milliseconds.toFixed(0)} ms of its own
 a reconciliation that changes nothing: ${store.reconciliation.calls} calls, ${store.reconciliation.milliseconds.toFixed(0)} ms
 its first publication: ${price(store.firstPublication)}

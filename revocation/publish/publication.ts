@@ -51,7 +51,7 @@ function keepReconciled({ name, publisher }: Target, report: (line: string) => v
     if (isClosed) return;
     const wait = failures === 0 ? RECONCILE_MS : Math.min(RETRY_MS * 2 ** (failures - 1), RECONCILE_MS);
     timer = setTimeout(() => {
-      reconciling = reported(publisher.reconcile()).catch(() => undefined);
+      reconciling = reported(publisher.reconcile()).then(schedule, () => undefined);
     }, wait);
   };
   const reported = async (result: Promise<PublishReport>): Promise<void> => {
@@ -63,9 +63,8 @@ function keepReconciled({ name, publisher }: Target, report: (line: string) => v
     } catch (error) {
       failures++;
       report(`revocations were not published to ${name}, and will be again: ${(error as Error).message}`);
-      throw error;
-    } finally {
       schedule();
+      throw error;
     }
   };
   schedule();

@@ -31,9 +31,17 @@ const CALLS: [method: string, path: string, body?: unknown][] = [
   ['GET', '/v1/edge/modes'],
   ['PUT', '/v1/edge/modes', { prefix: '/live/', mode: 'log' }],
   ['GET', '/v1/edge/blocks'],
+  ['POST', '/v1/assets/aurora/blocks', { countries: ['GB'] }],
   ['PUT', '/v1/assets/aurora/blocks', { blocks: [{ countries: ['GB'] }] }],
+  ['DELETE', '/v1/assets/aurora/blocks'],
 ];
 const named = (name: string, more: object = {}) => Object.assign(new Error('told'), { name, ...more });
+
+test('nobody can pass a block off as a revocation', async () => {
+  const { ask } = open();
+  const { answered } = await ask('POST', '/v1/assets/aurora/blocks', { revoked: true });
+  expect(answered).toEqual([400, 'ERR_BODY_INVALID']);
+});
 
 test('what the store cannot take is 422', async () => {
   const { ask } = open();

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EdgeStore } from '../../../edge-functions/store/edge-store.ts';
 import { type KeyValueStore, STORE_LIMITS, StoreError } from '../../../edge-functions/store/key-value-store.ts';
 import { AwsKeyValueStore } from '../../../edge-functions/store/key-value-store-aws.ts';
@@ -222,6 +222,40 @@ describe('publication', () => {
     service.before = () => undefined;
     await expect.poll(() => revokedAt(keyValueStore), { timeout: 20_000 }).toEqual(['r/TriedAgain01']);
     await publication.close();
+  });
+
+  test('reconciles every minute, however often something is published meanwhile, and sooner after a failure', async () => {
+    vi.useFakeTimers();
+    let reconciliations = 0;
+    let fails = false;
+    const report = { published: 0, omitted: [] };
+    const target = {
+      publish: async () => (fails ? Promise.reject(new Error('full')) : report),
+      reconcile: async () => {
+        reconciliations++;
+        return fails ? Promise.reject(new Error('full')) : report;
+      },
+    };
+    const publication = keepPublished([{ name: 'a target', publisher: target }], () => undefined);
+    for (let i = 0; i < 18; i++) {
+      await publication.publish([]);
+      await vi.advanceTimersByTimeAsync(10_000);
+    }
+    expect(reconciliations).toBe(3);
+    fails = true;
+    await expect(publication.publish([])).rejects.toThrow('full');
+    // After 1, 2, 4, 8 and 16 seconds.
+    await vi.advanceTimersByTimeAsync(31_000);
+    expect(reconciliations).toBe(8);
+    fails = false;
+    await vi.advanceTimersByTimeAsync(32_000);
+    expect(reconciliations).toBe(9);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(reconciliations).toBe(10);
+    await publication.close();
+    await vi.advanceTimersByTimeAsync(600_000);
+    expect(reconciliations).toBe(10);
+    vi.useRealTimers();
   });
 
   test('waits for the first target alone, and says what has no room', async () => {
