@@ -119,8 +119,10 @@ export function copyIntoKeys(entries: Entries): void {
  * a large difference takes minutes; only where there is no room for that, deletions go first.
  */
 export function updates(from: Entries, to: Entries): StoreUpdate[] {
-  const deletes = [...from.keys()].filter((key) => !to.has(key));
-  const puts = [...to].filter(([key, value]) => from.get(key) !== value).map(([key, value]) => ({ key, value }));
+  const deletes: string[] = [];
+  for (const key of from.keys()) if (!to.has(key)) deletes.push(key);
+  const puts: StoreUpdate['puts'] = [];
+  for (const [key, value] of to) if (from.get(key) !== value) puts.push({ key, value });
   const isKey = ({ key }: { key: string }) => Number(key.startsWith(KEY_PREFIX));
   puts.sort((a, b) => isKey(b) - isKey(a));
   const [added, removed] = [puts.map((put) => ({ put })), deletes.map((name) => ({ name }))];

@@ -2,7 +2,6 @@ import {
   blockedAssetIds,
   blocksEntry,
   blocksOf,
-  bytesOf,
   type Entries,
   isRevoked,
   REVOKED,
@@ -90,10 +89,11 @@ function adder(entries: Entries): (name: string, value: string) => boolean {
   return (name, value) => {
     const present = entries.get(name);
     if (present === value) return true;
-    if (Buffer.byteLength(name) > STORE_LIMITS.keyBytes || Buffer.byteLength(value) > STORE_LIMITS.valueBytes)
-      return false;
+    const nameBytes = Buffer.byteLength(name);
+    const valueBytes = Buffer.byteLength(value);
+    if (nameBytes > STORE_LIMITS.keyBytes || valueBytes > STORE_LIMITS.valueBytes) return false;
     room ??= STORE_LIMITS.totalBytes - RESERVED_BYTES - totalBytes(entries);
-    const grown = bytesOf(name, value) - (present === undefined ? 0 : bytesOf(name, present));
+    const grown = present === undefined ? nameBytes + valueBytes : valueBytes - Buffer.byteLength(present);
     if (grown > room) return false;
     room -= grown;
     entries.set(name, value);
