@@ -319,7 +319,7 @@ function entriesOf(items: Record<string, unknown>[] | undefined, now: number): R
 function headOf(item: Record<string, unknown>): Head {
   if ('at' in item) return item as unknown as Head;
   const { kind, id, reason, by, revokedAt, expiresAt } = item as unknown as OldItem;
-  const reasons = reason === '' ? [] : [reason];
+  const reasons = reason ? [reason] : [];
   const entry: RevocationEntry = { kind, id, source: 'manual', reasons, by, revokedAt };
   if (expiresAt !== undefined) entry.expiresAt = expiresAt;
   return itemOf({ at: revokedAt * 1000, action: 'revoked', entry, by });
