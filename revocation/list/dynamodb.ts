@@ -258,8 +258,14 @@ function decideToAdd(head: Head | undefined, entry: RevocationEntry): Decision<A
     return add(entryOf(entry), 'added');
   }
   const isLaterCutoff = entry.before !== undefined && entry.before > (present.before ?? 0);
-  if (entry.source === 'auto' || (present.source === 'manual' && !isLaterCutoff)) {
-    return { outcome: { entry: present, outcome: 'kept' } };
+  if (entry.source === 'auto') return { outcome: { entry: present, outcome: 'kept' } };
+  if (present.source === 'manual' && !isLaterCutoff) {
+    const expiresAt = entry.expiresAt ?? 0;
+    if (expiresAt <= (present.expiresAt ?? Number.POSITIVE_INFINITY))
+      return { outcome: { entry: present, outcome: 'kept' } };
+    // A token that was minted since the first time, elsewhere, must not outlive the entry.
+    const longer = { ...present, expiresAt };
+    return { outcome: { entry: longer, outcome: 'kept' }, next: { action: 'revoked', entry: longer, by: entry.by } };
   }
   const { before, expiresAt, ...rest } = entry;
   const changed = entryOf(rest);

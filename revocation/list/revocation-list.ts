@@ -61,7 +61,7 @@ export interface Added {
   entry: RevocationEntry;
   /**
    * `added`: it is new. `changed`: a manual entry took the place of an automatic one, or of a cut-off that was earlier.
-   * `kept`: what was there holds. `restored-by-hand`: detection asked for what a person took back; nothing is revoked.
+   * `kept`: what was there holds, for longer when a person asked again. `restored-by-hand`: detection asked for what a person took back; nothing is revoked.
    */
   outcome: 'added' | 'changed' | 'kept' | 'restored-by-hand';
 }

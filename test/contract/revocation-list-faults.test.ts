@@ -52,7 +52,10 @@ class Model {
     const next = { action: 'revoked', source: action, expiresAt: now + LIFE } as const;
     if (!present) return this.#become(next, 'added');
     if (present.action === 'restored') return action === 'auto' ? 'restored-by-hand' : this.#become(next, 'added');
-    if (present.source === 'manual' || action === 'auto') return 'kept';
+    if (action === 'auto') return 'kept';
+    if (present.source === 'manual') {
+      return next.expiresAt > present.expiresAt ? this.#become(next, 'kept') : 'kept';
+    }
     return this.#become({ ...next, expiresAt: Math.max(next.expiresAt, present.expiresAt) }, 'changed');
   }
 
