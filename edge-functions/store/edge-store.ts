@@ -6,6 +6,7 @@ import {
   blockedAssetIds,
   blocksOf,
   copyIntoKeys,
+  cutoffOf,
   type Entries,
   keyIdsOf,
   modesOf,
@@ -114,14 +115,15 @@ export class EdgeStore implements KeyCommands, RevocationCommands, DeliveryComma
     await this.#change(async (entries) => {
       const published = keyIdsOf(entries);
       const keys = await read(published);
+      // Of the keys that go, one may be the last that still knows what every key has to carry.
+      const [before, modes] = [cutoffOf(entries), modesOf(entries)];
       for (const kid of published) if (!Object.hasOwn(keys, kid)) entries.delete(keyName(kid));
       added = [];
       for (const [kid, { sign, bind }] of Object.entries(keys)) {
         const present = parsed<Partial<EdgeKey> | null>(entries.get(keyName(kid)), null);
         if (present?.sign === sign && present.bind === bind) continue;
         added.push(kid);
-        // The cut-off comes with what is copied into every key.
-        entries.set(keyName(kid), JSON.stringify({ sign, bind, before: 0 } satisfies EdgeKey));
+        entries.set(keyName(kid), JSON.stringify({ sign, bind, before, modes } satisfies EdgeKey));
       }
     }, 0);
     return added;

@@ -40,9 +40,11 @@ export function keyIdsOf(entries: Entries): string[] {
   return idsUnder(entries, KEY_PREFIX);
 }
 
-/** The roll-out modes, the longest prefix first. */
+/** The roll-out modes, the longest prefix first; where they cannot be read, those that a key carries. */
 export function modesOf(entries: Entries): ModeRule[] {
-  return parsed<ModeRule[]>(entries.get(MODES), []);
+  const modes = parsed<unknown>(entries.get(MODES) ?? '[]', undefined);
+  if (Array.isArray(modes)) return modes;
+  return keysOf(entries).find((key) => key.modes)?.modes ?? [];
 }
 
 /** Makes these the modes. Throws `ERR_STORE_LIMIT` when a key could not carry them beside a cut-off. */
@@ -54,6 +56,13 @@ export function setModes(entries: Entries, rules: ModeRule[]): void {
     const bytes = Buffer.byteLength(entries.get(keyName(kid)) ?? '');
     if (bytes + KEY_GROWTH_BYTES > STORE_LIMITS.valueBytes) throw tooLarge('modes', bytes + KEY_GROWTH_BYTES);
   }
+}
+
+/** The cut-off, in seconds since the epoch; where it cannot be read, the latest that a key carries: it is not taken for none. */
+export function cutoffOf(entries: Entries): number {
+  const cutoff = parsed<unknown>(entries.get(CUTOFF) ?? '0', undefined);
+  if (typeof cutoff === 'number') return cutoff;
+  return keysOf(entries).reduce((latest, { before }) => Math.max(latest, before || 0), 0);
 }
 
 /** Sets the cut-off, in seconds since the epoch; 0 for none. */
@@ -92,8 +101,14 @@ export function setBlocks(entries: Entries, assetId: string, blocks: StoredBlock
   storeBlocks(entries, assetId, isRevoked(entries, assetId) ? [REVOKED, ...blocks] : blocks);
 }
 
+/** Takes the revocation of an asset back. A damaged entry, which denies the asset, may be a blackout: it stays. */
+export function unrevokeAsset(entries: Entries, assetId: string): void {
+  const isDamaged = !Array.isArray(parsed<unknown>(entries.get(assetBlockName(assetId)) ?? '[]', undefined));
+  if (!isDamaged) storeBlocks(entries, assetId, blocksOf(entries, assetId));
+}
+
 /** Stores the blocks of an asset, what stands for its revocation among them. */
-export function storeBlocks(entries: Entries, assetId: string, blocks: StoredBlock[]): void {
+function storeBlocks(entries: Entries, assetId: string, blocks: StoredBlock[]): void {
   if (blocks.length > 0) entries.set(...blocksEntry(assetId, blocks));
   else entries.delete(assetBlockName(assetId));
 }
@@ -101,14 +116,12 @@ export function storeBlocks(entries: Entries, assetId: string, blocks: StoredBlo
 /** Repeats in the value of each key what the function must know before it has verified anything: one read tells it all. */
 export function copyIntoKeys(entries: Entries): void {
   const modes = modesOf(entries);
-  const cutoff = parsed<unknown>(entries.get(CUTOFF) ?? '0', undefined);
+  const before = cutoffOf(entries);
   const blocks = blockedAssetIds(entries).length > 0;
   for (const kid of keyIdsOf(entries)) {
     const current = parsed<EdgeKey | null>(entries.get(keyName(kid)), null);
     if (!current) continue;
     const { sign, bind } = current;
-    // A cut-off that cannot be read is not taken for none.
-    const before = typeof cutoff === 'number' ? cutoff : current.before;
     const copied: EdgeKey = { sign, bind, before, ...(modes.length > 0 && { modes }), ...(blocks && { blocks }) };
     entries.set(keyName(kid), JSON.stringify(copied));
   }
@@ -142,6 +155,11 @@ export function updates(from: Entries, to: Entries): StoreUpdate[] {
 function fitTogether(entries: Entries, puts: StoreUpdate['puts']): boolean {
   const added = puts.reduce((sum, { key, value }) => sum + bytesOf(key, value), 0);
   return totalBytes(entries) + added <= STORE_LIMITS.totalBytes;
+}
+
+function keysOf(entries: Entries): EdgeKey[] {
+  const keys = keyIdsOf(entries).map((kid) => parsed<EdgeKey | null>(entries.get(keyName(kid)), null));
+  return keys.filter((key) => key !== null);
 }
 
 function idsUnder(entries: Entries, prefix: string): string[] {

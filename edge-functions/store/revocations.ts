@@ -6,8 +6,8 @@ import {
   isRevoked,
   REVOKED,
   setCutoff,
-  storeBlocks,
   totalBytes,
+  unrevokeAsset,
 } from './entries.ts';
 import { STORE_LIMITS, StoreError } from './key-value-store.ts';
 import { CUTOFF, revocationName } from './names.ts';
@@ -55,7 +55,7 @@ export function replaceRevocations(
   { sessions, assets, before }: EdgeRevocations,
 ): OmittedRevocations {
   for (const key of entries.keys()) if (key.startsWith(REVOCATION_PREFIX)) entries.delete(key);
-  for (const id of blockedAssetIds(entries)) storeBlocks(entries, id, blocksOf(entries, id));
+  for (const id of blockedAssetIds(entries)) unrevokeAsset(entries, id);
   setCutoff(entries, before);
   const add = adder(entries);
   return {
@@ -67,7 +67,7 @@ export function replaceRevocations(
 /** Makes a change of the revocations. Throws `ERR_STORE_LIMIT` when there is no room for all that is added. */
 export function changeRevocations(entries: Entries, { sessions, assets, before }: EdgeRevocationChange): void {
   for (const [id, revoked] of sessions) if (!revoked) entries.delete(revocationName(id));
-  for (const [id, revoked] of assets) if (!revoked) storeBlocks(entries, id, blocksOf(entries, id));
+  for (const [id, revoked] of assets) if (!revoked) unrevokeAsset(entries, id);
   if (before !== undefined) setCutoff(entries, before);
   const add = adder(entries);
   const added = [

@@ -248,7 +248,39 @@ describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
     await inner.update({ puts: [{ key: 'before', value: '{' }], deletes: [] }, etag);
     await revoke(edge, ['AbCdEf012345']);
     expect((await inner.list()).entries.get('k/k1')).toContain('"before":7');
+    await replaceKeys(edge, 'k1', 'k2');
+    expect((await inner.list()).entries.get('k/k2')).toContain('"before":7');
+    await replaceKeys(edge, 'k3');
+    expect((await inner.list()).entries.get('k/k3')).toContain('"before":7');
   });
+
+  test('modes that cannot be read stay as the keys know them', async () => {
+    const { inner, store } = await observed();
+    const edge = new EdgeStore(store);
+    await replaceKeys(edge, 'k1');
+    await edge.setMode('/live/', 'enforce');
+    const { etag } = await inner.list();
+    await inner.update({ puts: [{ key: 'modes', value: '{' }], deletes: [] }, etag);
+    await replaceKeys(edge, 'k2');
+    expect((await inner.list()).entries.get('k/k2')).toContain('"modes":[["/live/","enforce"]]');
+  });
+
+  test.each(['[{"countries":["GB"]}', '{"countries":["GB"]}'])(
+    'a damaged entry of an asset, %s, may be a blackout: no reconciliation opens it',
+    async (value) => {
+      const { inner, store } = await observed();
+      const edge = new EdgeStore(store);
+      const { etag } = await inner.list();
+      await inner.update({ puts: [{ key: 'a/aurora', value }], deletes: [] }, etag);
+      const entry = async () => (await inner.list()).entries.get('a/aurora');
+      await edge.replaceRevocations(async () => ({ sessions: [], assets: [], before: 0 }));
+      expect(await entry()).toBe(value);
+      await edge.changeRevocations(async () => ({ sessions: new Map(), assets: new Map([['aurora', false]]) }));
+      expect(await entry()).toBe(value);
+      await edge.replaceRevocations(async () => ({ sessions: [], assets: ['aurora'], before: 0 }));
+      expect(await entry()).toBe('[{"revoked":true}]');
+    },
+  );
 
   test('blocks that operators set and the revocation of the same asset do not touch each other', async () => {
     const { inner, store } = await observed();
