@@ -2,6 +2,7 @@ import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import { REVOCATION_KINDS, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, epochSeconds, formatTime, InputError, print } from './command.ts';
+import { registerRevocationCompile } from './revocation-compile.ts';
 
 interface Revocation {
   kind: string;
@@ -107,6 +108,8 @@ export function registerRevocation(program: Command): void {
       noteLate(status);
       if (!restored) process.exitCode = EXIT_NO;
     });
+
+  registerRevocationCompile(revocation);
 }
 
 /** The route of what a command is about, and its name for people. */
