@@ -33,7 +33,7 @@ export function registerUp(program: Command): void {
     .action(async (options: UpOptions) => {
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await loadAws(() => import('../local/stack.ts'));
-      const { edge: settings, keys, api } = await readConfiguration(options.config);
+      const { edge: settings, keys, api, revocation } = await readConfiguration(options.config);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...ready } = await startStack({
         data: options.ephemeral ? undefined : options.data,
@@ -41,6 +41,7 @@ export function registerUp(program: Command): void {
         settings,
         keys,
         api,
+        revocation,
         report,
       });
       const ended = new Promise<NodeJS.Signals>((resolve) => {

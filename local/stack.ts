@@ -13,6 +13,7 @@ import { dynamoDbRevocationList, REVOCATION_TABLES } from '../revocation/list/dy
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
 import { keepPublished, type Publication } from '../revocation/publish/publication.ts';
+import type { RevocationSettings } from '../revocation/settings.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../token-api/idempotency/dynamodb.ts';
@@ -36,6 +37,7 @@ import { type OpenPort, openPort } from './listen.ts';
 import { openLogFile } from './log-file.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
+import { openSessionRules } from './session-rules.ts';
 import { openVending, VENDING_TABLES } from './vending.ts';
 
 /** How to run a stack. */
@@ -49,6 +51,7 @@ export interface StackOptions {
   keys: KeySettings;
   /** How the API behaves. */
   api: ApiSettings;
+  revocation: RevocationSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -82,6 +85,7 @@ export async function startStack({
   settings,
   keys,
   api: apiSettings,
+  revocation,
   report,
 }: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
@@ -126,7 +130,16 @@ export async function startStack({
     const list = dynamoDbRevocationList(dynamoDb.client);
     const publisher = edgePublisher(list, edgeStore, now);
     await publisher.reconcile();
-    const publication = keepPublished([{ name: 'the edge store', publisher }], report);
+    const { waf } = revocation;
+    const sessionRules = waf.publish ? await openSessionRules(data, list, settings, waf, now) : undefined;
+    await sessionRules?.publisher.reconcile();
+    const publication = keepPublished(
+      [
+        { name: 'the edge store', publisher },
+        ...(sessionRules ? [{ name: 'the WAF rule group', publisher: sessionRules.publisher }] : []),
+      ],
+      report,
+    );
     closers.push(() => publication.close());
 
     const originSecret = randomBytes(32).toString('base64url');
@@ -179,9 +192,10 @@ export async function startStack({
 
     const log = await AccessLog.open(data.path('logs/access.log'), report);
     closers.push(() => log.close());
+    const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
     const edge = createEdge({
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
-      ruleGroup: compileRuleGroup(await readOrCreate(data, 'rule-group.json', [])),
+      ruleGroup: (request) => sessionRules?.ruleGroup(request) ?? ownRules(request),
       viewers: parseViewers(await readOrCreate(data, 'viewers.json', DEFAULT_VIEWERS)),
       tokenPrefix: tokenPrefix(settings),
       generatedHeaders: built.manifest.generatedHeaders,

@@ -1,4 +1,7 @@
+import type { Rule } from '@aws-sdk/client-wafv2';
 import * as v from 'valibot';
+import { checkRuleGroup, RULE_GROUP_LIMITS } from '../../revocation/publish/rule-group-limits.ts';
+import { RuleGroupError } from '../../revocation/publish/rule-groups.ts';
 import { StackError } from '../errors.ts';
 
 /** What a rule can look at. `path` and `query` as sent. */
@@ -81,7 +84,7 @@ const RulesSchema = v.array(
 /**
  * Compiles the `Rules` of a WAFv2 rule group (the JSON of CreateRuleGroup; `SearchString` as text, as in the console's
  * rule editor). Rules run by priority; a block or an allow ends it, a count goes on. Throws `ERR_RULE_GROUP` for
- * anything that it could not evaluate as WAF would.
+ * anything that it could not evaluate as WAF would, or that WAF would not take.
  */
 export function compileRuleGroup(input: unknown): RuleGroup {
   const result = v.safeParse(RulesSchema, input);
@@ -90,8 +93,11 @@ export function compileRuleGroup(input: unknown): RuleGroup {
     throw new StackError('ERR_RULE_GROUP', `rule group: ${v.getDotPath(issue) ?? 'Rules'}: ${issue.message}`);
   }
   const rules = [...result.output].sort((a, b) => a.Priority - b.Priority);
-  if (new Set(rules.map(({ Priority }) => Priority)).size !== rules.length) {
-    throw new StackError('ERR_RULE_GROUP', 'rule group: two rules have the same Priority');
+  try {
+    checkRuleGroup(rules as unknown as Rule[], RULE_GROUP_LIMITS.capacityWcu);
+  } catch (error) {
+    if (!(error instanceof RuleGroupError)) throw error;
+    throw new StackError('ERR_RULE_GROUP', `rule group: ${error.message}`);
   }
   const compiled = rules.map((rule) => ({ rule, matches: compile(rule.Statement) }));
   return (request) => {
@@ -106,6 +112,19 @@ export function compileRuleGroup(input: unknown): RuleGroup {
       return { rule: rule.Name, status: custom?.ResponseCode ?? 403, headers };
     }
     return undefined;
+  };
+}
+
+/** The rule group of the rules that `current` gives, compiled again when it gives another array. */
+export function liveRuleGroup(current: () => unknown[]): RuleGroup {
+  let rules: unknown[] | undefined;
+  let group: RuleGroup = () => undefined;
+  return (request) => {
+    if (current() !== rules) {
+      rules = current();
+      group = compileRuleGroup(rules);
+    }
+    return group(request);
   };
 }
 

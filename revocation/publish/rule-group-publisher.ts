@@ -1,21 +1,8 @@
+import type { RevocationEntry } from '../list/revocation-list.ts';
+import { coalesced } from './coalesced.ts';
+import type { PublishReport, RevocationPublisher } from './revocation-publisher.ts';
 import { compileSessions, isOwnRule, type RuleGroupOptions } from './rule-group.ts';
 import { RuleGroupError, type RuleGroups } from './rule-groups.ts';
-
-/** A revoked session of the list. */
-export interface RevokedSession {
-  id: string;
-  source: 'manual' | 'auto';
-  /** Seconds since the epoch. */
-  revokedAt: number;
-}
-
-/** What the rule group enforces now. */
-export interface RuleGroupReport {
-  /** Sessions that are blocked. */
-  published: number;
-  /** Sessions on the list that are not, the most important first: there is no room, or the id is no session id. */
-  omitted: { kind: 'session'; id: string }[];
-}
 
 export interface RuleGroupPublisherOptions extends Omit<RuleGroupOptions, 'capacityWcu'> {
   /** Waits, in milliseconds. */
@@ -29,25 +16,23 @@ const ATTEMPTS = 5;
 const PASSING = new Set(['ERR_RULE_GROUP_CONFLICT', 'ERR_RULE_GROUP_THROTTLED', 'ERR_RULE_GROUP_UNAVAILABLE']);
 
 /**
- * Keeps a rule group equal to the revoked sessions: a `RevocationPublisher`. WAF sees the path of a request alone, so sessions
- * are all that it can block. What is asked for while an update is under way, or less than a second after one, goes out
- * together in the next. `sessions` resolves to the revoked sessions, in any order; when they do not all fit, manual ones come
- * first, then the newest.
+ * Keeps a rule group equal to the revoked sessions. WAF knows neither asset nor start of a session, so it blocks nothing else
+ * of the list. What is asked for while an update is under way, or less than a second after one, goes out together in the
+ * next. `active` resolves to the entries of the list that hold now; when not all sessions fit, manual ones come first, then
+ * the newest. Those that are omitted have no room, or are no session ids of ours.
  *
- * Rejects with `RuleGroupError`, and with whatever `sessions` rejects with; the next call makes up for it. The group has to be
- * ours alone: `ERR_RULE_GROUP_FOREIGN` when it holds rules of anybody else.
+ * Rejects with `RuleGroupError`, and with whatever `active` rejects with. The group has to be ours alone:
+ * `ERR_RULE_GROUP_FOREIGN` when it holds rules of anybody else.
  */
 export function ruleGroupPublisher(
+  active: () => Promise<RevocationEntry[]>,
   group: RuleGroups,
-  sessions: () => Promise<RevokedSession[]>,
   options: RuleGroupPublisherOptions,
-) {
-  let running: Promise<unknown> = Promise.resolve();
-  let waiting: Promise<RuleGroupReport> | undefined;
+): RevocationPublisher {
   let mayUpdate: Promise<unknown> = Promise.resolve();
-  let latest: RuleGroupReport = { published: 0, omitted: [] };
+  let latest: PublishReport = { published: 0, omitted: [] };
 
-  const once = async (): Promise<RuleGroupReport> => {
+  const once = async (): Promise<PublishReport> => {
     await mayUpdate;
     const { rules, lockToken, capacityWcu } = await group.get();
     const foreign = rules.find((rule) => !isOwnRule(rule));
@@ -56,8 +41,11 @@ export function ruleGroupPublisher(
       throw new RuleGroupError('ERR_RULE_GROUP_FOREIGN', `the rule '${foreign.Name}' is not ours: ${advice}`);
     }
     // After the lock token: what is newer than this reading has a newer token too.
-    const ids = (await sessions()).sort(byImportance).map(({ id }) => id);
-    const compiled = compileSessions(ids, { ...options, capacityWcu });
+    const sessions = (await active()).filter(({ kind }) => kind === 'session').sort(byImportance);
+    const compiled = compileSessions(
+      sessions.map(({ id }) => id),
+      { ...options, capacityWcu },
+    );
     if (!holds(compiled.rules, rules)) {
       try {
         await group.update(compiled.rules, lockToken);
@@ -68,7 +56,7 @@ export function ruleGroupPublisher(
     const { included, dropped } = compiled;
     return { published: included.length, omitted: dropped.map((id) => ({ kind: 'session', id })) };
   };
-  const persistently = async (): Promise<RuleGroupReport> => {
+  const reconcile = coalesced(async (): Promise<PublishReport> => {
     for (let attempt = 1; ; attempt++) {
       try {
         latest = await once();
@@ -80,28 +68,14 @@ export function ruleGroupPublisher(
         await options.sleep(UPDATE_EVERY_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2));
       }
     }
-  };
-  const reconcile = (): Promise<RuleGroupReport> => {
-    waiting ??= running
-      .then(() => mayUpdate)
-      .then(() => {
-        waiting = undefined;
-        const run = persistently();
-        running = run.catch(() => undefined);
-        return run;
-      });
-    return waiting;
-  };
+  });
   return {
-    /** Makes the group what the list says when one of the changed entries is a session. */
-    publish: async (changed: readonly { kind: string; id: string }[]): Promise<RuleGroupReport> =>
-      changed.some(({ kind }) => kind === 'session') ? reconcile() : latest,
-    /** Makes the group what the list says: at start, and every minute, so that expired sessions go and give room to others. */
+    publish: async (changed) => (changed.some(({ kind }) => kind === 'session') ? reconcile() : latest),
     reconcile,
   };
 }
 
-function byImportance(a: RevokedSession, b: RevokedSession): number {
+function byImportance(a: RevocationEntry, b: RevocationEntry): number {
   if (a.source !== b.source) return a.source === 'manual' ? -1 : 1;
   // By id at last, so that equal lists make equal rules.
   return b.revokedAt - a.revokedAt || (a.id < b.id ? -1 : 1);

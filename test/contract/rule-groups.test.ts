@@ -115,13 +115,16 @@ for (const [name, open, isHere, hasQuotas] of ADAPTERS) {
 
     test('the publisher fills it, and finds in another process that nothing is left to do', async () => {
       const reopen = await open();
-      const sessions = ['AbCdEf123456', 'ZZZZZZ123456'].map((id) => ({ id, source: 'manual' as const, revokedAt: 1 }));
+      const sessions = ['AbCdEf123456', 'ZZZZZZ123456'].map(
+        (id) => ({ kind: 'session', id, source: 'manual', reasons: [], by: 'test', revokedAt: 1 }) as const,
+      );
+      const entries = async () => sessions.map((entry) => ({ ...entry, reasons: [] }));
       const options = { tokenPrefix: '/', allowedOrigins: ['*'], sleep: async () => {} };
-      const publisher = ruleGroupPublisher(await reopen(), async () => sessions, options);
+      const publisher = ruleGroupPublisher(entries, await reopen(), options);
       expect(await publisher.reconcile()).toEqual({ published: 2, omitted: [] });
       const { lockToken, rules } = await (await reopen()).get();
       expect(rules).toEqual(compiled('AbCdEf123456', 'ZZZZZZ123456'));
-      await ruleGroupPublisher(await reopen(), async () => sessions, options).reconcile();
+      await ruleGroupPublisher(entries, await reopen(), options).reconcile();
       expect((await (await reopen()).get()).lockToken).toBe(lockToken);
     });
 

@@ -2,18 +2,22 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Rule } from '@aws-sdk/client-wafv2';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { RevocationEntry } from '../../../revocation/list/revocation-list.ts';
 import { FileRuleGroup } from '../../../revocation/publish/file.ts';
-import { type RevokedSession, ruleGroupPublisher } from '../../../revocation/publish/rule-group-publisher.ts';
+import { ruleGroupPublisher } from '../../../revocation/publish/rule-group-publisher.ts';
 import { RuleGroupError, type RuleGroupErrorCode, type RuleGroups } from '../../../revocation/publish/rule-groups.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
 afterAll(() => removeDirectory(scratch));
 
-const manual = (id: string, revokedAt = 1): RevokedSession => ({ id, source: 'manual', revokedAt });
-const auto = (id: string, revokedAt = 1): RevokedSession => ({ id, source: 'auto', revokedAt });
+function entry(id: string, source: 'manual' | 'auto', revokedAt: number): RevocationEntry {
+  return { kind: 'session', id, source, reasons: [], by: 'test', revokedAt };
+}
+const manual = (id: string, revokedAt = 1) => entry(id, 'manual', revokedAt);
+const auto = (id: string, revokedAt = 1) => entry(id, 'auto', revokedAt);
 const [A, B, C] = ['AAAAAAAAAAAA', 'BBBBBBBBBBBB', 'CCCCCCCCCCCC'] as const;
-const change = (id: string) => [{ kind: 'session', id }];
+const change = (id: string) => [{ kind: 'session' as const, id }];
 
 /** What happens to a call of the group: an error before it, or an error although it took effect. */
 type Fault = { before: RuleGroupErrorCode } | { after: RuleGroupErrorCode } | { meanwhile: () => Promise<unknown> };
@@ -21,7 +25,7 @@ type Fault = { before: RuleGroupErrorCode } | { after: RuleGroupErrorCode } | { 
 /** A list, a group in a file, and a publisher between them whose calls can fail. */
 async function world({ capacityWcu = 300, path = join(scratch, `${randomUUID()}.json`) } = {}) {
   const group = await FileRuleGroup.open(path, capacityWcu);
-  const list: RevokedSession[] = [];
+  const list: RevocationEntry[] = [];
   const faults: { get: Fault[]; update: Fault[] } = { get: [], update: [] };
   const updates: Rule[][] = [];
   const waits: number[] = [];
@@ -48,7 +52,7 @@ async function world({ capacityWcu = 300, path = join(scratch, `${randomUUID()}.
     waits.push(milliseconds);
     return isHolding ? new Promise<void>((resolve) => held.push(resolve)) : Promise.resolve();
   };
-  const publisher = ruleGroupPublisher(service, async () => [...list], {
+  const publisher = ruleGroupPublisher(async () => [...list], service, {
     tokenPrefix: '/',
     allowedOrigins: ['*'],
     sleep,
@@ -86,6 +90,14 @@ describe('the rule group follows the list', () => {
     await publisher.reconcile();
     await publisher.publish(change(A));
     expect(updates).toHaveLength(1);
+  });
+
+  test('what WAF cannot tell from a path is left to the edge function', async () => {
+    const { list, publisher, blocked } = await world();
+    list.push({ ...manual('aurora0aurora'), kind: 'asset' }, { ...manual(B), kind: 'subject' }, manual(A));
+    list.push({ ...manual('all'), kind: 'sessions-before', before: 5 });
+    expect(await publisher.reconcile()).toEqual({ published: 1, omitted: [] });
+    expect(blocked()).toEqual([A]);
   });
 
   test('a change that is about no session asks WAF for nothing', async () => {
@@ -251,8 +263,8 @@ describe('faults', () => {
     list.push(manual(A));
     await publisher.reconcile();
     const unreadable = ruleGroupPublisher(
-      await FileRuleGroup.open(path, 300),
       () => Promise.reject(new Error('DynamoDB is not there')),
+      await FileRuleGroup.open(path, 300),
       { tokenPrefix: '/', allowedOrigins: ['*'], sleep: async () => {} },
     );
     await expect(unreadable.reconcile()).rejects.toThrow('DynamoDB is not there');

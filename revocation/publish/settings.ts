@@ -1,0 +1,24 @@
+import * as v from 'valibot';
+import { RULE_GROUP_LIMITS } from './rule-group-limits.ts';
+
+/** What can be configured of publishing revoked sessions to a WAF rule group. */
+export const WafSettingsSchema = v.strictObject({
+  /** Whether they are; WAF is charged for every request. */
+  publish: v.optional(v.boolean(), false),
+  /** Name of the rule group. */
+  name: v.optional(
+    v.pipe(v.string(), v.regex(/^[\w-]{1,128}$/, 'must be 1–128 letters, digits, - and _')),
+    'portcullis-revoked-sessions',
+  ),
+  /** Its id, as CreateRuleGroup gives it; not needed on this machine. */
+  id: v.optional(v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,36}$/, 'must be the id of a rule group'))),
+  /** `CLOUDFRONT` for a distribution. */
+  scope: v.optional(v.picklist(['CLOUDFRONT', 'REGIONAL']), 'CLOUDFRONT'),
+  /** Capacity that the group is created with, in WCU. */
+  capacityWcu: v.optional(
+    v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(RULE_GROUP_LIMITS.capacityWcu)),
+    1500,
+  ),
+});
+
+export type WafSettings = v.InferOutput<typeof WafSettingsSchema>;
