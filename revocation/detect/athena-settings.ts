@@ -1,0 +1,22 @@
+import * as v from 'valibot';
+
+/** A name in the Glue Data Catalog that needs no quoting. */
+const catalogName = v.pipe(
+  v.string(),
+  v.regex(/^[a-z0-9_]{1,128}$/, 'must be lower-case letters, digits and underscores'),
+);
+
+/** What can be configured of reading logs with Athena. */
+export const AthenaSettingsSchema = v.strictObject({
+  database: catalogName,
+  /** The table of access logs (docs/detection.md has its DDL). */
+  table: catalogName,
+  /** A workgroup with a location for results and a limit on the bytes that a query may scan. */
+  workgroup: v.pipe(v.string(), v.regex(/^[\w.-]{1,128}$/, 'must be the name of a workgroup')),
+  /** The region of the environment when undefined. */
+  region: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,32}$/, 'must be a region like eu-central-1'))),
+  /** The limit that the workgroup must not exceed, in bytes (`BytesScannedCutoffPerQuery`); 100 GiB cost half a dollar. */
+  bytesScannedLimit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(10_000_000)), 100 * 1024 ** 3),
+});
+
+export type AthenaSettings = v.InferOutput<typeof AthenaSettingsSchema>;

@@ -1,0 +1,240 @@
+import { randomUUID } from 'node:crypto';
+import {
+  AthenaClient,
+  GetQueryExecutionCommand,
+  GetQueryResultsCommand,
+  type GetQueryResultsCommandOutput,
+  GetWorkGroupCommand,
+  type QueryExecution,
+  StartQueryExecutionCommand,
+  StopQueryExecutionCommand,
+} from '@aws-sdk/client-athena';
+import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-failure.ts';
+import { redact } from '../../token/index.ts';
+import type { AthenaSettings } from './athena-settings.ts';
+import {
+  type DetectionEngine,
+  DetectionError,
+  type DetectionErrorCode,
+  type FeatureRequest,
+  type FeatureResult,
+  type IdentityTimeline,
+} from './detection-engine.ts';
+
+/** A row of a result: text by name of the column, null for NULL. */
+export type AthenaRow = Record<string, string | null>;
+
+/** What Athena is asked, and how its answer is read: the SQL text and the row parser of DuckDB. */
+export interface AthenaQueries {
+  features(request: FeatureRequest): string;
+  readFeatures(rows: AthenaRow[]): Omit<FeatureResult, 'cost'>;
+  timelines(request: FeatureRequest, sessionIds: string[]): string;
+  readTimelines(rows: AthenaRow[]): Map<string, IdentityTimeline[]>;
+}
+
+/** Waits, in milliseconds. */
+type Sleep = (milliseconds: number) => Promise<unknown>;
+
+/** Rows a page, the most that GetQueryResults gives. */
+const PAGE = 1000;
+/** How often a call is made that is throttled or not answered. */
+const ATTEMPTS = 6;
+/** How long to wait before asking again how a query is: at first, and at most, in milliseconds. */
+const [FIRST_WAIT, LONGEST_WAIT] = [500, 10_000];
+/** How long a query may take, its time in the queue included: what Athena gives it by default. */
+const PATIENCE_MS = 30 * 60_000;
+
+/** Athena charges by terabyte, in whole megabytes, ten at least (Athena pricing, us-east-1; a terabyte is 2^40 bytes). */
+const USD_PER_TERABYTE = 5;
+const MEGABYTE = 1024 ** 2;
+const LEAST_MEGABYTES = 10;
+
+/** What a query costs that scanned so many bytes. */
+export function athenaUsd(bytesScanned: number): number {
+  const megabytes = Math.max(Math.ceil(bytesScanned / MEGABYTE), LEAST_MEGABYTES);
+  return (megabytes * MEGABYTE * USD_PER_TERABYTE) / 1024 ** 4;
+}
+
+/**
+ * Reads access logs with Athena: StartQueryExecution in a workgroup, GetQueryExecution until it has ended, all pages of
+ * GetQueryResults (Athena API Reference). The limit on the bytes that a query may scan is the workgroup's, which Athena
+ * enforces itself; without one, or with a higher one than the settings allow, nothing is asked (`ERR_DETECTION_SETUP`).
+ *
+ * Rejects with `DetectionError`; a query that is given up is stopped. Athena finds the log objects itself, by the hours of the
+ * request, and cannot say which it could not read: `refused` names rows alone.
+ */
+export function athenaEngine(
+  client: AthenaClient,
+  settings: AthenaSettings,
+  queries: AthenaQueries,
+  sleep: Sleep,
+): DetectionEngine {
+  const athena = new AthenaQueryRunner(client, settings, sleep);
+  return {
+    async features(request) {
+      const { rows, bytesScanned } = await athena.run(queries.features(request));
+      return { ...queries.readFeatures(rows), cost: { bytesScanned, usd: athenaUsd(bytesScanned) } };
+    },
+    async timelines(request, sessionIds) {
+      if (sessionIds.length === 0) return new Map();
+      const { rows } = await athena.run(queries.timelines(request, sessionIds));
+      return queries.readTimelines(rows);
+    },
+    async close() {
+      client.destroy();
+    },
+  };
+}
+
+/** A client for the account of the environment. */
+export function athenaClient({ region }: AthenaSettings): AthenaClient {
+  return new AthenaClient(region === undefined ? {} : { region });
+}
+
+class AthenaQueryRunner {
+  readonly #client: AthenaClient;
+  readonly #settings: AthenaSettings;
+  readonly #sleep: Sleep;
+  #hasLimit: Promise<void> | undefined;
+
+  constructor(client: AthenaClient, settings: AthenaSettings, sleep: Sleep) {
+    this.#client = client;
+    this.#settings = settings;
+    this.#sleep = sleep;
+  }
+
+  /** The rows of a query. Rejects with `DetectionError`. */
+  async run(sql: string): Promise<{ rows: AthenaRow[]; bytesScanned: number }> {
+    this.#hasLimit ??= this.#checkLimit();
+    await this.#hasLimit.catch((error: Error) => {
+      // It may be there when it is asked for again.
+      this.#hasLimit = undefined;
+      throw error;
+    });
+    const id = await this.#start(sql);
+    const query = await this.#ended(id).catch(async (error: Error) => {
+      // Nobody would read its answer, and it goes on costing.
+      await this.#client.send(new StopQueryExecutionCommand({ QueryExecutionId: id })).catch(() => undefined);
+      throw error;
+    });
+    if (query.Status?.State !== 'SUCCEEDED') throw unsuccessful(id, query);
+    return { rows: await this.#rows(id), bytesScanned: query.Statistics?.DataScannedInBytes ?? 0 };
+  }
+
+  async #checkLimit(): Promise<void> {
+    const { workgroup, bytesScannedLimit } = this.#settings;
+    const { WorkGroup } = await this.#call(() => this.#client.send(new GetWorkGroupCommand({ WorkGroup: workgroup })));
+    const limit = WorkGroup?.Configuration?.BytesScannedCutoffPerQuery;
+    if (limit !== undefined && limit <= bytesScannedLimit) return;
+    const has =
+      limit === undefined ? 'has no limit on the bytes that a query scans' : `lets a query scan ${limit} bytes`;
+    const how = `aws athena update-work-group --work-group ${workgroup} --configuration-updates BytesScannedCutoffPerQuery=${bytesScannedLimit}`;
+    throw new DetectionError('ERR_DETECTION_SETUP', `the workgroup ${workgroup} ${has}: ${how}`);
+  }
+
+  async #start(sql: string): Promise<string> {
+    const input = {
+      QueryString: sql,
+      // The same for every attempt, so that one whose reply was lost is not run, and paid for, twice.
+      ClientRequestToken: randomUUID(),
+      QueryExecutionContext: { Database: this.#settings.database },
+      WorkGroup: this.#settings.workgroup,
+    };
+    const { QueryExecutionId: id } = await this.#call(() => this.#client.send(new StartQueryExecutionCommand(input)));
+    if (!id) throw new DetectionError('ERR_DETECTION_QUERY', 'what answered is not Athena: it started no query');
+    return id;
+  }
+
+  /** Waits until a query has ended, well or not. */
+  async #ended(id: string): Promise<QueryExecution> {
+    let wait = FIRST_WAIT;
+    for (let waited = 0; waited < PATIENCE_MS; ) {
+      const { QueryExecution: query = {} } = await this.#call(() =>
+        this.#client.send(new GetQueryExecutionCommand({ QueryExecutionId: id })),
+      );
+      if (ENDED.has(query.Status?.State ?? '')) return query;
+      // Not in step with other queries of the account, which share its rate of calls.
+      const milliseconds = wait * (0.75 + Math.random() / 4);
+      await this.#sleep(milliseconds);
+      waited += milliseconds;
+      wait = Math.min(wait * 1.5, LONGEST_WAIT);
+    }
+    const minutes = PATIENCE_MS / 60_000;
+    const message = `Athena query ${id} has not ended after ${minutes} minutes and was stopped: look at fewer hours at once`;
+    throw new DetectionError('ERR_DETECTION_QUERY', message);
+  }
+
+  async #rows(id: string): Promise<AthenaRow[]> {
+    const rows: AthenaRow[] = [];
+    let token: string | undefined;
+    do {
+      const input = { QueryExecutionId: id, MaxResults: PAGE, ...(token === undefined ? {} : { NextToken: token }) };
+      const { ResultSet, NextToken }: GetQueryResultsCommandOutput = await this.#call(() =>
+        this.#client.send(new GetQueryResultsCommand(input)),
+      );
+      const names = (ResultSet?.ResultSetMetadata?.ColumnInfo ?? []).map(({ Name = '' }) => Name);
+      for (const { Data = [] } of ResultSet?.Rows ?? []) {
+        rows.push(Object.fromEntries(names.map((name, i) => [name, Data[i]?.VarCharValue ?? null])));
+      }
+      if (NextToken !== undefined && NextToken === token) {
+        throw new DetectionError('ERR_DETECTION_QUERY', `Athena gives the same page of query ${id} for ever`);
+      }
+      token = NextToken;
+    } while (token !== undefined);
+    // The first one holds the names of the columns.
+    return rows.slice(1);
+  }
+
+  /** Makes a call again, later each time, while Athena throttles it or does not answer. */
+  async #call<Result>(call: () => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call();
+      } catch (error) {
+        const failure = awsFailure(error, 'Athena', PERMISSIONS);
+        if (!failure) throw error;
+        if (attempt === ATTEMPTS || !PASSING.has(failure.cause)) throw refused(error as Error, failure);
+        await this.#sleep(FIRST_WAIT * 2 ** attempt * (0.5 + Math.random() / 2));
+      }
+    }
+  }
+}
+
+const ENDED = new Set(['SUCCEEDED', 'FAILED', 'CANCELLED']);
+const PASSING = new Set<AwsFailure['cause']>(['throttled', 'unreachable', 'failed']);
+const PERMISSIONS =
+  'athena:GetWorkGroup, StartQueryExecution, GetQueryExecution, GetQueryResults and StopQueryExecution on the workgroup, glue:GetTable and GetDatabase, and S3 access to logs and results';
+
+/** Why a query failed, in what Athena says of it, that has to do with rights or with what is not there. */
+const ACCESS =
+  /TABLE_NOT_FOUND|SCHEMA_NOT_FOUND|CATALOG_NOT_FOUND|does not exist|is not found|PERMISSION_DENIED|access ?denied|not authori[sz]ed|insufficient permissions/i;
+/** Longest part of what Athena says that is repeated, in characters. */
+const REASON_LENGTH = 300;
+
+/** What Athena says on one line; it may quote log lines, whose tokens are cut. */
+function said(reason: string): string {
+  return redact(reason.replace(/[\p{Cc}\s]+/gu, ' ')).slice(0, REASON_LENGTH);
+}
+
+function unsuccessful(id: string, { Status }: QueryExecution): DetectionError {
+  const reason = Status?.StateChangeReason ?? '';
+  const quoted = reason ? `: ${said(reason)}` : '';
+  if (/bytes scanned limit/i.test(reason)) {
+    const message = `Athena query ${id} reached the workgroup's limit on scanned bytes: look at fewer hours, or raise the limit`;
+    return new DetectionError('ERR_DETECTION_QUERY', message);
+  }
+  if (Status?.State === 'CANCELLED') {
+    return new DetectionError('ERR_DETECTION_QUERY', `Athena query ${id} was cancelled${quoted}; run detection again`);
+  }
+  const code: DetectionErrorCode = ACCESS.test(reason) ? 'ERR_DETECTION_ACCESS' : 'ERR_DETECTION_QUERY';
+  const again = Status?.AthenaError?.Retryable ? '; run detection again' : '';
+  return new DetectionError(code, `Athena query ${id} failed${quoted}${again}`);
+}
+
+function refused(error: Error, failure: AwsFailure): DetectionError {
+  const { cause, advice, detail } = failure;
+  const isAccess = cause === 'credentials' || cause === 'denied' || (cause === 'refused' && ACCESS.test(error.message));
+  const quoted = cause === 'refused' ? `: ${said(error.message)}` : '';
+  const code: DetectionErrorCode = isAccess ? 'ERR_DETECTION_ACCESS' : 'ERR_DETECTION_QUERY';
+  return new DetectionError(code, `${advice}${quoted} (${detail})`);
+}
