@@ -11,6 +11,14 @@ export const AthenaSettingsSchema = v.strictObject({
   database: catalogName,
   /** The table of access logs (docs/detection.md has its DDL). */
   table: catalogName,
+  /** What the log delivery writes: standard logs v1, or v2 as Parquet. */
+  format: v.optional(v.picklist(['v1', 'parquet']), 'parquet'),
+  /** Where it writes to: `s3://bucket/prefix/`. */
+  location: v.pipe(
+    v.string(),
+    v.regex(/^s3:\/\/[A-Za-z0-9/._=-]+\/$/, "must be a location in S3 that ends in a slash, like 's3://logs/cdn/'"),
+  ),
+  distributionId: v.pipe(v.string(), v.regex(/^[A-Z0-9]{1,32}$/, 'must be the id of a distribution')),
   /** A workgroup with a location for results and a limit on the bytes that a query may scan. */
   workgroup: v.pipe(v.string(), v.regex(/^[\w.-]{1,128}$/, 'must be the name of a workgroup')),
   /** The region of the environment when undefined. */

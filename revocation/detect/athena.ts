@@ -24,11 +24,20 @@ import {
 /** A row of a result: text by name of the column, null for NULL. */
 export type AthenaRow = Record<string, string | null>;
 
+/** A statement with its common table expressions, each made of those before it. */
+export interface AthenaStatement {
+  relations: { name: string; sql: string }[];
+  /** Relations that are worked out once and kept until the answer is read. */
+  kept: ReadonlySet<string>;
+  /** The SELECT over the relations. */
+  select: string;
+}
+
 /** What Athena is asked, and how its answer is read: the SQL text and the row parser of DuckDB. */
 export interface AthenaQueries {
-  features(request: FeatureRequest): string;
+  features(request: FeatureRequest): AthenaStatement;
   readFeatures(rows: AthenaRow[]): Omit<FeatureResult, 'cost'>;
-  timelines(request: FeatureRequest, sessionIds: string[]): string;
+  timelines(request: FeatureRequest, sessionIds: string[]): AthenaStatement;
   readTimelines(rows: AthenaRow[]): Map<string, IdentityTimeline[]>;
 }
 
@@ -60,6 +69,10 @@ export function athenaUsd(bytesScanned: number): number {
  * GetQueryResults (Athena API Reference). The limit on the bytes that a query may scan is the workgroup's, which Athena
  * enforces itself; without one, or with a higher one than the settings allow, nothing is asked (`ERR_DETECTION_SETUP`).
  *
+ * Athena works a common table expression out again wherever it is named, from the logs on, so the relations in `kept` become
+ * tables `portcullis_<run>_<relation>` for the time of a run (CREATE TABLE AS; User Guide, "Considerations and limitations for
+ * CTAS queries"). Dropping them leaves their files below the workgroup's location for results: let those expire.
+ *
  * Rejects with `DetectionError`; a query that is given up is stopped. Athena finds the log objects itself, by the hours of the
  * request, and cannot say which it could not read: `refused` names rows alone.
  */
@@ -72,12 +85,12 @@ export function athenaEngine(
   const athena = new AthenaQueryRunner(client, settings, sleep);
   return {
     async features(request) {
-      const { rows, bytesScanned } = await athena.run(queries.features(request));
-      return { ...queries.readFeatures(rows), cost: { bytesScanned, usd: athenaUsd(bytesScanned) } };
+      const { rows, cost } = await athena.answer(queries.features(request));
+      return { ...queries.readFeatures(rows), cost };
     },
     async timelines(request, sessionIds) {
       if (sessionIds.length === 0) return new Map();
-      const { rows } = await athena.run(queries.timelines(request, sessionIds));
+      const { rows } = await athena.answer(queries.timelines(request, sessionIds));
       return queries.readTimelines(rows);
     },
     async close() {
@@ -91,6 +104,8 @@ export function athenaClient({ region }: AthenaSettings): AthenaClient {
   return new AthenaClient(region === undefined ? {} : { region });
 }
 
+type Cost = { bytesScanned: number; usd: number };
+
 class AthenaQueryRunner {
   readonly #client: AthenaClient;
   readonly #settings: AthenaSettings;
@@ -103,14 +118,48 @@ class AthenaQueryRunner {
     this.#sleep = sleep;
   }
 
-  /** The rows of a query. Rejects with `DetectionError`. */
-  async run(sql: string): Promise<{ rows: AthenaRow[]; bytesScanned: number }> {
+  /** The rows of a statement, and what all of it cost. Rejects with `DetectionError`. */
+  async answer({ relations, kept, select }: AthenaStatement): Promise<{ rows: AthenaRow[]; cost: Cost }> {
     this.#hasLimit ??= this.#checkLimit();
     await this.#hasLimit.catch((error: Error) => {
       // It may be there when it is asked for again.
       this.#hasLimit = undefined;
       throw error;
     });
+    const { database } = this.#settings;
+    const run = randomUUID().replaceAll('-', '');
+    const tables: string[] = [];
+    const named: string[] = [];
+    const whole = (sql: string) => (named.length > 0 ? `WITH ${named.join(',\n')}\n${sql}` : sql);
+    const cost = { bytesScanned: 0, usd: 0 };
+    const ask = async (sql: string) => {
+      const { id, bytesScanned } = await this.#run(sql);
+      cost.bytesScanned += bytesScanned;
+      cost.usd += athenaUsd(bytesScanned);
+      return id;
+    };
+    try {
+      for (const { name, sql } of relations) {
+        const table = `portcullis_${run}_${name}`;
+        if (kept.has(name)) {
+          // Before it is there: creating it may fail with the table made.
+          tables.push(table);
+          await ask(`CREATE TABLE "${database}"."${table}" WITH (format = 'PARQUET') AS\n${whole(sql)}`);
+        }
+        named.push(kept.has(name) ? `${name} AS (SELECT * FROM "${database}"."${table}")` : `${name} AS (\n${sql}\n)`);
+      }
+      const id = await ask(whole(select));
+      return { rows: await this.#rows(id), cost };
+    } finally {
+      // Nothing depends on it: no later run uses these names.
+      for (const table of tables) {
+        await this.#run(`DROP TABLE IF EXISTS \`${database}\`.\`${table}\``).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Runs a query until it has succeeded. */
+  async #run(sql: string): Promise<{ id: string; bytesScanned: number }> {
     const id = await this.#start(sql);
     const query = await this.#ended(id).catch(async (error: Error) => {
       // Nobody would read its answer, and it goes on costing.
@@ -118,7 +167,7 @@ class AthenaQueryRunner {
       throw error;
     });
     if (query.Status?.State !== 'SUCCEEDED') throw unsuccessful(id, query);
-    return { rows: await this.#rows(id), bytesScanned: query.Statistics?.DataScannedInBytes ?? 0 };
+    return { id, bytesScanned: query.Statistics?.DataScannedInBytes ?? 0 };
   }
 
   async #checkLimit(): Promise<void> {
@@ -203,7 +252,7 @@ class AthenaQueryRunner {
 const ENDED = new Set(['SUCCEEDED', 'FAILED', 'CANCELLED']);
 const PASSING = new Set<AwsFailure['cause']>(['throttled', 'unreachable', 'failed']);
 const PERMISSIONS =
-  'athena:GetWorkGroup, StartQueryExecution, GetQueryExecution, GetQueryResults and StopQueryExecution on the workgroup, glue:GetTable and GetDatabase, and S3 access to logs and results';
+  'athena:GetWorkGroup, StartQueryExecution, GetQueryExecution, GetQueryResults and StopQueryExecution on the workgroup, glue:GetTable, GetDatabase, CreateTable and DeleteTable, and S3 access to logs and results';
 
 /** Why a query failed, in what Athena says of it, that has to do with rights or with what is not there. */
 const ACCESS =

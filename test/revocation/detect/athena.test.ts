@@ -5,11 +5,14 @@ import { AthenaSettingsSchema } from '../../../revocation/detect/athena-settings
 import type { FeatureRequest } from '../../../revocation/detect/detection-engine.ts';
 import { AthenaService } from '../../harness/athena-service.ts';
 
-const SETTINGS = v.parse(AthenaSettingsSchema, {
+const LOGS = {
   database: 'portcullis',
   table: 'access_logs',
+  location: 's3://logs/cdn/',
+  distributionId: 'E1A2B3',
   workgroup: 'detection',
-});
+};
+const SETTINGS = v.parse(AthenaSettingsSchema, LOGS);
 const REQUEST: FeatureRequest = { from: 0, to: 3600, objects: [], everySession: false };
 
 const failure = (name: string, more: object = {}) =>
@@ -26,17 +29,17 @@ function throwing(call: string, ...errors: Error[]) {
 }
 
 /** An engine on a simulated Athena that keeps what it was given to read. */
-function world() {
+function world({ relations = [], kept = [] }: { relations?: { name: string; sql: string }[]; kept?: string[] } = {}) {
   const service = new AthenaService();
   const waits: number[] = [];
   const read: AthenaRow[][] = [];
   const queries: AthenaQueries = {
-    features: ({ from, to }) => `SELECT ${from}, ${to}`,
+    features: ({ from, to }) => ({ relations, kept: new Set(kept), select: `SELECT ${from}, ${to}` }),
     readFeatures: (rows) => {
       read.push(rows);
       return { sessions: [], sessionCount: 0, rows: rows.length, refused: [] };
     },
-    timelines: (_, sessionIds) => `SELECT ${sessionIds.length}`,
+    timelines: (_, sessionIds) => ({ relations: [], kept: new Set(), select: `SELECT ${sessionIds.length}` }),
     readTimelines: (rows) => {
       read.push(rows);
       return new Map();
@@ -99,6 +102,67 @@ describe('a query on Athena', () => {
     // Ten megabytes at least, whole ones.
     expect(athenaUsd(0)).toBe((10 * 5) / 1024 ** 2);
     expect(athenaUsd(10 * 1024 ** 2 + 1)).toBe((11 * 5) / 1024 ** 2);
+  });
+});
+
+describe('relations', () => {
+  const relations = [
+    { name: 'requests', sql: 'SELECT * FROM logs' },
+    { name: 'activity', sql: 'SELECT a FROM requests' },
+    { name: 'titles', sql: 'SELECT b FROM activity' },
+    { name: 'viewers', sql: 'SELECT c FROM activity, titles' },
+  ];
+  /** The queries with the name of the run taken out of them. */
+  const asked = ({ queries }: AthenaService) =>
+    [...queries.values()].map(({ sql }) => sql.replace(/portcullis_[0-9a-f]{32}_/g, 't_').replace(/\s+/g, ' '));
+  const WITH = 'WITH requests AS ( SELECT * FROM logs ), activity AS (SELECT * FROM "portcullis"."t_activity")';
+
+  test('that are kept are worked out once, into tables that are gone when the answer is read', async () => {
+    const { service, engine, read } = world({ relations, kept: ['activity', 'viewers'] });
+    service.bytesScanned = 20 * 1024 ** 2;
+    Object.assign(service, { columns: ['session_id'], rows: [['a']] });
+    const { cost } = await engine.features(REQUEST);
+    expect(asked(service)).toEqual([
+      `CREATE TABLE "portcullis"."t_activity" WITH (format = 'PARQUET') AS WITH requests AS ( SELECT * FROM logs ) SELECT a FROM requests`,
+      `CREATE TABLE "portcullis"."t_viewers" WITH (format = 'PARQUET') AS ${WITH}, titles AS ( SELECT b FROM activity ) SELECT c FROM activity, titles`,
+      `${WITH}, titles AS ( SELECT b FROM activity ), viewers AS (SELECT * FROM "portcullis"."t_viewers") SELECT 0, 3600`,
+      'DROP TABLE IF EXISTS `portcullis`.`t_activity`',
+      'DROP TABLE IF EXISTS `portcullis`.`t_viewers`',
+    ]);
+    expect(read).toEqual([[{ session_id: 'a' }]]);
+    // Dropping is free.
+    expect(cost).toEqual({ bytesScanned: 60 * 1024 ** 2, usd: 3 * athenaUsd(20 * 1024 ** 2) });
+  });
+
+  test('are dropped also when a later one fails, or the creation itself', async () => {
+    const { service, engine } = world({ relations, kept: ['activity', 'viewers'] });
+    let started = 0;
+    service.before = (call) => {
+      if (call === 'Start' && ++started === 2) service.outcome = { State: 'FAILED', StateChangeReason: 'GENERIC' };
+      if (call === 'Start' && started === 3) service.outcome = { State: 'SUCCEEDED' };
+    };
+    await expect(engine.features(REQUEST)).rejects.toMatchObject({ message: 'Athena query q-2 failed: GENERIC' });
+    expect(asked(service).slice(2)).toEqual([
+      'DROP TABLE IF EXISTS `portcullis`.`t_activity`',
+      'DROP TABLE IF EXISTS `portcullis`.`t_viewers`',
+    ]);
+  });
+
+  test('that cannot be dropped change nothing of the answer', async () => {
+    const { service, engine, read } = world({ relations, kept: ['activity'] });
+    let started = 0;
+    service.before = (call) => {
+      if (call === 'Start' && ++started === 3) throw failure('AccessDeniedException');
+    };
+    await engine.features(REQUEST);
+    expect(read).toHaveLength(1);
+  });
+
+  test('of two runs have different names', async () => {
+    const { service, engine } = world({ relations, kept: ['activity'] });
+    await Promise.all([engine.features(REQUEST), engine.features(REQUEST)]);
+    const created = [...service.queries.values()].flatMap(({ sql }) => /^CREATE TABLE (\S+)/.exec(sql)?.[1] ?? []);
+    expect(new Set(created).size).toBe(2);
   });
 });
 
@@ -261,13 +325,18 @@ describe('what fails', () => {
 
 describe('settings', () => {
   test.each([
-    { database: 'x; DROP', table: 't', workgroup: 'w' },
-    { database: 'd', table: 'T', workgroup: 'w' },
-    { database: 'd', table: 't', workgroup: 'w w' },
-    { database: 'd', table: 't', workgroup: 'w', bytesScannedLimit: 1 },
-    { database: 'd', table: 't', workgroup: 'w', region: 'eu central' },
-    { database: 'd', table: 't' },
-  ])('%j is refused', (settings) => {
-    expect(v.safeParse(AthenaSettingsSchema, settings).success).toBe(false);
+    { database: 'x; DROP' },
+    { table: 'T' },
+    { workgroup: 'w w' },
+    { bytesScannedLimit: 1 },
+    { region: 'eu central' },
+    { location: "s3://logs/'/" },
+    { location: 's3://logs' },
+    { distributionId: 'e 1' },
+    { format: 'json' },
+    { workgroup: undefined },
+  ])('%j is refused', (wrong) => {
+    expect(v.safeParse(AthenaSettingsSchema, LOGS).success).toBe(true);
+    expect(v.safeParse(AthenaSettingsSchema, { ...LOGS, ...wrong }).success).toBe(false);
   });
 });
