@@ -22,12 +22,19 @@ interface Query {
   /** How often it is still said to be under way. */
   polls: number;
   status: QueryExecutionStatus;
+  answer: Answer;
+}
+
+/** What a query answers: null is NULL. */
+interface Answer {
+  columns: string[];
+  rows: (string | null)[][];
 }
 
 /**
  * Athena in memory behind a real client, at the shapes of the SDK's types: a start is repeated by its ClientRequestToken, a
- * query is under way for some polls, results come in pages with the names of the columns as the first row. It runs no SQL:
- * what a query answers is given.
+ * query is under way for some polls, results come in pages with the names of the columns as the first row. What a query answers
+ * is given, unless something is given that runs it.
  */
 export class AthenaService {
   readonly client = new AthenaClient({
@@ -43,11 +50,12 @@ export class AthenaService {
 
   /** What the workgroup has as BytesScannedCutoffPerQuery. */
   limit: number | undefined = 1e9;
-  /** How the next query ends, after how many polls, and what it answers: null is NULL. */
+  /** How the next query ends, after how many polls, and what it answers. */
   outcome: QueryExecutionStatus = { State: 'SUCCEEDED' };
   polls = 2;
   columns: string[] = [];
   rows: (string | null)[][] = [];
+  execute: ((sql: string) => Promise<Answer>) | undefined;
   bytesScanned = 0;
   pageSize = 1000;
 
@@ -73,20 +81,22 @@ export class AthenaService {
     );
   }
 
-  async #answer<Answer>(call: string, answer: () => Answer): Promise<Answer> {
+  async #answer<Result>(call: string, answer: () => Result | Promise<Result>): Promise<Result> {
     this.calls.push(call);
     this.before(call);
-    const result = answer();
+    const result = await answer();
     this.after(call);
     return result;
   }
 
-  #start({ ClientRequestToken = '', QueryString = '' }: StartQueryExecutionInput) {
+  async #start({ ClientRequestToken = '', QueryString = '' }: StartQueryExecutionInput) {
     if (ClientRequestToken.length < 32) throw new InvalidRequestException(told('ClientRequestToken is too short'));
     const id = this.#started.get(ClientRequestToken) ?? `q-${this.#started.size + 1}`;
     if (!this.#started.has(ClientRequestToken)) {
       this.#started.set(ClientRequestToken, id);
-      this.queries.set(id, { sql: QueryString, polls: this.polls, status: this.outcome });
+      const { polls, outcome: status, columns, rows } = this;
+      const answer = this.execute ? await this.execute(QueryString) : { columns, rows };
+      this.queries.set(id, { sql: QueryString, polls, status, answer });
     }
     return { QueryExecutionId: id };
   }
@@ -99,8 +109,9 @@ export class AthenaService {
     return { QueryExecution: { QueryExecutionId, Status, Statistics: { DataScannedInBytes: this.bytesScanned } } };
   }
 
-  #results({ NextToken, MaxResults = 1000 }: GetQueryResultsInput) {
-    const all = [this.columns, ...this.rows];
+  #results({ QueryExecutionId = '', NextToken, MaxResults = 1000 }: GetQueryResultsInput) {
+    const { columns, rows } = this.queries.get(QueryExecutionId)?.answer ?? this;
+    const all = [columns, ...rows];
     const from = Number(NextToken ?? 0);
     const to = from + Math.min(MaxResults, this.pageSize);
     return {
@@ -108,7 +119,7 @@ export class AthenaService {
         Rows: all
           .slice(from, to)
           .map((values) => ({ Data: values.map((value) => (value === null ? {} : { VarCharValue: value })) })),
-        ResultSetMetadata: { ColumnInfo: this.columns.map((Name) => ({ Name, Type: 'varchar' })) },
+        ResultSetMetadata: { ColumnInfo: columns.map((Name) => ({ Name, Type: 'varchar' })) },
       },
       ...(to < all.length ? { NextToken: String(to) } : {}),
     };
