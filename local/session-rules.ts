@@ -19,7 +19,7 @@ export interface SessionRules {
 
 /**
  * Publishes revoked sessions as on AWS, into a rule group in a file of the data directory. `now`: seconds since the epoch.
- * Rejects with `RuleGroupError`.
+ * Rejects with `RuleGroupError` or `StackError`.
  */
 export async function openSessionRules(
   data: DataDirectory,

@@ -115,10 +115,10 @@ export function compileRuleGroup(input: unknown): RuleGroup {
   };
 }
 
-/** The rule group of the rules that `current` gives, compiled again when it gives another array. */
+/** The rule group of the rules that `current` gives, compiled again when it gives another array. Throws `ERR_RULE_GROUP`. */
 export function liveRuleGroup(current: () => unknown[]): RuleGroup {
-  let rules: unknown[] | undefined;
-  let group: RuleGroup = () => undefined;
+  let rules = current();
+  let group = compileRuleGroup(rules);
   return (request) => {
     if (current() !== rules) {
       rules = current();
