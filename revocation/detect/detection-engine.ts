@@ -59,7 +59,11 @@ export type DetectionErrorCode =
   /** No permission, no such table or workgroup. */
   | 'ERR_DETECTION_ACCESS'
   /** Something that this needs is not installed or not configured. */
-  | 'ERR_DETECTION_SETUP';
+  | 'ERR_DETECTION_SETUP'
+  /** The mode of detection is `off`. */
+  | 'ERR_DETECTION_OFF'
+  /** Another run is under way. */
+  | 'ERR_DETECTION_RUNNING';
 
 /** Why detection failed; nothing was recorded and nothing revoked. The message says what to do next. */
 export class DetectionError extends Error {

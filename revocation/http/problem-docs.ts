@@ -26,6 +26,13 @@ export const REVOCATION_PROBLEMS = {
   ERR_STORE_LIMIT: { status: 422, meaning: 'More modes or blocks than the edge store can hold.' },
   ERR_STORE_THROTTLED: { status: 503, meaning: 'The edge store takes no more calls just now; try again.' },
   ERR_STORE_UNAVAILABLE: { status: 503, meaning: 'The edge store does not answer; try again.' },
+  ERR_DETECTION_NONE: { status: 404, meaning: 'Detection has not run yet.' },
+  ERR_DETECTION_OFF: { status: 409, meaning: 'Detection is switched off: `revocation.detection.mode`.' },
+  ERR_DETECTION_RUNNING: { status: 409, meaning: 'Detection is running; ask for the latest run in a moment.' },
+  ERR_DETECTION_LOGS: { status: 503, meaning: 'No log object could be read; `detail` says why.' },
+  ERR_DETECTION_QUERY: { status: 503, meaning: 'The query over the logs failed; nothing was recorded or revoked.' },
+  ERR_DETECTION_ACCESS: { status: 503, meaning: 'The logs may not be read; `detail` says what is missing.' },
+  ERR_DETECTION_SETUP: { status: 503, meaning: 'Something that detection needs is not installed or configured.' },
 } as const;
 
 type ProblemCode = keyof typeof REVOCATION_PROBLEMS;

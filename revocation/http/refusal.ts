@@ -1,4 +1,5 @@
 import { StoreError } from '../../edge-functions/store/key-value-store.ts';
+import { DetectionError } from '../detect/detection-engine.ts';
 import { RevocationListError } from '../list/revocation-list.ts';
 import { CursorError } from '../pages/cursor.ts';
 import { isProblemCode, problem } from './problem-docs.ts';
@@ -9,7 +10,11 @@ import { isProblemCode, problem } from './problem-docs.ts';
  */
 export async function refuseAsProblem<Result>(result: Promise<Result>): Promise<Result> {
   return result.catch((error: unknown) => {
-    const isKnown = error instanceof StoreError || error instanceof CursorError || error instanceof RevocationListError;
+    const isKnown =
+      error instanceof StoreError ||
+      error instanceof CursorError ||
+      error instanceof RevocationListError ||
+      error instanceof DetectionError;
     throw isKnown && isProblemCode(error.code) ? problem(error.code, error.message) : error;
   });
 }

@@ -1,0 +1,45 @@
+import type { RefusedObject } from './detection-engine.ts';
+import type { DetectionSettings } from './settings.ts';
+
+/** Why a run revoked nothing although it found sessions to revoke. */
+export interface DetectionAlarm {
+  /** Sessions that would have been revoked, and how many a run may revoke. */
+  candidates: number;
+  allowed: number;
+  /** For people: what happened and what to do. */
+  message: string;
+}
+
+/** What a run of detection did. Times are seconds since the epoch. */
+export interface DetectionRun {
+  ranAt: number;
+  mode: DetectionSettings['mode'];
+  /** Log objects that no run had dealt with; 0 when there was nothing to do. */
+  objects: number;
+  /** Log lines that were read. */
+  rows: number;
+  /** Sessions in the window, harmless ones included; of the largest window when a run had several. */
+  sessionCount: number;
+  /** Sessions at the score for review or above, and those of them at the score for revocation or above. */
+  flagged: number;
+  auto: number;
+  /** Sessions that this run revoked. */
+  revoked: number;
+  /** Sessions left out because what the logs say of them makes no sense. */
+  odd: number;
+  /** Log objects that could not be read; the next run tries them again. */
+  refused: RefusedObject[];
+  alarm?: DetectionAlarm | undefined;
+  /** What a managed service charged. */
+  cost?: { bytesScanned: number; usd: number } | undefined;
+}
+
+/** The runs of detection: one at a time, and what the last one did. */
+export interface DetectionRuns {
+  /** Takes the right to run until `until` (seconds since the epoch); false while another run has it. */
+  begin(run: string, now: number, until: number): Promise<boolean>;
+  /** Gives that right back, and keeps what the run did; without `result` it failed. */
+  finish(run: string, result?: DetectionRun): Promise<void>;
+  /** What the last run that did not fail did. */
+  latest(): Promise<DetectionRun | undefined>;
+}
