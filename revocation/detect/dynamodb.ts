@@ -1,0 +1,143 @@
+import { ConditionalCheckFailedException, type CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
+import {
+  BatchGetCommand,
+  type BatchGetCommandOutput,
+  BatchWriteCommand,
+  type BatchWriteCommandOutput,
+  DeleteCommand,
+  type DynamoDBDocumentClient,
+  GetCommand,
+  PutCommand,
+} from '@aws-sdk/lib-dynamodb';
+import type { DetectionRun, DetectionRuns } from './detection-runs.ts';
+import type { Ledger, LogObject } from './log-objects.ts';
+
+/** The ledger: one item a log object, with the version that was dealt with; time to live: `expiresAt`. */
+export const LOG_OBJECTS_TABLE = {
+  TableName: 'portcullis-log-objects',
+  BillingMode: 'PAY_PER_REQUEST',
+  AttributeDefinitions: [{ AttributeName: 'objectName', AttributeType: 'S' }],
+  KeySchema: [{ AttributeName: 'objectName', KeyType: 'HASH' }],
+} satisfies CreateTableCommandInput;
+
+/** The runs: an item `running` as long as there is one, and `latest`, what the last one did. */
+export const DETECTIONS_TABLE = {
+  TableName: 'portcullis-detections',
+  BillingMode: 'PAY_PER_REQUEST',
+  AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
+  KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+} satisfies CreateTableCommandInput;
+
+/** Largest number of keys in one BatchGetItem, and of items in one BatchWriteItem (DynamoDB API reference). */
+const READ_BATCH = 100;
+const WRITE_BATCH = 25;
+
+/**
+ * How long an object stays in the ledger, in days: longer than any run looks back, which is the longest lifetime of a token
+ * (31 days), a day of late delivery and the look-back.
+ */
+const LEDGER_DAYS = 60;
+
+/** The ledger in DynamoDB. An item that was deleted, or committed by a slower run, costs one more look at an object: no more. */
+export function dynamoDbLedger(client: DynamoDBDocumentClient): Ledger {
+  const { TableName } = LOG_OBJECTS_TABLE;
+  return {
+    async unseen(objects) {
+      const versions = new Map<string, string>();
+      for (const some of batches(unique(objects), READ_BATCH)) {
+        let keys = some.map(({ name }) => ({ objectName: name }));
+        while (keys.length > 0) {
+          const page: BatchGetCommandOutput = await client.send(
+            new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys, ConsistentRead: true } } }),
+          );
+          for (const { objectName, version } of page.Responses?.[TableName] ?? []) versions.set(objectName, version);
+          keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof keys;
+        }
+      }
+      return objects.filter(({ name, version }) => versions.get(name) !== version);
+    },
+    async commit(objects, now) {
+      const expiresAt = now + LEDGER_DAYS * 86_400;
+      for (const some of batches(unique(objects), WRITE_BATCH)) {
+        let writes: NonNullable<BatchWriteCommandOutput['UnprocessedItems']>[string] = some.map(
+          ({ name, version, bytes, hour }) => ({
+            PutRequest: { Item: { objectName: name, version, bytes, hour, committedAt: now, expiresAt } },
+          }),
+        );
+        while (writes.length > 0) {
+          const { UnprocessedItems } = await client.send(
+            new BatchWriteCommand({ RequestItems: { [TableName]: writes } }),
+          );
+          writes = UnprocessedItems?.[TableName] ?? [];
+        }
+      }
+    },
+  };
+}
+
+/** The runs in DynamoDB. Whoever dies while running blocks others until its time is over, and no longer. */
+export function dynamoDbDetectionRuns(client: DynamoDBDocumentClient): DetectionRuns {
+  const { TableName } = DETECTIONS_TABLE;
+  return {
+    begin: (run, now, until) =>
+      conditionally(
+        client.send(
+          new PutCommand({
+            TableName,
+            Item: { id: 'running', run, runsUntil: until },
+            ConditionExpression: 'attribute_not_exists(id) OR runsUntil <= :now',
+            ExpressionAttributeValues: { ':now': now },
+          }),
+        ),
+      ),
+    async finish(run, result) {
+      if (result) {
+        await conditionally(
+          client.send(
+            new PutCommand({
+              TableName,
+              // As text: its numbers and its depth are of no interest to the database.
+              Item: { id: 'latest', ranAt: result.ranAt, result: JSON.stringify(result) },
+              ConditionExpression: 'attribute_not_exists(id) OR ranAt <= :ranAt',
+              ExpressionAttributeValues: { ':ranAt': result.ranAt },
+            }),
+          ),
+        );
+      }
+      await conditionally(
+        client.send(
+          new DeleteCommand({
+            TableName,
+            Key: { id: 'running' },
+            ConditionExpression: 'run = :run',
+            ExpressionAttributeValues: { ':run': run },
+          }),
+        ),
+      );
+    },
+    async latest() {
+      const { Item } = await client.send(new GetCommand({ TableName, Key: { id: 'latest' }, ConsistentRead: true }));
+      return Item && (JSON.parse(Item.result) as DetectionRun);
+    },
+  };
+}
+
+/** Whether a conditional write took place. */
+async function conditionally(write: Promise<unknown>): Promise<boolean> {
+  try {
+    await write;
+    return true;
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return false;
+    throw error;
+  }
+}
+
+/** The objects by their names: DynamoDB refuses a batch that names a key twice. */
+function unique(objects: LogObject[]): LogObject[] {
+  return [...new Map(objects.map((object) => [object.name, object])).values()];
+}
+
+function batches<Item>(items: Item[], size: number): Item[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
