@@ -25,9 +25,9 @@ export interface DetectionRun {
   auto: number;
   /** Sessions that this run revoked. */
   revoked: number;
-  /** Sessions left out because what the logs say of them makes no sense. */
+  /** Sessions of which the logs say what cannot be: counted as harmless in that, or left out when even the id is none. */
   odd: number;
-  /** Log objects that could not be read; the next run tries them again. */
+  /** Log objects that could not be read, the first hundred; the next run tries them again. */
   refused: RefusedObject[];
   alarm?: DetectionAlarm | undefined;
   /** What a managed service charged. */

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import * as v from 'valibot';
-import type { DetectionRun } from '../detect/detection-runs.ts';
+import type { Detection } from '../detect/detection.ts';
 import type { SessionFeatures } from '../detect/features.ts';
 import type { RevocationList, RevocationSource } from '../list/revocation-list.ts';
 import type { SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
@@ -8,14 +8,6 @@ import type { Authorize, CallerEnv } from './caller.ts';
 import { PageQuery, query } from './page-query.ts';
 import { problem } from './problem-docs.ts';
 import { refuseAsProblem } from './refusal.ts';
-
-/** Detection as the routes see it. */
-export interface Detection {
-  /** Runs it now. Rejects with `DetectionError`: `ERR_DETECTION_OFF`, `ERR_DETECTION_RUNNING`, or why it failed. */
-  run(): Promise<DetectionRun>;
-  /** What the last run did. */
-  latest(): Promise<DetectionRun | undefined>;
-}
 
 /** What the detection routes are made of. */
 export interface DetectionOptions {

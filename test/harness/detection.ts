@@ -1,4 +1,6 @@
+import { type DetectionEngine, DetectionError, type RefusedObject } from '../../revocation/detect/detection-engine.ts';
 import type { SessionFeatures } from '../../revocation/detect/features.ts';
+import type { LogObject } from '../../revocation/detect/log-objects.ts';
 import { NOW } from './minting.ts';
 
 /** What is known of a session that does nothing odd, but for what is told. */
@@ -32,5 +34,64 @@ export function sessionFeatures(told: Partial<SessionFeatures> = {}): SessionFea
     hostingRatio: 0,
     edgeLocations: 1,
     ...told,
+  };
+}
+
+/** A session that anybody would call shared. */
+export function sharedSession(told: Partial<SessionFeatures> = {}): SessionFeatures {
+  return sessionFeatures({
+    identities: 20,
+    networks: 20,
+    asns: 10,
+    countries: 5,
+    concurrentIdentities: 20,
+    concurrentMinutes: 60,
+    concurrentCountries: 5,
+    sharedSegments: 140,
+    sharedRatio: 0.97,
+    playheadDivergence: 1000,
+    rateOverMedian: 20,
+    mediaSpeed: 20,
+    hostingRatio: 1,
+    ...told,
+  });
+}
+
+/** A line of a log object, as the engine of `engineOfLines` reads it. */
+export interface Line {
+  /** Seconds since the epoch. */
+  at: number;
+  sessionId: string;
+  /** What is known of the session when the line is in the window. */
+  features?: SessionFeatures;
+}
+
+/** An engine that answers from lines: it counts, and knows of a session what its lines say. */
+export function engineOfLines(
+  linesOf: (object: LogObject) => Line[] | Error,
+): DetectionEngine & { windows: string[][] } {
+  const windows: string[][] = [];
+  return {
+    windows,
+    async features({ from, to, objects }) {
+      windows.push(objects.map(({ name }) => name));
+      const refused: RefusedObject[] = [];
+      const lines = objects.flatMap((object) => {
+        const read = linesOf(object);
+        if (!(read instanceof Error)) return read.filter(({ at }) => at >= from && at < to);
+        refused.push({ name: object.name, why: read.message });
+        return [];
+      });
+      if (refused.length === objects.length) throw new DetectionError('ERR_DETECTION_LOGS', 'no object can be read');
+      const sessions = new Map<string, SessionFeatures>();
+      for (const { sessionId, features } of lines) {
+        sessions.set(sessionId, features ?? sessions.get(sessionId) ?? sessionFeatures({ sessionId }));
+      }
+      return { sessions: [...sessions.values()], sessionCount: sessions.size, rows: lines.length, refused };
+    },
+    async timelines({ from }, ids) {
+      return new Map(ids.map((id) => [id, [{ label: 'AS64500, DE', minutes: [[from, 3]] }]]));
+    },
+    async close() {},
   };
 }

@@ -1,0 +1,164 @@
+import type { RevocationList } from '../list/revocation-list.ts';
+import type { SuspiciousSession, SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
+import {
+  type DetectionEngine,
+  DetectionError,
+  type IdentityTimeline,
+  type ReportProgress,
+} from './detection-engine.ts';
+import type { DetectionRun } from './detection-runs.ts';
+import { evaluate, type Finding, timelinesOf } from './evaluate.ts';
+import { type Decision, guard } from './guard.ts';
+import type { Ledger, LogObject, LogObjects } from './log-objects.ts';
+import { planRun } from './plan.ts';
+import type { DetectionSettings } from './settings.ts';
+
+/** What detection counts. */
+export type DetectionMetric =
+  | 'DetectionLag'
+  | 'SuspiciousSessions'
+  | 'AutoRevocations'
+  | 'DetectionCapHit'
+  | 'DetectionFailed';
+
+/** What a run of detection needs. */
+export interface DetectionPorts {
+  logs: LogObjects;
+  ledger: Ledger;
+  engine: DetectionEngine;
+  suspicious: SuspiciousSessions;
+  list: RevocationList;
+  /** Has what enforces the list learn what it says of these sessions. Called again with the same after a failure. */
+  publish: (sessionIds: string[]) => Promise<unknown>;
+  /** How long a revocation has to live, in seconds: maximum token lifetime plus leeway. */
+  revocationSeconds: number;
+  /** Seconds since the epoch. */
+  now: () => number;
+  /** Told what people should know of a run, a line at a time. */
+  report: (line: string) => void;
+  metric: (name: DetectionMetric, value: number) => void;
+}
+
+/** How late a log object may come, in seconds: a day (AWS, "Timing of standard log file delivery"). */
+const LATE_SECONDS = 86_400;
+/** How long a suspicious session is remembered, in seconds. */
+const REMEMBERED_SECONDS = 7 * 86_400;
+/** Sessions that a run records, those with the highest scores: nobody reads more, and a flood of them must not cost a fortune. */
+const RECORDED_AT_MOST = 1000;
+/** Refused objects that a result names. */
+const NAMED_AT_MOST = 100;
+/** Entries that are added to the list at the same time. */
+const WRITES_AT_ONCE = 25;
+/** Who revokes, as it stands in the list. */
+const DETECTION = 'detection';
+
+/**
+ * Runs detection once: what is new in the logs is evaluated, what is suspicious recorded, and in mode `enforce` what is beyond
+ * doubt revoked. The ledger comes last: whatever fails before it leaves it as it was, so that the next run does the same
+ * again; each step may be repeated, and two runs at once do no harm. Rejects with `DetectionError`, or with the error of a
+ * port; a log object that cannot be read fails nothing and stays out of the ledger.
+ */
+export async function runDetection(
+  ports: DetectionPorts,
+  settings: DetectionSettings,
+  onProgress?: ReportProgress,
+): Promise<DetectionRun> {
+  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, now, report, metric } = ports;
+  const { mode, lookbackHours } = settings;
+  if (mode === 'off') {
+    throw new DetectionError('ERR_DETECTION_OFF', 'detection is off; set revocation.detection.mode to log or enforce');
+  }
+  const ranAt = now();
+  // Lines that are older are about tokens that nobody can use any more.
+  const plan = await planRun(logs, ledger, lookbackHours, ranAt - revocationSeconds - LATE_SECONDS);
+  metric('DetectionLag', lag(plan.unseen, ranAt));
+
+  const evaluation = await evaluate(engine, plan.windows, settings, false, onProgress);
+  const { findings, rows, sessionCount, odd, cost } = evaluation;
+  const recorded = findings.slice(0, RECORDED_AT_MOST);
+  const timelines = await timelinesOf(engine, plan.windows, recorded);
+  const decision = await guard(findings, sessionCount, settings, list, ranAt);
+
+  await suspicious.record(recorded.map((finding) => suspiciousSession(finding, timelines, ranAt)));
+  const revoked = await revoke(decision, list, publish, ranAt, revocationSeconds);
+  const refusedNames = new Set(evaluation.refused.map(({ name }) => name));
+  await ledger.commit(
+    plan.unseen.filter(({ name }) => !refusedNames.has(name)),
+    ranAt,
+  );
+
+  metric('SuspiciousSessions', findings.length);
+  metric('AutoRevocations', revoked);
+  metric('DetectionCapHit', decision.alarm ? 1 : 0);
+  if (decision.alarm) report(`detection: ${decision.alarm.message}`);
+  if (findings.length > RECORDED_AT_MOST) {
+    report(`detection: ${findings.length} suspicious sessions, of which the ${RECORDED_AT_MOST} worst are listed`);
+  }
+  return {
+    ranAt,
+    mode,
+    objects: plan.unseen.length,
+    rows,
+    sessionCount,
+    flagged: findings.length,
+    auto: findings.filter(({ verdict }) => verdict === 'auto').length,
+    revoked,
+    odd,
+    refused: evaluation.refused.slice(0, NAMED_AT_MOST),
+    alarm: decision.alarm,
+    cost,
+  };
+}
+
+/** How long the oldest of these objects could have been dealt with already, in seconds. */
+function lag(unseen: LogObject[], now: number): number {
+  const ends = unseen.flatMap(({ hour }) => (hour === undefined ? [] : [hour + 3600]));
+  return Math.max(now - Math.min(now, ...ends), 0);
+}
+
+/** A finding as people see it. */
+export function suspiciousSession(
+  { window: _, ...finding }: Finding,
+  timelines: Map<string, IdentityTimeline[]>,
+  detectedAt: number,
+): SuspiciousSession {
+  const timeline = timelines.get(finding.sessionId) ?? [];
+  return { ...finding, timeline, detectedAt, expiresAt: detectedAt + REMEMBERED_SECONDS };
+}
+
+/**
+ * Revokes what was decided, and has it published; resolves to how many entries are new. The list refuses what a person took
+ * back.
+ */
+export async function revoke(
+  { revoke: findings, revoked }: Decision,
+  list: Pick<RevocationList, 'add'>,
+  publish: DetectionPorts['publish'],
+  now: number,
+  revocationSeconds: number,
+): Promise<number> {
+  const changed = [...revoked];
+  let added = 0;
+  for (let i = 0; i < findings.length; i += WRITES_AT_ONCE) {
+    const some = findings.slice(i, i + WRITES_AT_ONCE);
+    const outcomes = await Promise.all(
+      some.map(({ sessionId, reasons, score }) =>
+        list.add({
+          kind: 'session',
+          id: sessionId,
+          source: 'auto',
+          reasons,
+          score,
+          by: DETECTION,
+          revokedAt: now,
+          expiresAt: now + revocationSeconds,
+        }),
+      ),
+    );
+    added += outcomes.filter(({ outcome }) => outcome === 'added').length;
+    const holds = some.filter((_, at) => outcomes[at]?.outcome !== 'restored-by-hand');
+    changed.push(...holds.map(({ sessionId }) => sessionId));
+  }
+  if (changed.length > 0) await publish(changed);
+  return added;
+}

@@ -1,0 +1,489 @@
+import * as v from 'valibot';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { LocalDynamoDb } from '../../../local/dynamodb.ts';
+import { createDetection } from '../../../revocation/detect/detection.ts';
+import { DetectionError } from '../../../revocation/detect/detection-engine.ts';
+import {
+  DETECTIONS_TABLE,
+  dynamoDbDetectionRuns,
+  dynamoDbLedger,
+  LOG_OBJECTS_TABLE,
+} from '../../../revocation/detect/dynamodb.ts';
+import type { SessionFeatures } from '../../../revocation/detect/features.ts';
+import type { LogObject } from '../../../revocation/detect/log-objects.ts';
+import { type DetectionPorts, runDetection } from '../../../revocation/detect/run-detection.ts';
+import { DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
+import { dynamoDbRevocationList, REVOCATION_TABLES } from '../../../revocation/list/dynamodb.ts';
+import { dynamoDbSuspiciousSessions, SUSPICIOUS_SESSIONS_TABLE } from '../../../revocation/suspicious/dynamodb.ts';
+import { openDatabase } from '../../harness/database.ts';
+import { engineOfLines, type Line, sessionFeatures, sharedSession } from '../../harness/detection.ts';
+import { NOW } from '../../harness/minting.ts';
+
+let database: LocalDynamoDb;
+beforeAll(async () => {
+  const tables = [LOG_OBJECTS_TABLE, DETECTIONS_TABLE, SUSPICIOUS_SESSIONS_TABLE, ...REVOCATION_TABLES];
+  database = await openDatabase(tables);
+});
+afterAll(() => database.close());
+
+const HOUR = Math.floor(NOW / 3600) * 3600;
+const settings = (told: object = {}) =>
+  v.parse(DetectionSettingsSchema, { mode: 'enforce', reviewScore: 1, autoScore: 90, maxAutoShare: 1, ...told });
+
+/** Logs that are there, and everything that a run touches: real tables, and an engine that answers from the lines. */
+class World {
+  static #count = 0;
+  /** Of this world alone, as the tables are shared. */
+  readonly id = `W${String(++World.#count).padStart(3, '0')}`;
+  readonly objects = new Map<string, LogObject & { lines: Line[] | Error }>();
+  readonly published: string[] = [];
+  readonly lines: string[] = [];
+  readonly metrics: [string, number][] = [];
+  now = HOUR + 1800;
+  readonly list = dynamoDbRevocationList(database.client);
+  readonly suspicious = dynamoDbSuspiciousSessions(database.client);
+  readonly engine = engineOfLines(({ name }) => this.objects.get(name)?.lines ?? []);
+  readonly ports: DetectionPorts = {
+    logs: {
+      list: async (from) =>
+        [...this.objects.values()]
+          .filter(({ hour }) => hour === undefined || hour >= from)
+          .map(({ lines: _, ...object }) => object),
+    },
+    ledger: dynamoDbLedger(database.client),
+    engine: this.engine,
+    suspicious: this.suspicious,
+    list: this.list,
+    publish: async (ids) => this.published.push(...ids),
+    revocationSeconds: 86_400,
+    now: () => this.now,
+    report: (line) => this.lines.push(line),
+    metric: (name, value) => this.metrics.push([name, value]),
+  };
+
+  session(name: string): string {
+    return `${this.id}${name}`.padEnd(12, 'x');
+  }
+
+  /** Puts an object, or replaces it by one with other lines. */
+  put(name: string, hour: number | undefined, lines: Line[] | Error): void {
+    const version = `${lines instanceof Error ? lines.message : lines.length}-${this.objects.get(name)?.version ?? ''}`;
+    this.objects.set(`${this.id}/${name}`, { name: `${this.id}/${name}`, version, bytes: 100, hour, lines });
+  }
+
+  shared(name: string, at = HOUR, told: Partial<SessionFeatures> = {}): Line {
+    const sessionId = this.session(name);
+    return { at, sessionId, features: sharedSession({ sessionId, ...told }) };
+  }
+
+  run(told: object = {}, changed: Partial<DetectionPorts> = {}) {
+    return runDetection({ ...this.ports, ...changed }, settings(told));
+  }
+
+  entry(name: string) {
+    return this.list.get('session', this.session(name), this.now);
+  }
+
+  /** What happened to a session, the earliest first: `revoked by detection`. */
+  async history(name: string): Promise<string[]> {
+    const events = await this.list.history('session', this.session(name));
+    return events.map(({ action, by }) => `${action} by ${by}`).reverse();
+  }
+}
+
+const harmless = (world: World, name: string, at = HOUR): Line => ({ at, sessionId: world.session(name) });
+
+describe('a run', () => {
+  test('records what is suspicious, revokes what is beyond doubt, and has it published', async () => {
+    const world = new World();
+    const doubtful = world.session('Doubt');
+    const features = sessionFeatures({ sessionId: doubtful, sharedRatio: 0.4, sharedSegments: 50 });
+    world.put('a', HOUR, [world.shared('Leak'), harmless(world, 'Good'), { at: HOUR, sessionId: doubtful, features }]);
+    expect(await world.run()).toEqual({
+      ranAt: world.now,
+      mode: 'enforce',
+      objects: 1,
+      rows: 3,
+      sessionCount: 3,
+      flagged: 2,
+      auto: 1,
+      revoked: 1,
+      odd: 0,
+      refused: [],
+    });
+    expect(await world.entry('Leak')).toEqual({
+      kind: 'session',
+      id: world.session('Leak'),
+      source: 'auto',
+      reasons: expect.arrayContaining(['20 viewers fetched in the same minute']),
+      score: 100,
+      by: 'detection',
+      revokedAt: world.now,
+      expiresAt: world.now + 86_400,
+    });
+    expect(world.published).toEqual([world.session('Leak')]);
+    expect(await world.suspicious.get(world.session('Leak'), world.now)).toMatchObject({
+      score: 100,
+      verdict: 'auto',
+      timeline: [{ label: 'AS64500, DE', minutes: [[HOUR - 3600, 3]] }],
+      detectedAt: world.now,
+      expiresAt: world.now + 7 * 86_400,
+    });
+    expect(await world.suspicious.get(doubtful, world.now)).toMatchObject({ verdict: 'review' });
+    expect([await world.entry('Doubt'), await world.entry('Good')]).toEqual([undefined, undefined]);
+    expect(await world.suspicious.get(world.session('Good'), world.now)).toBeUndefined();
+    expect(world.metrics).toEqual([
+      ['DetectionLag', 0],
+      ['SuspiciousSessions', 2],
+      ['AutoRevocations', 1],
+      ['DetectionCapHit', 0],
+    ]);
+  });
+
+  test('with nothing new does nothing', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak')]);
+    await world.run();
+    const again = await world.run();
+    expect(again).toMatchObject({ objects: 0, rows: 0, sessionCount: 0, flagged: 0, revoked: 0 });
+    expect([world.engine.windows.length, world.published.length]).toEqual([1, 1]);
+    expect(await new World().run()).toMatchObject({ objects: 0 });
+  });
+
+  test('in mode log records and revokes nothing; in mode off there is none', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak')]);
+    expect(await world.run({ mode: 'log' })).toMatchObject({ mode: 'log', flagged: 1, auto: 1, revoked: 0 });
+    expect(await world.suspicious.get(world.session('Leak'), world.now)).toMatchObject({ verdict: 'auto' });
+    expect([await world.entry('Leak'), world.published]).toEqual([undefined, []]);
+    await expect(world.run({ mode: 'off' })).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_OFF' }));
+  });
+
+  test('revokes nothing that the allow-list names, by session or by title', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('One'), world.shared('Two', HOUR, { title: 'trailer' }), world.shared('Three')]);
+    const allow = { sessions: [world.session('One')], titles: ['trailer'] };
+    expect(await world.run({ allow })).toMatchObject({ flagged: 3, auto: 3, revoked: 1 });
+    expect(world.published).toEqual([world.session('Three')]);
+  });
+
+  test('says how far behind it is', async () => {
+    const world = new World();
+    world.put('a', HOUR - 4 * 3600, [harmless(world, 'A', HOUR - 4 * 3600)]);
+    await world.run();
+    expect(world.metrics[0]).toEqual(['DetectionLag', 3 * 3600 + 1800]);
+  });
+});
+
+describe('the cap', () => {
+  const crowd = (world: World, count: number) => Array.from({ length: count }, (_, i) => harmless(world, `G${i}`));
+
+  test('above it nothing is revoked, an alarm says so, and everything is recorded', async () => {
+    const world = new World();
+    world.put('a', HOUR, [...crowd(world, 195), ...['A', 'B', 'C'].map((name) => world.shared(name))]);
+    const run = await world.run({ maxAutoShare: 0.01 });
+    expect(run).toMatchObject({ sessionCount: 198, flagged: 3, auto: 3, revoked: 0 });
+    expect(run.alarm).toEqual({ candidates: 3, allowed: 1, message: expect.stringMatching(/3 of 198 .* none was/) });
+    expect([world.published, await world.entry('A')]).toEqual([[], undefined]);
+    expect(world.lines).toEqual([expect.stringMatching(/^detection: 3 of 198 sessions/)]);
+    expect(world.metrics).toContainEqual(['DetectionCapHit', 1]);
+    expect(await world.suspicious.get(world.session('C'), world.now)).toBeDefined();
+    // Settled by a person: the next new line in the window has them revoked.
+    world.put('b', HOUR, [harmless(world, 'Late')]);
+    expect(await world.run({ maxAutoShare: 0.02 })).toMatchObject({ revoked: 3 });
+  });
+
+  test.each([
+    [0, 1, 1],
+    [0.01, 1, 1],
+    [0.03, 3, 3],
+    [0.03, 4, 0],
+    [1, 50, 50],
+  ])('a share of %d lets %i of 100 sessions be revoked: %i are', async (maxAutoShare, leaks, revoked) => {
+    const world = new World();
+    const lines = Array.from({ length: leaks }, (_, i) => world.shared(`L${i}`));
+    world.put('a', HOUR, [...crowd(world, 100 - leaks), ...lines]);
+    expect(await world.run({ maxAutoShare })).toMatchObject({ revoked });
+  });
+
+  test('is about what would be new: neither about what is revoked already, nor about what a person took back', async () => {
+    const world = new World();
+    const maxAutoShare = 0;
+    for (const [i, name] of ['A', 'B', 'C'].entries()) {
+      world.put(`a${i}`, HOUR, [world.shared(name)]);
+      expect(await world.run({ maxAutoShare })).toMatchObject({ auto: i + 1, revoked: 1 });
+      if (name === 'B') await world.list.remove('session', world.session(name), 'operator-1', world.now);
+    }
+    expect(await world.history('B')).toEqual(['revoked by detection', 'restored by operator-1']);
+  });
+});
+
+describe('what a person decided stays', () => {
+  test('restored by hand is not revoked again, however often it is found', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak')]);
+    await world.run();
+    world.now += 60;
+    await world.list.remove('session', world.session('Leak'), 'operator-1', world.now);
+    for (const name of ['b', 'c']) {
+      world.now += 60;
+      world.put(name, HOUR, [world.shared('Leak')]);
+      expect(await world.run()).toMatchObject({ auto: 1, revoked: 0 });
+    }
+    expect(await world.entry('Leak')).toBeUndefined();
+    expect(await world.history('Leak')).toEqual(['revoked by detection', 'restored by operator-1']);
+    expect(world.published).toEqual([world.session('Leak')]);
+  });
+
+  test('revoked by hand stays so', async () => {
+    const world = new World();
+    const id = world.session('Leak');
+    const manual = { kind: 'session', id, source: 'manual', by: 'operator-1' } as const;
+    await world.list.add({ ...manual, reasons: ['told'], revokedAt: world.now, expiresAt: world.now + 86_400 });
+    world.put('a', HOUR, [world.shared('Leak')]);
+    expect(await world.run()).toMatchObject({ auto: 1, revoked: 0 });
+    expect(await world.entry('Leak')).toMatchObject({ source: 'manual', by: 'operator-1' });
+    expect(world.published).toEqual([id]);
+  });
+});
+
+describe('the ledger', () => {
+  const names = (world: World) => world.engine.windows.map((window) => window.map((name) => name.split('/')[1]));
+
+  test('a late object has its window evaluated again, and every window that it belongs to, from all of their objects', async () => {
+    const world = new World();
+    for (const i of [3, 2, 1, 0]) world.put(`h${i}`, HOUR - i * 3600, [harmless(world, `S${i}`, HOUR - i * 3600)]);
+    expect(await world.run()).toMatchObject({ objects: 4, sessionCount: 2 });
+    expect(names(world)).toEqual([['h3'], ['h3', 'h2'], ['h2', 'h1'], ['h1', 'h0']]);
+    world.engine.windows.length = 0;
+    world.put('late', HOUR - 2 * 3600, [world.shared('Leak', HOUR - 2 * 3600)]);
+    expect(await world.run()).toMatchObject({ objects: 1, rows: 6, sessionCount: 3, revoked: 1 });
+    expect(names(world)).toEqual([
+      ['h3', 'h2', 'late'],
+      ['h2', 'late', 'h1'],
+    ]);
+    world.engine.windows.length = 0;
+    expect(await world.run()).toMatchObject({ objects: 0 });
+    expect(names(world)).toEqual([]);
+  });
+
+  test('an object that has grown is new', async () => {
+    const world = new World();
+    world.put('a', HOUR, [harmless(world, 'A')]);
+    await world.run();
+    world.put('a', HOUR, [harmless(world, 'A'), world.shared('Leak')]);
+    expect(await world.run()).toMatchObject({ objects: 1, rows: 2, revoked: 1 });
+  });
+
+  test('without look-back a window is an hour; one whose name says no hour is a window of its own', async () => {
+    const world = new World();
+    world.put('h1', HOUR - 3600, [harmless(world, 'A', HOUR - 3600)]);
+    world.put('h0', HOUR, [harmless(world, 'A')]);
+    world.put('whole', undefined, [harmless(world, 'A', 5), harmless(world, 'B', HOUR + 9999)]);
+    expect(await world.run({ lookbackHours: 0 })).toMatchObject({ objects: 3, rows: 4, sessionCount: 2 });
+    expect(names(world)).toEqual([['h1'], ['h0'], ['whole']]);
+    expect(await world.run({ lookbackHours: 0 })).toMatchObject({ objects: 0 });
+  });
+
+  test('lets be what is about tokens that nobody can use any more', async () => {
+    const world = new World();
+    const old = HOUR - 48 * 3600;
+    world.put('old', old - 3600, [world.shared('Old', old - 3600)]);
+    world.put('edge', old, [world.shared('Edge', old)]);
+    world.now = HOUR;
+    expect(await world.run()).toMatchObject({ objects: 1 });
+    // It is older than what counts, but belongs to the window of what does.
+    expect(names(world)).toEqual([['old', 'edge']]);
+  });
+
+  test('a session of several windows is found once, with its highest score', async () => {
+    const world = new World();
+    const sessionId = world.session('Leak');
+    world.put('h1', HOUR - 3600, [world.shared('Leak', HOUR - 3600)]);
+    world.put('h0', HOUR, [{ at: HOUR, sessionId, features: sessionFeatures({ sessionId, sharedRatio: 0.4 }) }]);
+    expect(await world.run()).toMatchObject({ flagged: 1, auto: 1, revoked: 1 });
+    expect(await world.suspicious.get(sessionId, world.now)).toMatchObject({ score: 100 });
+  });
+
+  test('what cannot be read is named, keeps nothing else from being read, and is tried again', async () => {
+    const world = new World();
+    const broken = new Error('it ends in the middle of a line; fetch it again');
+    world.put('h2', HOUR - 2 * 3600, broken);
+    world.put('broken', HOUR, broken);
+    world.put('h0', HOUR, [world.shared('Leak')]);
+    const refused = [
+      { name: `${world.id}/h2`, why: 'no object can be read' },
+      { name: `${world.id}/broken`, why: broken.message },
+    ];
+    expect(await world.run()).toMatchObject({ objects: 3, rows: 1, revoked: 1, refused });
+    expect(await world.run()).toMatchObject({ objects: 2, refused });
+    world.put('broken', HOUR, [world.shared('Second')]);
+    world.put('h2', HOUR - 2 * 3600, []);
+    expect(await world.run()).toMatchObject({ objects: 2, revoked: 1, refused: [] });
+    expect(await world.run()).toMatchObject({ objects: 0 });
+  });
+
+  test('when nothing at all can be read the run fails and says why', async () => {
+    const world = new World();
+    world.put('h0', HOUR, new Error('it is empty'));
+    await expect(world.run()).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_LOGS' }));
+    expect(await world.ports.ledger.unseen([...world.objects.values()])).toHaveLength(1);
+  });
+});
+
+describe('an odd session never fails a run', () => {
+  const odd: [string, Partial<SessionFeatures>][] = [
+    ['NaN', { rateOverMedian: Number.NaN }],
+    ['infinite', { mediaSpeed: Number.POSITIVE_INFINITY }],
+    ['negative', { requests: -1 }],
+    ['huge', { playheadDivergence: 1e300 }],
+    ['no number', { identities: '7' as unknown as number }],
+    ['no title', { title: null as unknown as string }],
+  ];
+
+  test.each(odd)('%s: it counts for nothing, the others as they are', async (_, told) => {
+    const world = new World();
+    const sessionId = world.session('Odd');
+    const features = sessionFeatures({ sessionId, ...told });
+    world.put('a', HOUR, [{ at: HOUR, sessionId, features }, world.shared('Leak')]);
+    expect(await world.run()).toMatchObject({ odd: 1, flagged: 1, revoked: 1, sessionCount: 2 });
+  });
+
+  test.each(['', 'short', '../../../../etc', "x'; DROP TABLE t; --"])('one whose id is %j is left out', async (id) => {
+    const world = new World();
+    const line = { at: HOUR, sessionId: id, features: sharedSession({ sessionId: id }) };
+    world.put('a', HOUR, [line, world.shared('Leak')]);
+    expect(await world.run()).toMatchObject({ odd: 1, flagged: 1, revoked: 1 });
+  });
+
+  test('a shared session that is odd is revoked for what is sound of it', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak', HOUR, { rateOverMedian: Number.NaN })]);
+    expect(await world.run()).toMatchObject({ odd: 1, revoked: 1 });
+    expect((await world.suspicious.get(world.session('Leak'), world.now))?.features.rateOverMedian).toBe(0);
+  });
+
+  test('a flood of suspicious sessions: the worst are listed, and it is said', async () => {
+    const world = new World();
+    const ids = Array.from({ length: 1005 }, (_, i) => world.session(`F${String(i).padStart(5, '0')}`));
+    const lines = ids.map((sessionId, i) => {
+      const features = sessionFeatures({ sessionId, sharedRatio: i < 1000 ? 0.45 : 0.2 });
+      return { at: HOUR, sessionId, features };
+    });
+    world.put('a', HOUR, lines);
+    expect(await world.run()).toMatchObject({ flagged: 1005, auto: 0 });
+    expect(world.lines).toEqual([expect.stringMatching(/1005 suspicious sessions, of which the 1000 worst/)]);
+    expect(await world.suspicious.get(ids[999] ?? '', world.now)).toBeDefined();
+    expect(await world.suspicious.get(ids[1000] ?? '', world.now)).toBeUndefined();
+  });
+});
+
+describe('a run that dies is repeated by the next', () => {
+  /** Every step that changes or asks something, with its port. */
+  const STEPS: [string, (ports: DetectionPorts, die: Die) => Partial<DetectionPorts>][] = [
+    ['list the logs', (ports, die) => ({ logs: { list: die(ports.logs.list) } })],
+    ['ask the ledger', (ports, die) => ({ ledger: { ...ports.ledger, unseen: die(ports.ledger.unseen) } })],
+    ['evaluate', (ports, die) => ({ engine: { ...ports.engine, features: die(ports.engine.features) } })],
+    ['plot', (ports, die) => ({ engine: { ...ports.engine, timelines: die(ports.engine.timelines) } })],
+    ['guard', (ports, die) => ({ list: { ...ports.list, revoked: die(ports.list.revoked) } })],
+    ['record', (ports, die) => ({ suspicious: { ...ports.suspicious, record: die(ports.suspicious.record) } })],
+    ['revoke', (ports, die) => ({ list: { ...ports.list, add: die(ports.list.add) } })],
+    ['publish', (ports, die) => ({ publish: die(ports.publish) })],
+    ['commit', (ports, die) => ({ ledger: { ...ports.ledger, commit: die(ports.ledger.commit) } })],
+  ];
+  type Die = <Args extends unknown[], Result>(
+    step: (...args: Args) => Promise<Result>,
+  ) => (...args: Args) => Promise<Result>;
+  const before: Die = () => async () => {
+    throw new Error('died');
+  };
+  const after: Die =
+    (step) =>
+    async (...args) => {
+      await step(...args);
+      throw new Error('died');
+    };
+  const ways: [string, Die][] = [
+    ['before it', before],
+    ['after it, with the answer lost', after],
+  ];
+  const cases = STEPS.flatMap(([step, wrap]) => ways.map(([way, die]) => ({ step, way, wrap, die })));
+
+  test.each(cases)('$step: $way', async ({ step, wrap, die }) => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('One'), world.shared('Two'), harmless(world, 'Good')]);
+    await expect(world.run({}, wrap(world.ports, die))).rejects.toThrow('died');
+    // Nothing is revoked by a run that did not come to its end without the next one knowing of it.
+    world.now += 60;
+    const again = await world.run();
+    const isCommitted = step === 'commit' && die === after;
+    expect(again.objects).toBe(isCommitted ? 0 : 1);
+    for (const name of ['One', 'Two']) {
+      expect(await world.history(name)).toEqual(['revoked by detection']);
+      expect(await world.suspicious.get(world.session(name), world.now)).toMatchObject({ verdict: 'auto' });
+    }
+    expect(await world.entry('Good')).toBeUndefined();
+    expect(new Set(world.published)).toEqual(new Set([world.session('One'), world.session('Two')]));
+    expect(await world.run()).toMatchObject({ objects: 0, revoked: 0 });
+  });
+
+  test('a run in which the engine fails records and revokes nothing, and the ledger stays', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak')]);
+    const failure = new DetectionError('ERR_DETECTION_QUERY', 'the query was cancelled; run it again');
+    const engine = { ...world.engine, features: () => Promise.reject(failure) };
+    await expect(world.run({}, { engine })).rejects.toBe(failure);
+    expect(await world.suspicious.get(world.session('Leak'), world.now)).toBeUndefined();
+    expect([await world.entry('Leak'), world.published, world.metrics.length]).toEqual([undefined, [], 1]);
+    expect(await world.run()).toMatchObject({ objects: 1, revoked: 1 });
+  });
+
+  test('two runs at once revoke nothing twice', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('One'), world.shared('Two')]);
+    const runs = await Promise.all([world.run(), world.run(), world.run()]);
+    expect(runs.reduce((sum, { revoked }) => sum + revoked, 0)).toBe(2);
+    for (const name of ['One', 'Two']) expect(await world.history(name)).toEqual(['revoked by detection']);
+    expect(await world.run()).toMatchObject({ objects: 0 });
+  });
+});
+
+describe('detection, one run at a time', () => {
+  test('another run is refused while there is one, and the latest result is kept', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Leak')]);
+    const runs = dynamoDbDetectionRuns(database.client);
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let entered = () => {};
+    const running = new Promise<void>((resolve) => {
+      entered = resolve;
+    });
+    const list: DetectionPorts['logs']['list'] = async (from) => {
+      entered();
+      await held;
+      return world.ports.logs.list(from);
+    };
+    const detection = createDetection({ ...world.ports, logs: { list } }, settings(), runs, 'one');
+    const first = detection.run();
+    await running;
+    await expect(detection.run()).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_RUNNING' }));
+    release();
+    expect(await detection.latest()).not.toEqual(await first);
+    expect(await detection.latest()).toEqual(JSON.parse(JSON.stringify(await first)));
+
+    const failing = { ...world.ports, logs: { list: before(world.ports.logs.list) } };
+    await expect(createDetection(failing, settings(), runs, 'two').run()).rejects.toThrow('died');
+    expect(world.metrics).toContainEqual(['DetectionFailed', 1]);
+    expect(await detection.latest()).toMatchObject({ revoked: 1 });
+    expect(await detection.run()).toMatchObject({ objects: 0 });
+  });
+
+  const before =
+    <Result>(_: (from: number) => Promise<Result>) =>
+    async (): Promise<Result> => {
+      throw new Error('died');
+    };
+});
