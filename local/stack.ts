@@ -114,7 +114,7 @@ export async function startStack({
     const originPort = await take(0);
 
     await mkdir(data.path('logs'), { recursive: true });
-    const apiLog = await openLogFile('log of the API', data.path('logs/api.log'), report);
+    const apiLog = openLogFile('log of the API', data.path('logs/api.log'), report);
     closers.push(() => apiLog.close());
     const telemetry = powertoolsTelemetry(apiLog.write);
 
@@ -190,7 +190,7 @@ export async function startStack({
     });
     apiPort.serve(getRequestListener(api.fetch));
 
-    const log = await AccessLog.open(data.path('logs/access.log'), report);
+    const log = new AccessLog(data.path('logs/access.log'), report);
     closers.push(() => log.close());
     const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
     const edge = createEdge({

@@ -139,5 +139,7 @@ export function logExchange(log: AccessLog, exchange: Exchange): void {
     'sc-range-start': rangeStart,
     'sc-range-end': rangeEnd,
     'viewer-request-log-data': exchange.logData,
+    asn: exchange.viewer.asn,
+    'c-country': exchange.viewer.country,
   });
 }

@@ -435,8 +435,17 @@ describe('the access log', () => {
       'cs-uri-query': 'a=b',
     });
     expect(readLog().startsWith(`#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`)).toBe(true);
-    expect(FIELDS).toHaveLength(34);
-    for (const line of logLines()) expect(line.split('\t')).toHaveLength(34);
+    expect(FIELDS).toHaveLength(36);
+    for (const line of logLines()) expect(line.split('\t')).toHaveLength(36);
+  });
+
+  test('says where the viewer is, as far as the edge knows', async () => {
+    const { log } = await logged('/aurora/master.m3u8', { localAddress: '127.0.0.2' });
+    expect(log).toMatchObject({ 'c-ip': '198.51.100.7', asn: '3215', 'c-country': 'FR' });
+    expect((await logged('/aurora/master.m3u8', { localAddress: '127.0.0.9' })).log).toMatchObject({
+      asn: '-',
+      'c-country': '-',
+    });
   });
 });
 
