@@ -122,24 +122,29 @@ function soundFeatures(features: SessionFeatures): SessionFeatures {
   ) as unknown as SessionFeatures;
 }
 
-/** Who fetched when, of each of these sessions, in the window in which it looked worst. */
-export async function timelinesOf(
+/** A finding with who fetched when. */
+export interface PlottedFinding extends Finding {
+  timeline: IdentityTimeline[];
+}
+
+/** Adds to each finding who fetched when, in the window in which the session looked worst. */
+export async function plot(
   engine: DetectionEngine,
   windows: DetectionWindow[],
   findings: Finding[],
-): Promise<Map<string, IdentityTimeline[]>> {
+): Promise<PlottedFinding[]> {
   const timelines = new Map<string, IdentityTimeline[]>();
   for (const [index, window] of windows.entries()) {
     const ids = findings.filter((finding) => finding.window === index).map(({ sessionId }) => sessionId);
     for (let i = 0; i < ids.length; i += TIMELINES_AT_ONCE) {
-      const some = ids.slice(i, i + TIMELINES_AT_ONCE);
-      for (const [id, timeline] of await engine.timelines({ ...window, everySession: false }, some)) {
-        timelines.set(
-          id,
-          timeline.map(({ label, minutes }) => ({ label: label.slice(0, LABEL_LENGTH), minutes })),
-        );
-      }
+      const request = { ...window, everySession: false };
+      const found = await engine.timelines(request, ids.slice(i, i + TIMELINES_AT_ONCE));
+      for (const [id, timeline] of found) timelines.set(id, timeline);
     }
   }
-  return timelines;
+  return findings.map((finding) => {
+    const timeline = timelines.get(finding.sessionId) ?? [];
+    const short = timeline.map(({ label, minutes }) => ({ label: label.slice(0, LABEL_LENGTH), minutes }));
+    return { ...finding, timeline: short };
+  });
 }

@@ -16,8 +16,8 @@ export interface DetectionPlan {
 }
 
 const HOUR_SECONDS = 3600;
-/** Later than any line: the end of the year 9999. */
-export const END_OF_TIME = 253_402_300_800;
+/** Later than any line: the end of the year 9999, the last that is written with four digits. */
+export const END_OF_TIME = 253_402_300_799;
 
 /**
  * Which hours have to be evaluated (again). Every hour that has log objects is the end of a window, which begins

@@ -1,13 +1,8 @@
 import type { RevocationList } from '../list/revocation-list.ts';
-import type { SuspiciousSession, SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
-import {
-  type DetectionEngine,
-  DetectionError,
-  type IdentityTimeline,
-  type ReportProgress,
-} from './detection-engine.ts';
+import type { SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
+import { type DetectionEngine, DetectionError, type ReportProgress } from './detection-engine.ts';
 import type { DetectionRun } from './detection-runs.ts';
-import { evaluate, type Finding, timelinesOf } from './evaluate.ts';
+import { evaluate, type PlottedFinding, plot } from './evaluate.ts';
 import { type Decision, guard } from './guard.ts';
 import type { Ledger, LogObject, LogObjects } from './log-objects.ts';
 import { planRun } from './plan.ts';
@@ -75,11 +70,10 @@ export async function runDetection(
 
   const evaluation = await evaluate(engine, plan.windows, settings, false, onProgress);
   const { findings, rows, sessionCount, odd, cost } = evaluation;
-  const recorded = findings.slice(0, RECORDED_AT_MOST);
-  const timelines = await timelinesOf(engine, plan.windows, recorded);
+  const plotted = await plot(engine, plan.windows, findings.slice(0, RECORDED_AT_MOST));
   const decision = await guard(findings, sessionCount, settings, list, ranAt);
 
-  await suspicious.record(recorded.map((finding) => suspiciousSession(finding, timelines, ranAt)));
+  await record(plotted, suspicious, ranAt);
   const revoked = await revoke(decision, list, publish, ranAt, revocationSeconds);
   const refusedNames = new Set(evaluation.refused.map(({ name }) => name));
   await ledger.commit(
@@ -116,14 +110,14 @@ function lag(unseen: LogObject[], now: number): number {
   return Math.max(now - Math.min(now, ...ends), 0);
 }
 
-/** A finding as people see it. */
-export function suspiciousSession(
-  { window: _, ...finding }: Finding,
-  timelines: Map<string, IdentityTimeline[]>,
+/** Records findings for people to look at. */
+export async function record(
+  findings: PlottedFinding[],
+  suspicious: SuspiciousSessions,
   detectedAt: number,
-): SuspiciousSession {
-  const timeline = timelines.get(finding.sessionId) ?? [];
-  return { ...finding, timeline, detectedAt, expiresAt: detectedAt + REMEMBERED_SECONDS };
+): Promise<void> {
+  const expiresAt = detectedAt + REMEMBERED_SECONDS;
+  await suspicious.record(findings.map(({ window: _, ...finding }) => ({ ...finding, detectedAt, expiresAt })));
 }
 
 /**
