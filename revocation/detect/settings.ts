@@ -81,7 +81,8 @@ export const DetectionSettingsSchema = v.pipe(
         v.maxLength(200),
         v.regex(/^[^'\p{Cc}]*$/u, 'must hold no quote and no control character'),
       ),
-      '([0-9]+)[.](?:m4s|ts|mp4|m4v|m4a|aac|cmfv|cmfa)$',
+      // A part (low-latency HLS) counts as its segment: `segment-1001.2.m4s` is of 1001.
+      '([0-9]+)(?:[.][0-9]{1,2})?[.](?:m4s|ts|mp4|m4v|m4a|aac|cmfv|cmfa)$',
     ),
     /** Duration of a media segment, in seconds. */
     segmentSeconds: v.optional(v.pipe(finite, v.minValue(0.1), v.maxValue(60)), 4),
