@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
+import { registerSimulate } from './simulate.ts';
 
 interface LiveSession {
   sessionId: string;
@@ -52,6 +53,8 @@ export function registerSession(program: Command): void {
       noteLate(status);
       if (!restored) process.exitCode = EXIT_NO;
     });
+
+  registerSimulate(session);
 }
 
 function revocationPath(id: string): string {
