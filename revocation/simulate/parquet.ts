@@ -9,7 +9,7 @@ export interface ParquetWriter {
 /** Opens one for lines with these fields. Rejects when DuckDB is not installed. */
 export async function openParquetWriter(fields: string[]): Promise<ParquetWriter> {
   const { DuckDBInstance } = await import('@duckdb/node-api');
-  const instance = await DuckDBInstance.create(':memory:');
+  const instance = await DuckDBInstance.create(':memory:', { memory_limit: '400MB', threads: '1' });
   const connection = await instance.connect();
   const columns = fields.map((field) => `${text(columnOf(field))}: 'VARCHAR'`).join(', ');
   return {
@@ -18,7 +18,7 @@ export async function openParquetWriter(fields: string[]): Promise<ParquetWriter
       await connection.run(`
         COPY (SELECT * FROM read_csv(${text(from)}, delim = '\\t', quote = '', escape = '', header = false,
           auto_detect = false, columns = {${columns}}, nullstr = []::VARCHAR[]))
-        TO ${text(to)} (FORMAT parquet, COMPRESSION gzip)`);
+        TO ${text(to)} (FORMAT parquet, COMPRESSION snappy)`);
     },
     close() {
       connection.closeSync();
