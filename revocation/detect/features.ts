@@ -22,30 +22,45 @@ export interface SessionFeatures {
   countries: number;
   userAgents: number;
   referers: number;
-  /** The most identities that fetched segments in the same minute. */
+  /** The most identities that fetched segments in the same minute, hand-offs left out; 1 when there never were two. */
   concurrentIdentities: number;
-  /** Minutes with two or more identities that are no hand-off: there the one stops as the other starts. */
+  /**
+   * Minutes with two or more identities that are no hand-off. A hand-off is a minute with two identities where the minute before
+   * has only the first and the minute after only the second.
+   */
   concurrentMinutes: number;
-  /** Minutes in which one identity handed over to another. */
+  /** Minutes in which one identity handed over to another, or began where another had stopped. */
   handOffs: number;
-  /** The most countries, and the most edge locations (by airport code), in the same minute. */
+  /** The most countries, and the most edge locations (by airport code), in a concurrent minute; 1 when there was none. */
   concurrentCountries: number;
   concurrentEdgeLocations: number;
-  /** Different media segments fetched, and requests for them. */
+  /** Different media segments fetched (by path, so one of each rendition), and requests for them. */
   segments: number;
   segmentRequests: number;
-  /** Different segments that two identities fetched, without those that a hand-off explains. */
+  /** Different segments that two identities fetched within ten minutes, without those that a hand-off near by explains. */
   sharedSegments: number;
   /** `sharedSegments` to `segments`, 0 to 1. */
   sharedRatio: number;
   /** Requests for a segment that the same identity had fetched before, to all for segments, 0 to 1. */
   refetchRatio: number;
-  /** Requests a minute, to the median of the sessions of the title. */
+  /** Requests an active minute, to the median of the sessions of the title. */
   rateOverMedian: number;
-  /** Seconds of media fetched in a second, over the active minutes. */
+  /** Seconds of media fetched in a second, over the minutes in which segments were fetched; renditions count once. */
   mediaSpeed: number;
-  /** Greatest distance, in seconds of media, between two identities in the same minute. */
+  /**
+   * Minutes in which twice as much media was fetched as lasts a minute, or more. A player has one when it starts and when it
+   * seeks; who copies a title has many, however long he pauses between them.
+   */
+  fastMinutes: number;
+  /**
+   * Seconds of media fetched in a second, over the concurrent minutes, when what two identities fetch counts for both. One
+   * viewer whose address changes has 1, two viewers have 2; 0 when there is no such minute.
+   */
+  concurrentSpeed: number;
+  /** Greatest distance, in seconds of media, between two identities in the same concurrent minute. */
   playheadDivergence: number;
+  /** Concurrent minutes in which that distance was more than a minute of media: more than a single seek explains. */
+  divergentMinutes: number;
   /** Requests from operators of hosting and VPN services, to all, 0 to 1. */
   hostingRatio: number;
   /** Edge locations (by airport code). */

@@ -1,0 +1,375 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import {
+  type DetectionEngine,
+  DetectionError,
+  type FeatureRequest,
+  type FeatureResult,
+  type RefusedObject,
+  type ReportProgress,
+} from './detection-engine.ts';
+import {
+  columnOfField,
+  copyLines,
+  formatOf,
+  gzipLength,
+  type LogFormat,
+  LogObjectError,
+  requireColumns,
+} from './log-formats.ts';
+import type { LogObject } from './log-objects.ts';
+import { type Row, readFeatureRows, readTimelineRows } from './rows.ts';
+import type { DetectionSettings } from './settings.ts';
+import {
+  type DetectionQuery,
+  featuresSql,
+  type LogColumn,
+  type LogTable,
+  neededColumns,
+  type Relation,
+  relations,
+  TIMELINES,
+  timelineRelations,
+} from './sql.ts';
+
+/**
+ * What DuckDB calls otherwise than Trino, or does otherwise unless told. Only what the text of `sql.ts` uses.
+ */
+const DIALECT = `
+  SET TimeZone = 'UTC';
+  SET integer_division = true;
+  SET preserve_insertion_order = false;
+  CREATE OR REPLACE MACRO regexp_like(string, pattern) AS regexp_matches(string, pattern);`;
+
+export interface DuckDbOptions {
+  /** Threads that work at the same time; as many as the machine has unless given. */
+  threads?: number | undefined;
+  /** What DuckDB may hold in memory at most, as it writes it: `512MB`. What does not fit goes to the temporary folder. */
+  memoryLimit?: string | undefined;
+  /** Where a folder of its own is made for intermediate results; the system's temporary folder unless given. */
+  tempDirectory?: string | undefined;
+}
+
+/** What the engine needs to know of the configuration. */
+export interface DuckDbSettings {
+  detection: DetectionSettings;
+  /** The path before the token, from `edge.tokenPosition`: `/`, or like `/live/`. */
+  tokenPrefix: string;
+}
+
+/**
+ * Opens DuckDB as the engine that reads log files of this machine. Rejects with `DetectionError` `ERR_DETECTION_SETUP` when the
+ * optional package `@duckdb/node-api` is not installed, or cannot work here.
+ */
+export async function openDuckDbEngine(
+  settings: DuckDbSettings,
+  options: DuckDbOptions = {},
+): Promise<DetectionEngine> {
+  // Readable by nobody else (mkdtemp, mode 0700): it holds what viewers watched.
+  const folder = await mkdtemp(join(options.tempDirectory ?? tmpdir(), 'portcullis-detect-'));
+  try {
+    const connection = await connect(join(folder, 'detection.duckdb'), {
+      threads: String(options.threads ?? availableParallelism()),
+      memory_limit: options.memoryLimit ?? '512MB',
+      temp_directory: folder,
+    });
+    await connection.run(DIALECT);
+    return new DuckDbEngine(settings, connection, folder);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** A connection to a DuckDB of its own. Rejects with `DetectionError` `ERR_DETECTION_SETUP`. */
+export async function connect(database: string, configuration: Record<string, string> = {}): Promise<DuckDBConnection> {
+  const duckdb = await import('@duckdb/node-api').catch(() => {
+    throw new DetectionError(
+      'ERR_DETECTION_SETUP',
+      'reading logs on this machine needs DuckDB: npm install @duckdb/node-api@1.5.6-r.1',
+    );
+  });
+  const instance = await duckdb.DuckDBInstance.create(database, configuration).catch((error: Error) => {
+    throw new DetectionError('ERR_DETECTION_SETUP', `DuckDB does not start: ${error.message}`);
+  });
+  return instance.connect();
+}
+
+/** A string literal of DuckDB. */
+const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
+/** A file name in which no character means several files. */
+const fileName = (path: string) => text(path.replaceAll(/[*?[]/g, '[$&]'));
+
+/** Columns of the log, and what they are called in an object. */
+type Columns = ReadonlyMap<LogColumn, string>;
+
+/** Log objects that one statement reads, because they are written alike. */
+interface Batch {
+  format: LogFormat;
+  columns: Columns;
+  objects: LogObject[];
+}
+
+/** The relation `requests` as a table, with what tells its objects apart: their names, and the length of each line. */
+const REQUESTS = `CREATE OR REPLACE TABLE requests (
+  session_id VARCHAR, time BIGINT, path VARCHAR, title VARCHAR, segment BIGINT, network VARCHAR, asn VARCHAR,
+  country VARCHAR, user_agent VARCHAR, referer VARCHAR, edge_location VARCHAR, object VARCHAR, bytes BIGINT
+)`;
+/** Relations that are there once the objects are read. */
+const LOADED = ['requests', 'activity', 'candidate_requests'];
+/** Objects that one statement reads. */
+const BATCH = 64;
+
+class DuckDbEngine implements DetectionEngine {
+  readonly #settings: DuckDbSettings;
+  readonly #connection: DuckDBConnection;
+  readonly #folder: string;
+  /** One thing at a time: all work on the same tables. */
+  #queue: Promise<unknown> = Promise.resolve();
+  /** What the tables hold now: the request as text, and what was found when they were filled. */
+  #loaded: { request: string; rows: number; refused: RefusedObject[] } | undefined;
+
+  constructor(settings: DuckDbSettings, connection: DuckDBConnection, folder: string) {
+    this.#settings = settings;
+    this.#connection = connection;
+    this.#folder = folder;
+  }
+
+  features(request: FeatureRequest, onProgress: ReportProgress = () => {}): Promise<FeatureResult> {
+    return this.#oneAtATime(async () => {
+      const { rows, refused } = await this.#load(request, onProgress);
+      const steps = relations(this.#query(request)).filter(({ name }) => !LOADED.includes(name));
+      for (const [index, relation] of steps.entries()) {
+        onProgress('measure sessions', index, steps.length);
+        await this.#keep(relation);
+      }
+      const result = readFeatureRows(await this.#rows(featuresSql(request.everySession)));
+      onProgress('measure sessions', steps.length, steps.length);
+      return { sessions: result.sessions, sessionCount: result.sessionCount, rows, refused };
+    });
+  }
+
+  timelines(request: FeatureRequest, sessionIds: string[]) {
+    return this.#oneAtATime(async () => {
+      if (sessionIds.length === 0) return new Map();
+      await this.#load(request, () => {});
+      for (const relation of timelineRelations(sessionIds)) await this.#keep(relation);
+      return readTimelineRows(await this.#rows(TIMELINES));
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#oneAtATime(async () => this.#connection.closeSync());
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Runs what is asked for when all that was asked for before is done; says of a failure what to do. */
+  #oneAtATime<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work).catch((error: unknown) => {
+      this.#loaded = undefined;
+      if (error instanceof DetectionError || error instanceof TypeError) throw error;
+      throw new DetectionError('ERR_DETECTION_QUERY', `DuckDB: ${(error as Error).message.split('\n')[0]}`);
+    });
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  #query({ from, to }: FeatureRequest, table: LogTable = { name: 'requests', columns: new Set() }): DetectionQuery {
+    return { settings: this.#settings.detection, tokenPrefix: this.#settings.tokenPrefix, table, from, to };
+  }
+
+  /** Keeps a relation as a table, so that it is computed once. */
+  async #keep({ name, sql }: Relation): Promise<void> {
+    await this.#connection.run(`CREATE OR REPLACE TABLE ${name} AS ${sql}`);
+  }
+
+  async #rows(sql: string): Promise<Row[]> {
+    return (await this.#connection.runAndReadAll(sql)).getRowObjectsJS();
+  }
+
+  /** Reads the objects into the table `requests`, and what is made of it into `activity`, unless they are there already. */
+  async #load(
+    request: FeatureRequest,
+    onProgress: ReportProgress,
+  ): Promise<{ rows: number; refused: RefusedObject[] }> {
+    const { from, to, objects } = request;
+    const asked = JSON.stringify([from, to, objects]);
+    if (this.#loaded?.request === asked) return this.#loaded;
+    this.#loaded = undefined;
+    const refused: RefusedObject[] = [];
+    const refuse: Refuse = ({ name }, why) => void refused.push({ name, why });
+    const batches = await this.#batches(objects, refuse);
+    const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
+    let done = 0;
+    await this.#connection.run(REQUESTS);
+    for (const batch of batches) {
+      const bytes = batch.objects.reduce((sum, object) => sum + object.bytes, 0);
+      const report = () => onProgress('read logs', done + bytes * this.#share(), total);
+      const timer = setInterval(report, 250).unref();
+      await this.#read(request, batch, refuse).finally(() => clearInterval(timer));
+      done += bytes;
+      onProgress('read logs', done, total);
+    }
+    if (objects.length > 0 && refused.length === objects.length) {
+      throw new DetectionError(
+        'ERR_DETECTION_LOGS',
+        `none of the ${objects.length} log objects can be read; ${refused[0]?.name}: ${refused[0]?.why}`,
+      );
+    }
+    const kept = relations(this.#query(request)).filter(({ name }) => name === 'activity');
+    for (const relation of kept) await this.#keep(relation);
+    await this.#connection.run('CREATE OR REPLACE VIEW candidate_requests AS SELECT * FROM requests');
+    const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM requests');
+    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
+    return this.#loaded;
+  }
+
+  /** How much of the running statement is done, 0 to 1. */
+  #share(): number {
+    const { percentage } = this.#connection.progress;
+    return Math.min(Math.max(percentage / 100, 0), 1);
+  }
+
+  /** Groups objects that are written alike, so that many are read by one statement. */
+  async #batches(objects: LogObject[], refuse: Refuse): Promise<Batch[]> {
+    const batches: Batch[] = [];
+    const alike = new Map<string, Batch>();
+    for (const object of objects) {
+      try {
+        const format = await formatOf(object.name, object.bytes);
+        const columns = columnsOf(format.kind === 'parquet' ? await this.#parquetColumns(object.name) : format.fields);
+        requireColumns(new Set(columns.keys()), neededColumns(this.#settings.detection));
+        const likeness = JSON.stringify([format, ...columns]);
+        const batch = alike.get(likeness);
+        if (batch && batch.objects.length < BATCH) {
+          batch.objects.push(object);
+        } else {
+          const started = { format, columns, objects: [object] };
+          alike.set(likeness, started);
+          batches.push(started);
+        }
+      } catch (error) {
+        refuse(object, whyOf(error));
+      }
+    }
+    return batches;
+  }
+
+  async #parquetColumns(path: string): Promise<string[]> {
+    const rows = await this.#rows(`SELECT name FROM parquet_schema(${fileName(path)}) WHERE num_children IS NULL`);
+    return rows.map(({ name }) => String(name));
+  }
+
+  /** Reads a batch into `requests`; what cannot be read is refused, and none of its lines is kept. */
+  async #read(request: FeatureRequest, batch: Batch, refuse: Refuse): Promise<void> {
+    const { format, objects } = batch;
+    // Gzip of standard logs, and Parquet, are what comes in great numbers: read as they are, and looked at closely only when
+    // something does not fit.
+    const isReadAsIs = format.kind === 'parquet' || (format.kind === 'tsv' && format.isGzip);
+    const unread = isReadAsIs ? await this.#readTogether(request, batch) : objects;
+    for (const object of unread) {
+      try {
+        await (format.kind === 'parquet'
+          ? this.#insert(request, batch, [object.name], false)
+          : this.#readCopy(request, batch, object));
+      } catch (error) {
+        refuse(object, whyOf(error));
+      }
+    }
+  }
+
+  /** Reads objects as they are, by one statement. Resolves to those that this does not do for: none of their lines is kept. */
+  async #readTogether(request: FeatureRequest, batch: Batch): Promise<LogObject[]> {
+    const { format, objects } = batch;
+    try {
+      await this.#insert(
+        request,
+        batch,
+        objects.map(({ name }) => name),
+        false,
+      );
+    } catch {
+      // Whichever it is: one alone that cannot be read fails for all.
+      return objects;
+    }
+    if (format.kind !== 'tsv') return [];
+    const lengths = await this.#rows(
+      'SELECT object, CAST(sum(bytes) AS double) AS bytes FROM requests GROUP BY object',
+    );
+    const read = new Map(lengths.map(({ object, bytes }) => [object, Number(bytes)]));
+    const unfit: LogObject[] = [];
+    for (const object of objects) {
+      const bytes = format.headerBytes + (read.get(object.name) ?? 0);
+      // DuckDB takes a gzip file that is cut off for a shorter one.
+      if (bytes % 2 ** 32 !== (await gzipLength(object.name, object.bytes))) unfit.push(object);
+    }
+    if (unfit.length > 0) {
+      await this.#connection.run(`DELETE FROM requests WHERE object IN (${unfit.map(({ name }) => text(name))})`);
+    }
+    return unfit;
+  }
+
+  /** Reads one object from a copy of its lines, each of which has been looked at. */
+  async #readCopy(request: FeatureRequest, batch: Batch, object: LogObject): Promise<void> {
+    const copy = join(this.#folder, 'copy.log');
+    try {
+      await copyLines(object.name, object.bytes, batch.format, copy);
+      await this.#insert(request, batch, [copy], true);
+    } finally {
+      await rm(copy, { force: true });
+    }
+  }
+
+  /** Adds the lines of files to the table `requests`: all of them, or none when it rejects. */
+  async #insert(request: FeatureRequest, { format, columns }: Batch, paths: string[], isCopy: boolean): Promise<void> {
+    const table = {
+      name: `(${lines(format, columns, paths, isCopy)}) lines`,
+      columns: new Set(columns.keys()),
+      kept: ['object', 'bytes'],
+    };
+    const sql = relations(this.#query(request, table)).find(({ name }) => name === 'requests')?.sql;
+    await this.#connection.run(`INSERT INTO requests ${sql}`);
+  }
+}
+
+type Refuse = (object: LogObject, why: string) => void;
+
+/** What to say of an object that could not be read. */
+function whyOf(error: unknown): string {
+  if (error instanceof LogObjectError) return error.message;
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code) return `it cannot be opened (${code})`;
+  return `DuckDB cannot read it: ${message.split('\n')[0]}`;
+}
+
+function columnsOf(names: string[]): Columns {
+  const columns = new Map<LogColumn, string>();
+  for (const [index, name] of names.entries()) {
+    const column = columnOfField(name);
+    if (column && !columns.has(column)) columns.set(column, names[index] ?? '');
+  }
+  return columns;
+}
+
+/** A name that may hold anything. */
+const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+/** Statement that reads files: `LOG_COLUMNS`, the file as `object`, and the length of each line as `bytes`. */
+function lines(format: LogFormat, columns: Columns, paths: string[], isCopy: boolean): string {
+  const files = `[${paths.map(fileName).join(', ')}]`;
+  const select = (bytes: string) =>
+    `SELECT ${[...columns].map(([column, name]) => `CAST(${quoted(name)} AS VARCHAR) AS "${column}"`).join(', ')}, ` +
+    `filename AS object, ${bytes} AS bytes`;
+  if (format.kind === 'parquet') return `${select('0')} FROM read_parquet(${files}, filename = true)`;
+  const names = format.kind === 'tsv' ? format.fields : [...columns.values()];
+  const types = `{${names.map((name) => `${text(name)}: 'VARCHAR'`).join(', ')}}`;
+  if (format.kind === 'json') {
+    return `${select('0')} FROM read_json(${files}, format = 'newline_delimited', columns = ${types}, filename = true)`;
+  }
+  // Bytes of the fields, and one for the tab or line feed after each.
+  const bytes = `${names.map((name) => `strlen(${quoted(name)})`).join(' + ')} + ${names.length}`;
+  return `${select(bytes)} FROM read_csv(${files}, auto_detect = false, header = false, skip = ${isCopy ? 0 : format.headerLines},
+    delim = '\t', quote = '', escape = '', nullstr = '\x01', columns = ${types}, filename = true)`;
+}

@@ -1,0 +1,57 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DetectionError } from './detection-engine.ts';
+import { connect } from './duckdb.ts';
+import type { LogObject, LogObjects } from './log-objects.ts';
+
+/** The hour in a name: `E2EXAMPLE.2026-11-22-14.5f2a….gz` (standard logs v1), or `…/2026/11/22/14/…` (v2). */
+const HOUR = /(?<!\d)(\d{4})[-/](\d{2})[-/](\d{2})[-/](\d{2})(?!\d)/g;
+
+/** The hour that the name of a log object says, seconds since the epoch; of several, the last. */
+export function hourOf(name: string): number | undefined {
+  const [, year, month, day, hour] = [...name.matchAll(HOUR)].at(-1) ?? [];
+  const time = Date.parse(`${year}-${month}-${day}T${hour}:00:00Z`);
+  return Number.isNaN(time) ? undefined : time / 1000;
+}
+
+/**
+ * The log files of this machine that patterns name: a file, a folder with all that is in it, or a pattern with `*`, `?`, `[…]`
+ * and `**`. Rejects with `DetectionError` `ERR_DETECTION_LOGS` when one of them names nothing.
+ */
+export function logFiles(patterns: string[]): LogObjects {
+  return {
+    async list(from) {
+      const names = new Set<string>();
+      for (const pattern of patterns) for (const name of await namesOf(pattern)) names.add(name);
+      const objects = await Promise.all([...names].sort().map(logFile));
+      return objects.filter(({ hour }) => hour === undefined || hour >= from - (from % 3600));
+    },
+  };
+}
+
+async function logFile(name: string): Promise<LogObject> {
+  const { size, mtimeMs } = await stat(name);
+  return { name, bytes: size, version: `${size}-${mtimeMs}`, hour: hourOf(name) };
+}
+
+async function namesOf(pattern: string): Promise<string[]> {
+  const found = await stat(pattern).catch(() => undefined);
+  if (found?.isDirectory()) {
+    const entries = await readdir(pattern, { recursive: true, withFileTypes: true });
+    return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  }
+  const names = found ? [pattern] : await glob(pattern);
+  if (names.length > 0) return names;
+  throw new DetectionError('ERR_DETECTION_LOGS', `there are no log files at ${pattern}`);
+}
+
+/** The files that a pattern names. Node 20 has no function for this, and whoever reads log files has DuckDB. */
+async function glob(pattern: string): Promise<string[]> {
+  const connection = await connect(':memory:');
+  try {
+    const found = await connection.runAndReadAll('SELECT file FROM glob($1)', [pattern]);
+    return found.getRowsJS().map(([file]) => String(file));
+  } finally {
+    connection.closeSync();
+  }
+}

@@ -1,0 +1,111 @@
+import { SESSION_ID } from '../../token/index.ts';
+import type { IdentityTimeline } from './detection-engine.ts';
+import type { SessionFeatures } from './features.ts';
+
+/** A row of a result by column: numbers from DuckDB, text from Athena. */
+export type Row = Record<string, unknown>;
+
+/** The numbers of `SessionFeatures`, and the columns they come from: the same words, in snake case. */
+const NUMBERS = [
+  'firstSeen',
+  'lastSeen',
+  'requests',
+  'activeMinutes',
+  'identities',
+  'networks',
+  'asns',
+  'countries',
+  'userAgents',
+  'referers',
+  'concurrentIdentities',
+  'concurrentMinutes',
+  'handOffs',
+  'concurrentCountries',
+  'concurrentEdgeLocations',
+  'segments',
+  'segmentRequests',
+  'sharedSegments',
+  'sharedRatio',
+  'refetchRatio',
+  'rateOverMedian',
+  'mediaSpeed',
+  'fastMinutes',
+  'concurrentSpeed',
+  'playheadDivergence',
+  'divergentMinutes',
+  'hostingRatio',
+  'edgeLocations',
+] as const satisfies (keyof SessionFeatures)[];
+
+const columnOf = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** A number of a row, zero or more; undefined for anything else. */
+function numberOf(row: Row, column: string): number | undefined {
+  const value = row[column];
+  if (typeof value !== 'number' && (typeof value !== 'string' || value.trim() === '')) return undefined;
+  const number = Number(value);
+  return Number.isFinite(number) && number >= 0 ? number : undefined;
+}
+
+const textOf = (row: Row, column: string) => (typeof row[column] === 'string' ? row[column] : '');
+
+/** What the rows of `detectionSql` say. */
+export interface FeatureRows {
+  sessions: SessionFeatures[];
+  /** Sessions in the window, and requests of theirs. */
+  sessionCount: number;
+  requestCount: number;
+  /** Rows that make no sense, and so were left out. */
+  oddRows: number;
+}
+
+/** Reads the rows of `detectionSql`. A row that makes no sense is counted and left out; it fails nothing. */
+export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
+  const result: FeatureRows = { sessions: [], sessionCount: 0, requestCount: 0, oddRows: 0 };
+  for (const row of rows) {
+    result.sessionCount = Math.max(result.sessionCount, numberOf(row, 'session_count') ?? 0);
+    result.requestCount = Math.max(result.requestCount, numberOf(row, 'request_count') ?? 0);
+    // Totals of a window in which there is no session to tell of.
+    if ((row.session_id ?? '') === '') continue;
+    const features = readFeatures(row);
+    if (features) result.sessions.push(features);
+    else result.oddRows++;
+  }
+  return result;
+}
+
+function readFeatures(row: Row): SessionFeatures | undefined {
+  const sessionId = textOf(row, 'session_id');
+  const numbers = NUMBERS.map((name) => [name, numberOf(row, columnOf(name))] as const);
+  if (!SESSION_ID.test(sessionId) || numbers.some(([, value]) => value === undefined)) return undefined;
+  return {
+    sessionId,
+    title: textOf(row, 'title'),
+    ...(Object.fromEntries(numbers) as Record<(typeof NUMBERS)[number], number>),
+  };
+}
+
+/** A network as people write it, in CIDR notation. */
+function networkLabel(network: string): string {
+  if (network.includes(':')) return `${network}::/48`;
+  return /^\d+\.\d+\.\d+$/.test(network) ? `${network}.0/24` : network || 'unknown network';
+}
+
+/** Reads the rows of `timelineSql`, in their order: identities of a session one after the other, minutes ascending. */
+export function readTimelineRows(rows: Iterable<Row>): Map<string, IdentityTimeline[]> {
+  const timelines = new Map<string, Map<number, IdentityTimeline>>();
+  for (const row of rows) {
+    const sessionId = textOf(row, 'session_id');
+    const [identity, minute, requests] = ['identity', 'minute', 'requests'].map((column) => numberOf(row, column));
+    if (!SESSION_ID.test(sessionId) || identity === undefined || minute === undefined || requests === undefined)
+      continue;
+    const ofSession = timelines.get(sessionId) ?? new Map<number, IdentityTimeline>();
+    timelines.set(sessionId, ofSession);
+    const asn = textOf(row, 'asn');
+    const parts = [networkLabel(textOf(row, 'network')), ...(asn ? [`AS${asn}`] : []), textOf(row, 'country')];
+    const timeline = ofSession.get(identity) ?? { label: parts.filter(Boolean).join(', '), minutes: [] };
+    ofSession.set(identity, timeline);
+    timeline.minutes.push([minute, requests]);
+  }
+  return new Map([...timelines].map(([sessionId, ofSession]) => [sessionId, [...ofSession.values()]]));
+}
