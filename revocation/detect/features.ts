@@ -1,6 +1,7 @@
 /**
  * What is known of a session from the access logs of a window. Every value is a finite number; what cannot be known from the
- * logs at hand (no `asn` in standard logs v1) is as harmless as can be.
+ * logs at hand (no `asn` in standard logs v1) is as harmless as can be. Of a session that screening found harmless, `segments`,
+ * `mediaSpeed` and `fastMinutes` are upper bounds, and `referers`, `edgeLocations` and `refetchRatio` are not looked at.
  *
  * An identity is a viewer as seen from outside: network (IPv4 /24, IPv6 /48), network operator (ASN), country and user-agent.
  * Of the same operator, country and user-agent, an IPv4 and an IPv6 network count as one: a dual-stack household.

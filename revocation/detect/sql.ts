@@ -68,6 +68,8 @@ const APART = 60;
 const FAST = 2;
 /** Fast minutes that a player may have: it fills its buffer when it starts and when it seeks. */
 const FAST_MINUTES = 2;
+/** Of a segment number, 15 digits: larger ones would overflow where they are added up, so there are none. */
+const SEGMENT_NUMBER = 'decimal(15, 0)';
 /** Characters of a user-agent and of a referer that count. */
 const HEADER_LENGTH = 200;
 /** A session id (`SESSION_ID` in `token/`). */
@@ -156,13 +158,13 @@ function requests({ settings, tokenPrefix, table, from, to }: DetectionQuery, se
   const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['log', 1];
   const path = fromUri
     ? `replace(uri, concat(${text(tokenPrefix)}, ${part('uri', '/', depth)}), '')`
-    : `substr(log, strpos(log, '/'))`;
+    : `CASE WHEN strpos(log, '/') > 0 THEN substr(log, strpos(log, '/')) ELSE '' END`;
   return `SELECT
   session_id,
   date_diff('second', TIMESTAMP '1970-01-01 00:00:00', requested_at) AS time,
   ${path} AS path,
   ${part(address, '/', depth + 1)} AS title,
-  TRY_CAST(regexp_extract(${address}, ${text(settings.segmentPattern)}, 1) AS bigint) AS segment,
+  CAST(TRY_CAST(regexp_extract(${address}, ${text(settings.segmentPattern)}, 1) AS ${SEGMENT_NUMBER}) AS bigint) AS segment,
   ${NETWORK} AS network,
   ${['asn', 'country', 'user_agent', 'referer', 'edge_location', ...(table.kept ?? [])].join(',\n  ')}
 FROM (
@@ -221,7 +223,7 @@ FROM (
     minute,
     sum(requests) AS requests,
     sum(segment_requests) AS segment_requests,
-    coalesce(sum(least(segment_requests, last_segment - first_segment + 1)), 0) AS media
+    sum(least(segment_requests, coalesce(last_segment - first_segment + 1, 0))) AS media
   FROM activity
   GROUP BY session_id, minute
 ) counted`;
