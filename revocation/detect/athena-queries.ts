@@ -1,0 +1,34 @@
+import type { AthenaQueries } from './athena.ts';
+import type { AthenaSettings } from './athena-settings.ts';
+import { athenaLogTable } from './athena-table.ts';
+import type { FeatureRequest } from './detection-engine.ts';
+import { readFeatureRows, readTimelineRows } from './rows.ts';
+import type { DetectionSettings } from './settings.ts';
+import { type DetectionQuery, featuresSql, relations, TIMELINES, timelineRelations } from './sql.ts';
+
+/** What the features name often: with these as tables Athena reads the logs twice, without them more than a hundred times. */
+const KEPT = new Set(['activity', 'screening', 'viewers', 'minutes', 'candidate_requests', 'fetches']);
+
+/** The one SQL text of detection, and its row parser, for Athena. `tokenPrefix`: the path before the token. */
+export function athenaQueries(settings: DetectionSettings, athena: AthenaSettings, tokenPrefix: string): AthenaQueries {
+  const table = athenaLogTable(athena);
+  const query = ({ from, to }: FeatureRequest): DetectionQuery => ({ settings, tokenPrefix, table, from, to });
+  return {
+    features: (request) => ({
+      relations: relations(query(request)),
+      kept: KEPT,
+      select: featuresSql(request.everySession),
+    }),
+    readFeatures(rows) {
+      const { sessions, sessionCount, requestCount, oddRows } = readFeatureRows(rows);
+      const odd = { name: 'Athena', why: `${oddRows} rows of the answer make no sense and were left out` };
+      return { sessions, sessionCount, rows: requestCount, refused: oddRows > 0 ? [odd] : [] };
+    },
+    timelines(request, sessionIds) {
+      const base = relations(query(request)).filter(({ name }) => name === 'requests' || name === 'activity');
+      const parts = [...base, ...timelineRelations(sessionIds)];
+      return { relations: parts, kept: new Set(['activity']), select: TIMELINES };
+    },
+    readTimelines: readTimelineRows,
+  };
+}
