@@ -95,6 +95,8 @@ export interface CallOptions {
   role?: Role;
   /** Codes of problems that are answers; none unless given. */
   answers?: string[];
+  /** How long the answer may take, in milliseconds; ten seconds unless given. */
+  patienceMs?: number;
 }
 
 /**
@@ -106,7 +108,7 @@ export async function callApi(
   method: 'GET' | 'POST' | 'PUT' | 'DELETE',
   path: string,
   body?: unknown,
-  { role = 'security', answers = [] }: CallOptions = {},
+  { role = 'security', answers = [], patienceMs = 10_000 }: CallOptions = {},
 ): Promise<ApiAnswer> {
   const { api, bearer } = await access(options, role);
   if (!/^https?:\/\//i.test(api)) throw new InputError(`the API must be at an http(s) URL, not at ${api}`);
@@ -116,7 +118,7 @@ export async function callApi(
     method,
     headers,
     body: body === undefined ? null : JSON.stringify(body),
-    headersTimeout: 10_000,
+    headersTimeout: patienceMs,
   }).catch((error: NodeJS.ErrnoException) => {
     throw new InputError(`no API answers at ${api} (${error.code}); is the stack up?`);
   });

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
-import { registerSimulate } from './simulate.ts';
+import { registerDetect } from './detect.ts';
 
 interface LiveSession {
   sessionId: string;
@@ -17,7 +17,7 @@ interface LiveSession {
 export function registerSession(program: Command): void {
   const session = program
     .command('session')
-    .description('list, revoke and restore playback sessions of a running stack');
+    .description('list, revoke and restore playback sessions of a running stack, and find those that leak');
   const add = (name: string, description: string, example: string) => apiCommand(session, name, description, example);
 
   add('list', 'list the live sessions', 'portcullis session list').action(async (options: StackAccess) => {
@@ -54,7 +54,7 @@ export function registerSession(program: Command): void {
       if (!restored) process.exitCode = EXIT_NO;
     });
 
-  registerSimulate(session);
+  registerDetect(session);
 }
 
 function revocationPath(id: string): string {

@@ -3,6 +3,8 @@ import { bodyLimit } from 'hono/body-limit';
 import { every } from 'hono/combine';
 import { requestId } from 'hono/request-id';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
+import { DETECTION_OPERATIONS } from '../revocation/http/detection-operations.ts';
+import { type DetectionOptions, detectionRoutes } from '../revocation/http/detection-routes.ts';
 import { REVOCATION_OPERATIONS } from '../revocation/http/operations.ts';
 import { REVOCATION_PROBLEMS } from '../revocation/http/problem-docs.ts';
 import { type RevocationOptions, revocationRoutes } from '../revocation/http/routes.ts';
@@ -33,6 +35,7 @@ export interface ApiOptions {
   vending: Omit<VendingRoutesOptions, 'authorize'>;
   keys: Omit<KeyOptions, 'authorize'>;
   revocation: Omit<RevocationOptions, 'authorize'>;
+  detection: Omit<DetectionOptions, 'authorize'>;
   delivery: Omit<DeliveryOptions, 'authorize'>;
   counts: RequestCounts;
   answers: Answers;
@@ -47,7 +50,13 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 /** Characters of a request id that a caller may choose. */
 const REQUEST_ID_LENGTH = 64;
 
-const OPERATIONS = { ...VENDING_OPERATIONS, ...KEY_OPERATIONS, ...REVOCATION_OPERATIONS, ...SERVICE_OPERATIONS };
+const OPERATIONS = {
+  ...VENDING_OPERATIONS,
+  ...KEY_OPERATIONS,
+  ...REVOCATION_OPERATIONS,
+  ...DETECTION_OPERATIONS,
+  ...SERVICE_OPERATIONS,
+};
 const ALL_PROBLEMS = { ...PROBLEMS, ...REVOCATION_PROBLEMS };
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
@@ -83,6 +92,7 @@ export function createApi(options: ApiOptions): Hono {
   app.route('/', vendingRoutes({ ...options.vending, vending, authorize }));
   app.route('/', keyRoutes({ ...options.keys, authorize }));
   app.route('/', revocationRoutes({ ...options.revocation, authorize }));
+  app.route('/', detectionRoutes({ ...options.detection, authorize }));
   app.route('/', deliveryRoutes({ ...options.delivery, authorize }));
   app.route('/', documentationRoutes(app, { operations: OPERATIONS, problems: ALL_PROBLEMS }));
   return app;

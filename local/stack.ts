@@ -14,6 +14,7 @@ import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
 import { keepPublished, type Publication } from '../revocation/publish/publication.ts';
 import type { RevocationSettings } from '../revocation/settings.ts';
+import { dynamoDbSuspiciousSessions } from '../revocation/suspicious/dynamodb.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
 import type { ApiSettings } from '../token-api/http/settings.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../token-api/idempotency/dynamodb.ts';
@@ -25,6 +26,7 @@ import { createApi } from './api.ts';
 import { createConsole } from './console.ts';
 import { type DataDirectory, openDataDirectory, STACK_FILE } from './data-directory.ts';
 import { Decisions } from './decisions.ts';
+import { DETECTION_TABLES, openDetection } from './detection.ts';
 import { startDynamoDb } from './dynamodb.ts';
 import { AccessLog } from './edge/access-log.ts';
 import { compileRuleGroup } from './edge/rule-group.ts';
@@ -51,6 +53,7 @@ export interface StackOptions {
   keys: KeySettings;
   /** How the API behaves. */
   api: ApiSettings;
+  /** How leaking sessions are found. */
   revocation: RevocationSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
@@ -124,7 +127,7 @@ export async function startStack({
     const keyRing = await openKeyRing(data, keyRingOptions);
     closers.push(() => keyRing.close());
 
-    const tables = [...VENDING_TABLES, ...REVOCATION_TABLES, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
+    const tables = [...VENDING_TABLES, ...REVOCATION_TABLES, ...DETECTION_TABLES, REQUEST_COUNTS_TABLE, ANSWERS_TABLE];
     const dynamoDb = await startDynamoDb(data, tables);
     closers.push(() => dynamoDb.close());
     const list = dynamoDbRevocationList(dynamoDb.client);
@@ -141,6 +144,25 @@ export async function startStack({
       report,
     );
     closers.push(() => publication.close());
+
+    const log = new AccessLog(data.path('logs/access.log'), report);
+    closers.push(() => log.close());
+    const suspicious = dynamoDbSuspiciousSessions(dynamoDb.client);
+    const { detection, close: closeDetection } = await openDetection({
+      client: dynamoDb.client,
+      settings: revocation.detection,
+      tokenPrefix: tokenPrefix(settings),
+      folder: data.path('logs'),
+      log,
+      suspicious,
+      list,
+      publish: (ids) => publication.publish(ids.map((id) => ({ kind: 'session', id }))),
+      revocationSeconds,
+      now,
+      report,
+      metric: (name, value) => telemetry.metric(name, value),
+    });
+    closers.push(closeDetection);
 
     const originSecret = randomBytes(32).toString('base64url');
     originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
@@ -170,6 +192,7 @@ export async function startStack({
         revocationSeconds,
         now,
       },
+      detection: { suspicious, list, detection, report, now },
       delivery: { store: edgeStore, report },
       keys: {
         store: keyRing.store,
@@ -190,9 +213,6 @@ export async function startStack({
     });
     apiPort.serve(getRequestListener(api.fetch));
 
-    const log = new AccessLog(data.path('logs/access.log'), report);
-    closers.push(() => log.close());
-    const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
     const edge = createEdge({
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
       ruleGroup: (request) => sessionRules?.ruleGroup(request) ?? ownRules(request),

@@ -73,6 +73,11 @@ export class AccessLog {
     if (!isOurs) this.#file.write(HEADER.trimEnd());
   }
 
+  /** The hour that the lines in `access.log` are from, seconds since the epoch. */
+  get hour(): number {
+    return Date.parse(this.#hour.replace(/-(\d\d)$/, 'T$1:00Z')) / 1000;
+  }
+
   /** Writes a line: tokens redacted, blanks and control characters percent-encoded as CloudFront does, `-` for nothing. */
   write(entry: LogEntry & { date: string; time: string }): void {
     const hour = `${entry.date}-${entry.time.slice(0, 2)}`;

@@ -47,8 +47,9 @@ export function dynamoDbLedger(client: DynamoDBDocumentClient): Ledger {
       for (const some of batches(unique(objects), READ_BATCH)) {
         let keys = some.map(({ name }) => ({ objectName: name }));
         while (keys.length > 0) {
+          // A read may lag: what it misses is looked at once more, and reading costs half of a consistent one.
           const page: BatchGetCommandOutput = await client.send(
-            new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys, ConsistentRead: true } } }),
+            new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys } } }),
           );
           for (const { objectName, version } of page.Responses?.[TableName] ?? []) versions.set(objectName, version);
           keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof keys;

@@ -49,7 +49,10 @@ const Features = v.object({
   refetchRatio: v.number(),
   rateOverMedian: v.number(),
   mediaSpeed: v.number(),
+  fastMinutes: v.number(),
+  concurrentSpeed: v.number(),
   playheadDivergence: v.number(),
+  divergentMinutes: v.number(),
   hostingRatio: v.number(),
   edgeLocations: v.number(),
 } satisfies Record<keyof SessionFeatures, v.GenericSchema>);

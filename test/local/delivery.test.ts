@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { FIELDS } from '../../local/edge/access-log.ts';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import { requestPlayback, useStack } from '../harness/stack.ts';
@@ -25,7 +26,7 @@ const lastLog = () =>
     .split('\n')
     .at(-1)
     ?.split('\t')
-    .at(-1);
+    .at(FIELDS.indexOf('viewer-request-log-data'));
 
 describe('a running stack with settings of its own', () => {
   test('puts the token where the configuration says, all the way from vending to the access log', async () => {

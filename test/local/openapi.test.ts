@@ -4,6 +4,7 @@ import { importJWK, SignJWT } from 'jose';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ISSUER } from '../../local/issuer.ts';
+import { DETECTION_OPERATIONS } from '../../revocation/http/detection-operations.ts';
 import { REVOCATION_OPERATIONS } from '../../revocation/http/operations.ts';
 import { AUDIENCE } from '../../token-api/http/authorize.ts';
 import type { ApiDocument, DocumentedOperation, Operation } from '../../token-api/http/openapi.ts';
@@ -14,6 +15,7 @@ const OPERATIONS: Record<string, Operation> = {
   ...VENDING_OPERATIONS,
   ...KEY_OPERATIONS,
   ...REVOCATION_OPERATIONS,
+  ...DETECTION_OPERATIONS,
   ...SERVICE_OPERATIONS,
 };
 

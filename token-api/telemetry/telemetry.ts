@@ -31,6 +31,15 @@ export const METRICS = {
   KeyRingAge: 'Seconds',
   /** Times that the key ring could not be read. */
   KeyRingUnread: 'Count',
+  /** For how long the oldest log object that detection has not dealt with could have been. */
+  DetectionLag: 'Seconds',
+  /** Sessions that a run of detection found suspicious, and those of them that it revoked. */
+  SuspiciousSessions: 'Count',
+  AutoRevocations: 'Count',
+  /** Runs that revoked nothing because they would have revoked too many. */
+  DetectionCapHit: 'Count',
+  /** Runs that failed. */
+  DetectionFailed: 'Count',
 } as const;
 
 /** Where the API says what it does. */

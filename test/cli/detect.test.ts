@@ -1,0 +1,132 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, describe, expect, test } from 'vitest';
+import { FIELDS } from '../../local/edge/access-log.ts';
+import { portcullis } from '../harness/cli.ts';
+import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+
+const folder = temporaryDirectory();
+afterAll(() => removeDirectory(folder));
+const path = (name: string) => join(folder, name);
+
+interface Request {
+  /** Seconds after midday. */
+  at: number;
+  sessionId: string;
+  segment: number;
+  ip?: string;
+  country?: string;
+  asn?: string;
+}
+
+/** An access log as CloudFront writes it. */
+function log(requests: Request[]): string {
+  const lines = requests.map(({ at, sessionId, segment, ip = '203.0.113.7', country = 'DE', asn = '3320' }) => {
+    const time = new Date(Date.UTC(2026, 10, 22, 12, 0, at)).toISOString();
+    const token = `${sessionId}.${'h'.repeat(40)}.${'p'.repeat(280)}.${'s'.repeat(43)}`;
+    const entry: Record<string, string> = {
+      date: time.slice(0, 10),
+      time: time.slice(11, 19),
+      'x-edge-location': 'FRA56-P1',
+      'c-ip': ip,
+      'cs-method': 'GET',
+      'cs-uri-stem': `/${token}/aurora/360p/segment-${String(segment).padStart(4, '0')}.m4s`,
+      'sc-status': '200',
+      'cs(User-Agent)': 'Player/1.0',
+      asn,
+      'c-country': country,
+    };
+    return FIELDS.map((field) => entry[field] ?? '-').join('\t');
+  });
+  return `#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n${lines.map((line) => `${line}\n`).join('')}`;
+}
+
+const ORDINARY = ['Ordinary0001', 'Ordinary0002', 'Ordinary0003', 'Ordinary0004'];
+const SHARED = 'SharedByMany';
+/** Twenty minutes: four sessions of one viewer each, and one of eight viewers in eight countries. */
+const requests = Array.from({ length: 300 }, (_, i): Request[] => [
+  ...ORDINARY.map((sessionId, n) => ({ at: i * 4, sessionId, segment: i, ip: `203.0.${n}.7` })),
+  ...['DE', 'FR', 'US', 'GB', 'ES', 'IT', 'PL', 'SE'].map((country, n) => ({
+    ...{ at: i * 4, sessionId: SHARED, segment: i, ip: `198.51.${n}.7`, country, asn: String(64500 + n) },
+  })),
+]).flat();
+const [first, second] = [requests.slice(0, requests.length / 2), requests.slice(requests.length / 2)];
+writeFileSync(path('one.2026-11-22-12.aaaa.gz'), gzipSync(log(first)));
+writeFileSync(path('two.2026-11-22-12.bbbb.gz'), gzipSync(log(second)));
+
+const detect = (...args: string[]) => portcullis('session', 'detect', ...args);
+const GLOB = path('*.gz');
+
+describe('session detect --dry-run', () => {
+  test('prints the suspicious sessions with score, reasons and features', async () => {
+    const { code, stdout, stderr } = await detect('--logs', GLOB, '--dry-run', '--json');
+    const { sessions, ...rest } = JSON.parse(stdout);
+    expect([code, stderr, rest]).toEqual([0, '', { rows: 3600, sessionCount: 5, odd: 0, refused: [] }]);
+    expect(sessions).toMatchObject([
+      { sessionId: SHARED, verdict: 'auto', title: 'aurora', segments: 300, countries: 8 },
+    ]);
+    expect(sessions[0].score).toBeGreaterThanOrEqual(70);
+    expect(sessions[0].reasons).toContain('8 viewers fetched in the same minute');
+  });
+
+  test('with --all every session has its score, the worst first', async () => {
+    const { stdout } = await detect('--logs', GLOB, '--dry-run', '--json', '--all');
+    const { sessions } = JSON.parse(stdout);
+    const scores = sessions.map(({ score }: { score: number }) => score);
+    expect(scores).toEqual(scores.toSorted((a: number, b: number) => b - a));
+    expect(sessions.map(({ sessionId }: { sessionId: string }) => sessionId)).toEqual([SHARED, ...ORDINARY]);
+    expect(sessions.at(-1)).toMatchObject({ verdict: 'harmless', requests: 300, identities: 1 });
+  });
+
+  test('for people it is a table with the reasons below each session', async () => {
+    const { stdout } = await detect('--logs', path('one*'), path('two*'), '--dry-run');
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^score +session +title +verdict$/);
+    expect(lines[1]).toMatch(/^\d+\.\d +SharedByMany +aurora +auto$/);
+    expect(lines[2]).toMatch(/^ {7}\S/);
+    expect(lines.at(-1)).toBe('5 sessions in 3600 lines of 2 files: 0 for review, 1 beyond doubt');
+  });
+
+  test('takes several patterns, and the settings of a configuration', async () => {
+    const config = path('portcullis.json');
+    writeFileSync(config, JSON.stringify({ revocation: { detection: { autoScore: 100, reviewScore: 100 } } }));
+    const options = ['--logs', path('one*'), '--logs', path('two*'), '--config', config, '--dry-run', '--json'];
+    const { code, stdout } = await detect(...options);
+    const { sessions, rows } = JSON.parse(stdout);
+    expect([code, rows]).toEqual([0, 3600]);
+    for (const { score } of sessions) expect(score).toBe(100);
+  });
+
+  test('names what it could not read, and exits with 1; the result is of the rest', async () => {
+    const whole = readFileSync(path('two.2026-11-22-12.bbbb.gz'));
+    writeFileSync(path('cut.log.gz'), whole.subarray(0, whole.length - 200));
+    const { code, stdout, stderr } = await detect('--logs', path('one*'), path('cut*'), '--dry-run', '--json');
+    const { rows, refused } = JSON.parse(stdout);
+    expect([code, rows]).toEqual([1, 1800]);
+    expect(refused).toEqual([{ name: path('cut.log.gz'), why: expect.any(String) }]);
+    expect(stderr).toMatch(/note: not read: .*cut\.log\.gz: /);
+    const none = await detect('--logs', path('cut*'), '--dry-run', '--json');
+    expect([none.code, none.stdout]).toEqual([2, '']);
+  });
+
+  test('leaves nothing behind', async () => {
+    const before = readdirSync(folder);
+    await detect('--logs', GLOB, '--dry-run');
+    expect(readdirSync(folder)).toEqual(before);
+  });
+});
+
+describe('session detect says what to do', () => {
+  test.each([
+    [['--logs', GLOB], /--logs is for a dry run: add --dry-run; .* ledger/],
+    [['--dry-run'], /a dry run needs logs: --logs/],
+    [['--all'], /--config and --all are for a dry run/],
+    [['--logs', path('none*'), '--dry-run'], /no file matches/],
+    [['--data', folder], /no stack is running/],
+    [['--logs', GLOB, '--dry-run', '--config', path('none.json')], /cannot read configuration/],
+  ])('%j', async (args, message) => {
+    const { code, stdout, stderr } = await detect(...args);
+    expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(message)]);
+  });
+});
