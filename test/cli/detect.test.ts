@@ -122,7 +122,7 @@ describe('session detect says what to do', () => {
     [['--logs', GLOB], /--logs is for a dry run: add --dry-run; .* ledger/],
     [['--dry-run'], /a dry run needs logs: --logs/],
     [['--all'], /--config and --all are for a dry run/],
-    [['--logs', path('none*'), '--dry-run'], /no file matches/],
+    [['--logs', path('none*'), '--dry-run'], /there are no log files at/],
     [['--data', folder], /no stack is running/],
     [['--logs', GLOB, '--dry-run', '--config', path('none.json')], /cannot read configuration/],
   ])('%j', async (args, message) => {
