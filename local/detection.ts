@@ -84,11 +84,18 @@ function accessLogs(folder: string, log: AccessLog): LogObjects {
 /** An engine that is opened when it is first asked: most runs find nothing new. */
 function openedOnUse(open: () => Promise<DetectionEngine>): DetectionEngine {
   let opened: Promise<DetectionEngine> | undefined;
-  const engine = () => (opened ??= open());
+  const engine = () => {
+    opened ??= open().catch((error: Error) => {
+      // What keeps it from opening may pass.
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
   return {
     features: async (...request) => (await engine()).features(...request),
     timelines: async (...request) => (await engine()).timelines(...request),
-    close: async () => (await opened?.catch(() => undefined))?.close(),
+    close: async () => (await opened)?.close(),
   };
 }
 
@@ -106,8 +113,11 @@ function runEvery(seconds: number, detection: Detection, report: (line: string) 
       if (result.objects > 0) say(describeRun(result));
     } catch (error) {
       const { code, message } = error as { code?: unknown; message: string };
-      if (code !== 'ERR_DETECTION_RUNNING') say(`detection failed, and is tried again: ${message}`);
-      if (code === 'ERR_DETECTION_SETUP') clearInterval(timer);
+      if (code === 'ERR_DETECTION_SETUP') {
+        // Nothing that comes by itself.
+        clearInterval(timer);
+        say(`detection is off: ${message}`);
+      } else if (code !== 'ERR_DETECTION_RUNNING') say(`detection failed, and is tried again: ${message}`);
     }
   };
   const timer = setInterval(() => {

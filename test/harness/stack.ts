@@ -30,6 +30,16 @@ export function temporaryDirectory(): string {
   return mkdtempSync(join(tmpdir(), 'portcullis-test-'));
 }
 
+/** Options of Node under which a package is not installed. */
+export function withoutPackage(name: string): string {
+  const hook = `export const resolve = (specifier, context, next) => {
+    if (specifier === '${name}') throw Object.assign(new Error('not installed'), { code: 'ERR_MODULE_NOT_FOUND' });
+    return next(specifier, context);
+  };`;
+  const module = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`;
+  return `--import ${module(`import { register } from 'node:module'; register(${JSON.stringify(module(hook))});`)}`;
+}
+
 /** Starts `portcullis up` as a user would, on any free ports, and waits until it is ready. */
 export async function startStack(data: string, ...more: string[]): Promise<RunningStack> {
   const child: ChildProcess = spawn(process.execPath, [CLI, 'up', '--port', '0', '--data', data, '--json', ...more], {

@@ -1,15 +1,19 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import {
   type Playback,
   type RunningStack,
   rawRequest,
+  removeDirectory,
   requestPlayback,
   revocation,
+  startStack,
+  temporaryDirectory,
   useStack,
+  withoutPackage,
 } from '../harness/stack.ts';
 
 const DETECTION = { reviewScore: 10, autoScore: 20, maxAutoShare: 1 };
@@ -149,4 +153,28 @@ describe('a stack whose detection is off', () => {
     const { code, stderr } = await portcullis('session', 'detect', '--data', stack.data);
     expect([code, stderr]).toEqual([2, expect.stringMatching(/detection is off; set revocation.detection.mode/)]);
   });
+});
+
+describe('a stack without DuckDB', () => {
+  test('says once that detection is off, and why; everything else works', async () => {
+    const data = temporaryDirectory();
+    const config = join(data, 'portcullis.json');
+    writeFileSync(config, JSON.stringify({ revocation: { detection: { everySeconds: 10 } } }));
+    vi.stubEnv('NODE_OPTIONS', withoutPackage('@duckdb/node-api'));
+    const stack = await startStack(data, '--config', config);
+    vi.unstubAllEnvs();
+    const playback = await requestPlayback(stack);
+    await play(stack, playback, '127.0.0.1');
+    const said = /detection is off: .*npm install @duckdb\/node-api/g;
+    await expect.poll(() => stack.output().match(said)?.length, { timeout: 60_000, interval: 500 }).toBe(1);
+    const { status, body } = await callApi(stack, 'POST', '/v1/detections', security);
+    expect([status, body.code, body.detail]).toEqual([
+      503,
+      'ERR_DETECTION_SETUP',
+      expect.stringMatching(/npm install @duckdb/),
+    ]);
+    expect(stack.output().match(said)).toHaveLength(1);
+    await stack.stop();
+    removeDirectory(data);
+  }, 120_000);
 });

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { importJWK, SignJWT } from 'jose';
 import * as v from 'valibot';
@@ -26,7 +26,10 @@ let operations: { name: string; method: string; path: string; operation: Documen
 
 beforeAll(async () => {
   data = temporaryDirectory();
-  stack = await startStack(data);
+  // Detection runs when it is asked here, and would refuse a second run beside that of the clock.
+  const config = join(data, 'portcullis.json');
+  writeFileSync(config, JSON.stringify({ revocation: { detection: { everySeconds: 86_400 } } }));
+  stack = await startStack(data, '--config', config);
   document = (await (await fetch(`${stack.api}/v1/openapi.json`)).json()) as ApiDocument;
   operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({
@@ -228,11 +231,8 @@ describe('the API does as the document says', () => {
     ['POST /v1/keys/rotation', 'security', { body: { dryRun: true } }, 400, 'ERR_BODY_INVALID'],
     ['DELETE /v1/sessions/{id}/revocation', 'security', { id: 'NeverRevoked1' }, 404, 'ERR_NOT_REVOKED'],
     ['DELETE /v1/subjects/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_SUBJECT_INVALID'],
-    ['DELETE /v1/assets/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_ASSET_ID_INVALID'],
-    ['DELETE /v1/assets/{id}/blocks', 'security', { id: 'never-blocked' }, 404, 'ERR_NOT_BLOCKED'],
-    ['PUT /v1/sessions/cutoff', 'security', { body: { before: 4102444800 } }, 422, 'ERR_CUTOFF_FUTURE'],
-    ['GET /v1/revocations', 'security', { query: '?kind=key' }, 400, 'ERR_QUERY_INVALID'],
-    ['GET /v1/revocations', 'security', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
+    ['GET /v1/sessions/suspicious', 'security', { query: '?limit=1001' }, 400, 'ERR_QUERY_INVALID'],
+    ['GET /v1/sessions/suspicious', 'security', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
     ['PUT /v1/edge/modes', 'security', { body: { prefix: '/x', mode: 'log' } }, 422, 'ERR_STORE_COMMAND'],
   ] as const)('%s by %s with %j is %i %s', async (name, role, changed, status, code) => {
     const refused = await callExample(name, role, changed);
