@@ -1,5 +1,10 @@
 import type { EventSourceMessage } from 'eventsource-parser/stream';
 import { EventSourceParserStream } from 'eventsource-parser/stream';
+import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
+import type { RevocationSource } from '../../revocation/list/revocation-list.ts';
+import type { SuspiciousSession as Finding } from '../../revocation/suspicious/suspicious-sessions.ts';
+
+const SUSPICIOUS_A_PAGE = 20;
 
 type Role = 'player' | 'backend' | 'security';
 
@@ -28,6 +33,19 @@ export interface Session {
   expiresAt: number;
   lastSeenAt: number;
   revoked: boolean;
+}
+
+/** What detection found, and what became of it. */
+export interface SuspiciousSession extends Omit<Finding, 'expiresAt'> {
+  verdict: 'review' | 'auto';
+  title: string;
+  firstSeen: number;
+  lastSeen: number;
+  revoked: boolean;
+  /** Who revoked it: a person, or detection. */
+  source?: RevocationSource;
+  /** A person took a revocation back. */
+  restored?: true;
 }
 
 /** A failed call, as its problem details (RFC 9457) tell it; `status` is 0 when there was no answer at all. */
@@ -122,6 +140,31 @@ export class Api {
   async sessions(signal: AbortSignal): Promise<Session[]> {
     const { sessions }: { sessions: Session[] } = await this.#json('security', '/v1/sessions?limit=1000', { signal });
     return sessions;
+  }
+
+  /** A page of the sessions that detection found, the highest score first. */
+  suspicious(
+    signal: AbortSignal,
+    cursor: string | undefined,
+  ): Promise<{ sessions: SuspiciousSession[]; next?: string }> {
+    const query = new URLSearchParams({ limit: `${SUSPICIOUS_A_PAGE}` });
+    if (cursor !== undefined) query.set('cursor', cursor);
+    return this.#json('security', `/v1/sessions/suspicious?${query}`, { signal });
+  }
+
+  /** Runs detection now. */
+  detect(): Promise<DetectionRun> {
+    return this.#json('security', '/v1/detections', { method: 'POST' });
+  }
+
+  /** The last run of detection; undefined before the first. */
+  async latestDetection(signal: AbortSignal): Promise<DetectionRun | undefined> {
+    try {
+      return await this.#json<DetectionRun>('security', '/v1/detections/latest', { signal });
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'ERR_DETECTION_NONE') return undefined;
+      throw error;
+    }
   }
 
   async revoke(sessionId: string): Promise<void> {

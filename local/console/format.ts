@@ -5,6 +5,8 @@ const clock = new Intl.DateTimeFormat(undefined, {
   hour12: false,
 });
 const clockAndDay = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium', hour12: false });
+const clockToTheMinute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const decimal = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 export function nowSeconds(): number {
   return Date.now() / 1000;
@@ -31,4 +33,19 @@ export function roughly(seconds: number): string {
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.round(whole / 60)} min`;
   return `${Math.round(whole / 3600)} h`;
+}
+
+/** The local time of day, to the minute. */
+export function minuteOf(epochSeconds: number): string {
+  return clockToTheMinute.format(new Date(epochSeconds * 1000));
+}
+
+/** A number for people, with at most one decimal. */
+export function number(value: number): string {
+  return decimal.format(value);
+}
+
+/** `1 session`, `2 sessions`. */
+export function quantity(count: number, noun: string): string {
+  return `${number(count)} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -1,10 +1,13 @@
 import { Api, ApiError, type Asset, describe, KeyRejectedError } from './api.ts';
 import { Decisions } from './decisions.ts';
+import { Detection } from './detection.ts';
 import { byId, create, pause } from './dom.ts';
 import { forgetKey, Gate, takeKey } from './gate.ts';
 import { Player } from './player.ts';
 import { Sessions } from './sessions.ts';
+import { SuspiciousSessions } from './suspicious-sessions.ts';
 import { TokenView } from './token-view.ts';
+import { Views } from './views.ts';
 
 const INVITATION = 'Choose a title and press Play';
 const RETRY_MILLISECONDS = 2000;
@@ -12,12 +15,12 @@ const RETRY_MILLISECONDS = 2000;
 type ConnectionState = 'connecting' | 'connected' | 'interrupted' | 'locked';
 
 const connection = byId('connection', HTMLParagraphElement);
-const columns = byId('console', HTMLDivElement);
 const titleSelect = byId('title-select', HTMLSelectElement);
 const playButton = byId('play', HTMLButtonElement);
 
 const player = new Player();
 const tokenView = new TokenView();
+const views = new Views();
 const gate = new Gate((key) => void connect(key));
 
 /** Ends everything that runs for the current sign-in. */
@@ -33,7 +36,7 @@ function showConnection(state: ConnectionState, text: string, where = ''): void 
 function lock(message: string): void {
   running.abort();
   player.idle(INVITATION);
-  columns.hidden = true;
+  views.close();
   showConnection('locked', 'Not connected');
   gate.open(message);
 }
@@ -44,7 +47,7 @@ async function connect(key: string): Promise<void> {
   try {
     const api = await Api.open(key);
     gate.close();
-    columns.hidden = false;
+    views.open();
     run(api);
   } catch (error) {
     if (error instanceof KeyRejectedError) {
@@ -80,6 +83,11 @@ function run(api: Api): void {
   };
   void sessions.poll(health('sessions'));
   void decisions.follow(health('decisions'));
+
+  const suspicious = new SuspiciousSessions(api, signal);
+  const detection = new Detection(api, suspicious, signal);
+  void detection.poll(health('detection'));
+  views.addEventListener('shown', () => void detection.refresh(), { signal });
 
   byId('play-form', HTMLFormElement).addEventListener(
     'submit',
