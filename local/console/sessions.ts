@@ -84,7 +84,8 @@ export class Sessions {
     const item = create('li', 'session', create('div', 'session-text', name, facts), button);
     item.dataset.session = session.sessionId;
     const row: Row = { item, tags, facts, button, session };
-    button.addEventListener('click', () => void this.#toggle(row));
+    // The second click of a double one would take back what the first did.
+    button.addEventListener('click', ({ detail }) => void (detail < 2 && this.#toggle(row)));
     this.#rows.set(session.sessionId, row);
     return row;
   }
