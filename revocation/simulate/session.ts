@@ -50,7 +50,8 @@ export function planSession(seed: number, index: number, period: Period): Sessio
   const name = random.pickWeighted(WEIGHTS);
   const scenario: Scenario = SCENARIOS[name];
   const minutes = random.draw(scenario.minutes);
-  const title = drawTitle(random, scenario.content, minutes);
+  // People who watch for long watch something long; a program takes whatever there is.
+  const title = drawTitle(random, scenario.content, scenario.puller ? 0 : minutes);
   const speed = scenario.puller && title.kind === 'vod' ? random.draw(scenario.puller.speed) : undefined;
   const seconds = speed ? Math.min(minutes * 60, (title.segments * SEGMENT_SECONDS) / speed) : minutes * 60;
   const guests = scenario.others ? planGuests(random, scenario.others, seconds) : [];
