@@ -13,88 +13,114 @@ interface Signal {
   points: number;
 }
 
-const percent = (ratio: number) => `${Math.round(ratio * 100)} %`;
 const rounded = (value: number) => String(Math.round(value * 10) / 10);
+const whole = (value: number) => String(Math.round(value));
+
+/** Whether there was more than one line. Devices behind one address are a household, which may watch with as many as it likes. */
+const isApart = ({ networks, asns }: SessionFeatures) => networks > 1 || asns > 1;
+
+/** As if how many people watched at once; a couple of minutes may be chance. */
+const viewersAtOnce = (features: SessionFeatures) =>
+  isApart(features) && features.concurrentMinutes > 2 ? features.concurrentSpeed : 0;
+
+/** Minutes of watching that showed nothing new. */
+const repeatedMinutes = ({ mediaSpeed, activeMinutes }: SessionFeatures) => (1 - mediaSpeed) * activeMinutes;
+
+/** Minutes of media fetched beyond the time that passed. */
+const mediaAhead = ({ mediaSpeed, activeMinutes }: SessionFeatures) => (mediaSpeed - 1) * activeMinutes;
+
+const hostingMinutes = ({ hostingRatio, activeMinutes }: SessionFeatures) => hostingRatio * activeMinutes;
 
 /** One row a signal: the defaults of the configuration, the reasons and the documentation are made from it. */
 export const SIGNALS = {
-  concurrentIdentities: {
-    value: ({ concurrentIdentities, concurrentMinutes }) => (concurrentMinutes > 0 ? concurrentIdentities : 0),
-    reason: ({ concurrentIdentities }) => `${concurrentIdentities} viewers fetched in the same minute`,
-    from: 1,
-    to: 5,
+  viewersAtOnce: {
+    value: viewersAtOnce,
+    reason: (features) =>
+      `as much as ${rounded(viewersAtOnce(features))} viewers fetch at once, over ${features.concurrentMinutes} minutes`,
+    from: 1.1,
+    to: 2,
+    points: 60,
+  },
+  crowdAtOnce: {
+    value: viewersAtOnce,
+    reason: (features) => `more at once than two devices of one viewer: ${rounded(viewersAtOnce(features))}`,
+    from: 2.1,
+    to: 2.8,
     points: 30,
   },
-  concurrentMinutes: {
-    value: ({ concurrentMinutes }) => concurrentMinutes,
-    reason: ({ concurrentMinutes, activeMinutes }) =>
-      `two or more viewers at once in ${concurrentMinutes} of ${activeMinutes} minutes`,
+  operatorsAtOnce: {
+    value: (features) => (viewersAtOnce(features) >= 1.5 ? features.asns : 1),
+    reason: ({ asns }) => `these viewers are with ${asns} network operators`,
     from: 1,
-    to: 10,
-    points: 20,
+    to: 3,
+    points: 40,
   },
-  sharedSegments: {
-    value: ({ sharedRatio }) => sharedRatio,
-    reason: ({ sharedSegments, segments }) => `${sharedSegments} of ${segments} segments were fetched by two viewers`,
-    from: 0.05,
-    to: 0.5,
-    points: 30,
+  viewersApart: {
+    value: (features) => (isApart(features) ? features.divergentMinutes : 0),
+    reason: ({ divergentMinutes, playheadDivergence }) =>
+      `viewers at different places of the title in ${divergentMinutes} minutes, up to ${whole(playheadDivergence)} s apart`,
+    from: 2,
+    to: 12,
+    points: 10,
   },
   concurrentCountries: {
     value: ({ concurrentCountries }) => concurrentCountries,
     reason: ({ concurrentCountries }) => `${concurrentCountries} countries in the same minute`,
     from: 1,
     to: 3,
-    points: 15,
+    points: 20,
   },
-  playheadDivergence: {
-    value: ({ playheadDivergence }) => playheadDivergence,
-    reason: ({ playheadDivergence }) => `viewers ${rounded(playheadDivergence)} s apart in the same minute`,
-    from: 60,
-    to: 600,
-    points: 10,
-  },
-  mediaSpeed: {
-    value: ({ mediaSpeed }) => mediaSpeed,
-    reason: ({ mediaSpeed }) => `${rounded(mediaSpeed)} seconds of media fetched a second`,
-    from: 2,
-    to: 6,
-    points: 50,
-  },
-  rateOverMedian: {
-    value: ({ rateOverMedian }) => rateOverMedian,
-    reason: ({ rateOverMedian }) => `${rounded(rateOverMedian)} times as many requests as is usual for the title`,
-    from: 3,
-    to: 10,
-    points: 15,
-  },
-  refetchRatio: {
-    value: ({ refetchRatio }) => refetchRatio,
-    reason: ({ refetchRatio }) => `${percent(refetchRatio)} of the segments were fetched again by the same viewer`,
-    from: 0.5,
-    to: 0.9,
-    points: 5,
-  },
-  hostingRatio: {
-    value: ({ hostingRatio }) => hostingRatio,
-    reason: ({ hostingRatio }) => `${percent(hostingRatio)} of the requests came from hosting or VPN services`,
-    from: 0.2,
-    to: 0.9,
-    points: 25,
-  },
-  activeMinutes: {
-    value: ({ activeMinutes }) => activeMinutes,
-    reason: ({ activeMinutes }) => `watched for ${activeMinutes} minutes`,
-    from: 300,
-    to: 720,
-    points: 10,
-  },
-  edgeLocations: {
+  concurrentEdgeLocations: {
     value: ({ concurrentEdgeLocations }) => concurrentEdgeLocations,
     reason: ({ concurrentEdgeLocations }) => `${concurrentEdgeLocations} edge locations in the same minute`,
     from: 1,
     to: 4,
     points: 10,
+  },
+  repeatedMedia: {
+    value: (features) => (isApart(features) ? repeatedMinutes(features) : 0),
+    reason: ({ mediaSpeed, activeMinutes, networks, asns }) =>
+      `only ${whole(mediaSpeed * activeMinutes)} minutes of different media in ${activeMinutes} minutes of watching, from ${networks} networks of ${asns} operators`,
+    from: 12,
+    to: 40,
+    points: 55,
+  },
+  mediaAhead: {
+    value: mediaAhead,
+    reason: (features) =>
+      `fetched ${whole(mediaAhead(features))} minutes of media more than time passed, ${rounded(features.mediaSpeed)} times as fast as it plays`,
+    from: 20,
+    to: 90,
+    points: 90,
+  },
+  networks: {
+    value: ({ networks }) => networks,
+    reason: ({ networks, asns }) => `came from ${networks} networks of ${asns} operators`,
+    from: 6,
+    to: 20,
+    points: 60,
+  },
+  hostingMinutes: {
+    value: hostingMinutes,
+    reason: (features) =>
+      `watched for ${whole(hostingMinutes(features))} minutes from the networks of hosting or VPN services`,
+    from: 90,
+    to: 180,
+    points: 50,
+  },
+  activeMinutes: {
+    value: ({ activeMinutes }) => activeMinutes,
+    reason: ({ activeMinutes }) => `watched for ${activeMinutes} minutes`,
+    from: 240,
+    to: 360,
+    points: 30,
+  },
+  rateOverMedian: {
+    value: ({ rateOverMedian }) => rateOverMedian,
+    reason: ({ rateOverMedian }) => `${rounded(rateOverMedian)} times as many requests as is usual for the title`,
+    from: 2.5,
+    to: 8,
+    points: 15,
   },
 } as const satisfies Record<string, Signal>;
 

@@ -306,9 +306,9 @@ const screening = ({ weights }: DetectionSettings) => `SELECT
   CASE
     WHEN has_viewers = 1 THEN 1
     WHEN fast_minutes > ${FAST_MINUTES} THEN 1
-    WHEN media_speed > ${double(weights.mediaSpeed.from)} THEN 1
+    WHEN (media_speed - ${double(1)}) * ${double('active_minutes')} > ${double(weights.mediaAhead.from)} THEN 1
+    WHEN hosting_ratio * ${double('active_minutes')} > ${double(weights.hostingMinutes.from)} THEN 1
     WHEN rate_over_median > ${double(weights.rateOverMedian.from)} THEN 1
-    WHEN hosting_ratio > ${double(weights.hostingRatio.from)} THEN 1
     WHEN ${double('active_minutes')} > ${double(weights.activeMinutes.from)} THEN 1
     ELSE 0
   END AS is_candidate
@@ -466,10 +466,20 @@ FROM (
 ) fetched
 GROUP BY session_id`;
 
-/** The numbers of the segments fetched in a minute, and how many identities fetched each, of whatever rendition. */
-const NUMBERS = `SELECT session_id, minute, title, segment, count(DISTINCT identity) AS identities
-FROM fetches
+/**
+ * The numbers of the segments fetched in a minute, and how many identities fetched each, of whatever rendition. Of a segment in
+ * parts (low-latency HLS) it is how many fetched a part on average: a viewer whose address changes takes each part once.
+ */
+const numbers = ({ segmentPattern }: DetectionSettings) => {
+  const piece = `regexp_extract(path, ${text(segmentPattern)})`;
+  return `SELECT session_id, minute, title, segment, avg(${double('identities')}) AS identities
+FROM (
+  SELECT session_id, minute, title, segment, count(DISTINCT identity) AS identities
+  FROM fetches
+  GROUP BY session_id, minute, title, segment, ${piece}
+) pieces
 GROUP BY session_id, minute, title, segment`;
+};
 
 /** Seconds of media that candidates fetched: in all, in fast minutes, and by each identity in the concurrent ones. */
 const media = ({ segmentSeconds }: DetectionSettings) => `SELECT
@@ -609,7 +619,7 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'candidate_requests', sql: requests(query, 'candidates') },
     { name: 'fetches', sql: FETCHES },
     { name: 'segments', sql: SEGMENTS },
-    { name: 'numbers', sql: NUMBERS },
+    { name: 'numbers', sql: numbers(settings) },
     { name: 'media', sql: media(settings) },
     { name: 'counts', sql: COUNTS },
     { name: 'concurrency', sql: concurrency(settings) },
