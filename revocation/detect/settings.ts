@@ -54,12 +54,15 @@ export const DetectionSettingsSchema = v.pipe(
     mode: v.optional(v.picklist(['off', 'log', 'enforce']), 'log'),
     /** How often detection runs on this machine, in seconds. */
     everySeconds: v.optional(whole(10, 86400), 60),
-    /** How many hours before the one of a new log object are looked at together with it. */
-    lookbackHours: v.optional(whole(0, 48), 1),
+    /**
+     * How many hours before the one of a new log object are looked at together with it. What sends a channel on all day, or
+     * watches a title again later, shows in hours only.
+     */
+    lookbackHours: v.optional(whole(0, 48), 5),
     /** Score from which on a session is shown to people. */
-    reviewScore: v.optional(score, 40),
+    reviewScore: v.optional(score, 35),
     /** Score from which on a session is revoked without asking anybody. */
-    autoScore: v.optional(score, 70),
+    autoScore: v.optional(score, 60),
     /** Share of the sessions in the window that one run may revoke, one session at least. Above it nothing is revoked. */
     maxAutoShare: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(1)), 0.01),
     /** What is never revoked by detection. */

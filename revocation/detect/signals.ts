@@ -23,8 +23,11 @@ const isApart = ({ networks, asns }: SessionFeatures) => networks > 1 || asns > 
 const viewersAtOnce = (features: SessionFeatures) =>
   isApart(features) && features.concurrentMinutes > 2 ? features.concurrentSpeed : 0;
 
-/** Minutes of watching that showed nothing new. */
-const repeatedMinutes = ({ mediaSpeed, activeMinutes }: SessionFeatures) => (1 - mediaSpeed) * activeMinutes;
+/** The share of the time of watching that showed nothing new: somebody else watched it again, or the viewer jumped back. */
+const repeated = (features: SessionFeatures) => {
+  const share = 1 - features.mediaSpeed;
+  return isApart(features) && share * features.activeMinutes > 10 ? share : 0;
+};
 
 /** Minutes of media fetched beyond the time that passed. */
 const mediaAhead = ({ mediaSpeed, activeMinutes }: SessionFeatures) => (mediaSpeed - 1) * activeMinutes;
@@ -37,26 +40,26 @@ export const SIGNALS = {
     value: viewersAtOnce,
     reason: (features) =>
       `as much as ${rounded(viewersAtOnce(features))} viewers fetch at once, over ${features.concurrentMinutes} minutes`,
-    from: 1.1,
-    to: 2,
-    points: 60,
+    from: 1.05,
+    to: 1.85,
+    points: 55,
   },
   crowdAtOnce: {
     value: viewersAtOnce,
     reason: (features) => `more at once than two devices of one viewer: ${rounded(viewersAtOnce(features))}`,
-    from: 2.1,
-    to: 2.8,
+    from: 2.02,
+    to: 2.4,
     points: 30,
   },
   operatorsAtOnce: {
-    value: (features) => (viewersAtOnce(features) >= 1.5 ? features.asns : 1),
+    value: (features) => (viewersAtOnce(features) >= 1.3 ? features.asns : 1),
     reason: ({ asns }) => `these viewers are with ${asns} network operators`,
     from: 1,
     to: 3,
     points: 40,
   },
   viewersApart: {
-    value: (features) => (isApart(features) ? features.divergentMinutes : 0),
+    value: ({ asns, divergentMinutes }) => (asns > 1 ? divergentMinutes : 0),
     reason: ({ divergentMinutes, playheadDivergence }) =>
       `viewers at different places of the title in ${divergentMinutes} minutes, up to ${whole(playheadDivergence)} s apart`,
     from: 2,
@@ -73,32 +76,47 @@ export const SIGNALS = {
   concurrentEdgeLocations: {
     value: ({ concurrentEdgeLocations }) => concurrentEdgeLocations,
     reason: ({ concurrentEdgeLocations }) => `${concurrentEdgeLocations} edge locations in the same minute`,
-    from: 1,
-    to: 4,
+    from: 2,
+    to: 5,
     points: 10,
   },
   repeatedMedia: {
-    value: (features) => (isApart(features) ? repeatedMinutes(features) : 0),
-    reason: ({ mediaSpeed, activeMinutes, networks, asns }) =>
-      `only ${whole(mediaSpeed * activeMinutes)} minutes of different media in ${activeMinutes} minutes of watching, from ${networks} networks of ${asns} operators`,
-    from: 12,
-    to: 40,
-    points: 55,
+    value: repeated,
+    reason: ({ mediaSpeed, activeMinutes }) =>
+      `only ${whole(mediaSpeed * activeMinutes)} minutes of different media in ${activeMinutes} minutes of watching`,
+    from: 0.15,
+    to: 0.42,
+    points: 40,
+  },
+  repeatedByAnother: {
+    value: (features) => (features.asns > 1 && features.userAgents > 1 ? repeated(features) : 0),
+    reason: ({ asns, userAgents }) =>
+      `watched again by another program and operator: ${userAgents} user-agents, ${asns} operators`,
+    from: 0.15,
+    to: 0.42,
+    points: 45,
   },
   mediaAhead: {
     value: mediaAhead,
-    reason: (features) =>
-      `fetched ${whole(mediaAhead(features))} minutes of media more than time passed, ${rounded(features.mediaSpeed)} times as fast as it plays`,
-    from: 20,
-    to: 90,
-    points: 90,
+    reason: (features) => `fetched ${whole(mediaAhead(features))} minutes of media more than time passed`,
+    from: 5,
+    to: 20,
+    points: 45,
+  },
+  mediaSpeed: {
+    // A player that fills its buffer is fast too, but not minutes ahead.
+    value: (features) => (mediaAhead(features) > 10 ? features.mediaSpeed : 0),
+    reason: ({ mediaSpeed }) => `${rounded(mediaSpeed)} seconds of media fetched a second: players go to 2`,
+    from: 2.05,
+    to: 2.4,
+    points: 50,
   },
   networks: {
     value: ({ networks }) => networks,
     reason: ({ networks, asns }) => `came from ${networks} networks of ${asns} operators`,
     from: 6,
-    to: 20,
-    points: 60,
+    to: 18,
+    points: 75,
   },
   hostingMinutes: {
     value: hostingMinutes,
@@ -112,7 +130,7 @@ export const SIGNALS = {
     value: ({ activeMinutes }) => activeMinutes,
     reason: ({ activeMinutes }) => `watched for ${activeMinutes} minutes`,
     from: 240,
-    to: 360,
+    to: 340,
     points: 30,
   },
   rateOverMedian: {

@@ -1,0 +1,241 @@
+// npm run bench:quality [-- --json --seeds 101,102 --sessions 1500 --hours 6 --format v1 --timed 1]: how many leaks detection
+// finds in simulated logs, at how many false positives, scenario by scenario, beside a simple score of requests, addresses,
+// referers and user-agents; and how long it takes (--timed: on so many of the seeds). The weights were tuned on seeds 1 to 3.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parse } from 'valibot';
+import { connect, openDuckDbEngine } from '../dist/lib/revocation/detect/duckdb.js';
+import { score } from '../dist/lib/revocation/detect/score.js';
+import { DetectionSettingsSchema } from '../dist/lib/revocation/detect/settings.js';
+import { simulate } from '../dist/lib/revocation/simulate/simulate.js';
+
+const { values: options } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    seeds: { type: 'string', default: '101,102,103,104,105' },
+    sessions: { type: 'string', default: '1500' },
+    hours: { type: 'string', default: '6' },
+    format: { type: 'string', default: 'parquet' },
+    timed: { type: 'string', default: '1' },
+  },
+});
+const SEEDS = options.seeds.split(',').map(Number);
+const START = 1_767_225_600;
+const END = START + Number(options.hours) * 3600;
+const STEP_SECONDS = 300;
+/** False positives that each list may have, as a share of the harmless sessions. */
+const LIMITS = { review: 0.01, auto: 0.0005 };
+
+const settings = parse(DetectionSettingsSchema, {});
+const THRESHOLDS = { review: settings.reviewScore, auto: settings.autoScore };
+const say = (line) => process.stderr.write(`${line}\n`);
+
+function table(path) {
+  const [header, ...rows] = readFileSync(path, 'utf8').trimEnd().split('\n');
+  const names = header.split('\t');
+  return rows.map((row) => Object.fromEntries(row.split('\t').map((cell, i) => [names[i], cell])));
+}
+
+function objectsOf(folder) {
+  const hours = new Map(table(join(folder, 'objects.tsv')).map(({ object, hour }) => [object, Number(hour)]));
+  return readdirSync(join(folder, 'logs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => hours.has(name))
+    .map((name) => ({
+      name: join(folder, 'logs', name),
+      bytes: statSync(join(folder, 'logs', name)).size,
+      version: '1',
+      hour: hours.get(name),
+    }));
+}
+
+/** Requests over the median of all sessions, and one each for several addresses, referers and user-agents. */
+async function simpleScores(folder) {
+  const connection = await connect(':memory:', { threads: '2' });
+  const files = options.format === 'parquet' ? `read_parquet('${folder}/logs/**/*.parquet')` : tsv(folder);
+  const reader = await connection.runAndReadAll(`
+    WITH sessions AS (
+      SELECT
+        regexp_extract(cs_uri_stem, '^/([A-Za-z0-9]{12})[.]', 1) AS id,
+        count(*) AS requests,
+        (count(DISTINCT c_ip) > 1)::INT + (count(DISTINCT cs_referer) > 1)::INT
+          + (count(DISTINCT cs_user_agent) > 1)::INT AS several
+      FROM ${files} WHERE sc_status = '200' GROUP BY 1
+    )
+    SELECT id, requests / (SELECT median(requests) FROM sessions) + several AS score FROM sessions`);
+  const scores = new Map(reader.getRowObjects().map(({ id, score: value }) => [id, Number(value)]));
+  connection.closeSync();
+  return scores;
+}
+
+function tsv(folder) {
+  const names = [
+    'date',
+    'time',
+    'x_edge_location',
+    'sc_bytes',
+    'c_ip',
+    'cs_method',
+    'cs_host',
+    'cs_uri_stem',
+    'sc_status',
+  ];
+  const all = [...names, 'cs_referer', 'cs_user_agent', ...Array.from({ length: 22 }, (_, i) => `other_${i}`)];
+  const columns = all.map((name) => `'${name}': 'VARCHAR'`).join(', ');
+  return `read_csv('${folder}/logs/*.gz', delim = '\\t', quote = '', escape = '', skip = 2, header = false, columns = {${columns}})`;
+}
+
+/** Minutes after which each session first reaches the thresholds, detection running after every five minutes of traffic. */
+async function detectionTimes(engine, objects) {
+  const first = { review: new Map(), auto: new Map() };
+  for (let to = START + STEP_SECONDS; to <= END; to += STEP_SECONDS) {
+    const from = Math.max(START, to - (settings.lookbackHours + 1) * 3600);
+    const within = objects.filter(({ hour }) => hour < to && hour + 3600 > from);
+    const { sessions } = await engine.features({ from, to, objects: within, everySession: false });
+    for (const features of sessions) {
+      const { score: reached } = score(features, settings.weights);
+      for (const list of ['review', 'auto']) {
+        if (reached >= THRESHOLDS[list] && !first[list].has(features.sessionId))
+          first[list].set(features.sessionId, to);
+      }
+    }
+    if (to % 3600 === 0) say(`  detection after every five minutes: ${(to - START) / 3600} of ${options.hours} h`);
+  }
+  return first;
+}
+
+async function measure(seed, isTimed) {
+  const scratch = mkdtempSync(join(tmpdir(), 'portcullis-quality-'));
+  try {
+    const folder = join(scratch, 'traffic');
+    const request = {
+      seed,
+      sessions: Number(options.sessions),
+      from: START,
+      to: END,
+      format: options.format,
+      uri: true,
+    };
+    const { lines } = await simulate(folder, request);
+    say(`seed ${seed}: ${lines} lines`);
+    const objects = objectsOf(folder);
+    const engine = await openDuckDbEngine(
+      { detection: settings, tokenPrefix: '/' },
+      { tempDirectory: scratch, memoryLimit: '1GB' },
+    );
+    const found = await engine.features({ from: START, to: END, objects, everySession: true });
+    if (found.refused.length > 0) throw new Error(`refused: ${JSON.stringify(found.refused)}`);
+    const features = new Map(found.sessions.map((one) => [one.sessionId, one]));
+    const simple = await simpleScores(folder);
+    const times = isTimed ? await detectionTimes(engine, objects) : undefined;
+    await engine.close();
+    const sessions = table(join(folder, 'labels.tsv')).map((label) => {
+      const of = features.get(label.session);
+      const after = (list) => {
+        const at = times?.[list].get(label.session);
+        return at === undefined ? Number.POSITIVE_INFINITY : (at - Number(label['leak-from'])) / 60;
+      };
+      return {
+        scenario: label.scenario,
+        kind: label.kind,
+        score: of ? score(of, settings.weights).score : 0,
+        simple: simple.get(label.session) ?? 0,
+        ...(times && { minutes: { review: after('review'), auto: after('auto') } }),
+      };
+    });
+    return { lines, sessions };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+const share = (list, isIn) => (list.length > 0 ? list.filter(isIn).length / list.length : 0);
+/** The lowest threshold that at most so large a share of the values exceeds. */
+const thresholdFor = (values, limit) => [...values].sort((a, b) => b - a)[Math.floor(limit * values.length)] ?? 0;
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+const runs = [];
+for (const [i, seed] of SEEDS.entries()) runs.push(await measure(seed, i < Number(options.timed)));
+const all = runs.flatMap(({ sessions }) => sessions);
+const ofKind = (kind) => all.filter((session) => session.kind === kind);
+const [harmless, leaks] = [ofKind('harmless'), ofKind('leak')];
+
+const lists = ['review', 'auto'].map((list) => {
+  const isIn = ({ score: value }) => value >= THRESHOLDS[list];
+  const simpleThreshold = thresholdFor(
+    harmless.map(({ simple }) => simple),
+    LIMITS[list],
+  );
+  return {
+    list,
+    threshold: THRESHOLDS[list],
+    truePositives: share(leaks, isIn),
+    falsePositives: share(harmless, isIn),
+    falsePositiveSessions: harmless.filter(isIn).length,
+    limit: LIMITS[list],
+    simple: { threshold: simpleThreshold, truePositives: share(leaks, ({ simple }) => simple > simpleThreshold) },
+  };
+});
+const [simpleReview, simpleAuto] = lists.map(({ simple }) => simple.threshold);
+const KINDS = ['harmless', 'leak', 'undetectable'];
+const scenarios = [...new Set(all.map(({ kind, scenario }) => `${kind} ${scenario}`))]
+  .map((name) => name.split(' '))
+  .sort(([a], [b]) => KINDS.indexOf(a) - KINDS.indexOf(b))
+  .map(([kind, scenario]) => {
+    const own = all.filter((session) => session.kind === kind && session.scenario === scenario);
+    const timed = own.filter(({ minutes }) => kind !== 'harmless' && minutes);
+    const minutes = (list) => (timed.length > 0 ? median(timed.map((session) => session.minutes[list])) : undefined);
+    return {
+      scenario,
+      kind,
+      sessions: own.length,
+      review: share(own, ({ score: value }) => value >= THRESHOLDS.review),
+      auto: share(own, ({ score: value }) => value >= THRESHOLDS.auto),
+      simpleReview: share(own, ({ simple }) => simple > simpleReview),
+      simpleAuto: share(own, ({ simple }) => simple > simpleAuto),
+      // JSON has no infinity: null when fewer than half are found.
+      minutesToReview: minutes('review'),
+      minutesToAuto: minutes('auto'),
+    };
+  });
+
+const report = {
+  seeds: SEEDS,
+  format: options.format,
+  hours: Number(options.hours),
+  lines: runs.reduce((sum, { lines }) => sum + lines, 0),
+  sessions: all.length,
+  harmless: harmless.length,
+  leaks: leaks.length,
+  lists,
+  scenarios,
+};
+if (options.json) {
+  process.stdout.write(`${JSON.stringify(report)}\n`);
+} else {
+  const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.01 ? 2 : 1)} %`;
+  const minutes = (value) => (value === undefined ? '' : Number.isFinite(value) ? String(Math.round(value)) : 'never');
+  process.stdout.write(
+    `seeds ${SEEDS.join(', ')}, ${report.format}: ${report.lines} lines, ${report.harmless} harmless sessions, ${report.leaks} leaks\n\n`,
+  );
+  for (const { list, threshold, truePositives, falsePositives, falsePositiveSessions, limit, simple } of lists) {
+    process.stdout.write(
+      `${list} (score ${threshold}): ${percent(truePositives)} of the leaks at ${percent(falsePositives)} false positives (${falsePositiveSessions} sessions); simple score at ${percent(limit)}: ${percent(simple.truePositives)}\n`,
+    );
+  }
+  process.stdout.write(
+    '\n| scenario | | sessions | review | auto | simple, 1 % | simple, 0.05 % | minutes to review | to auto |\n',
+  );
+  process.stdout.write('|---|---|---|---|---|---|---|---|---|\n');
+  for (const row of scenarios) {
+    const cells = [row.scenario, row.kind, row.sessions, percent(row.review), percent(row.auto)];
+    cells.push(
+      percent(row.simpleReview),
+      percent(row.simpleAuto),
+      minutes(row.minutesToReview),
+      minutes(row.minutesToAuto),
+    );
+    process.stdout.write(`| ${cells.join(' | ')} |\n`);
+  }
+}
