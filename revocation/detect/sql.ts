@@ -471,7 +471,7 @@ GROUP BY session_id`;
  * parts (low-latency HLS) it is how many fetched a part on average: a viewer whose address changes takes each part once.
  */
 const numbers = ({ segmentPattern }: DetectionSettings) => {
-  const piece = `regexp_extract(path, ${text(segmentPattern)})`;
+  const piece = `nullif(regexp_extract(path, ${text(segmentPattern)}), '')`;
   return `SELECT session_id, minute, title, segment, avg(${double('identities')}) AS identities
 FROM (
   SELECT session_id, minute, title, segment, count(DISTINCT identity) AS identities

@@ -161,6 +161,15 @@ describe('harmless viewers', () => {
     expect(await only(requests)).toMatchObject({ ...HARMLESS, mediaSpeed: 1, requests: 750, rateOverMedian: 1 });
   });
 
+  test('low-latency HLS through changing addresses: a segment whose parts came over two is not fetched twice', async () => {
+    const requests = Array.from({ length: 600 }, (_, at) => ({
+      at,
+      path: `/aurora/360p/segment-${100 + Math.floor(at / 4)}.${at % 4}.m4s`,
+      ip: at % 2 === 0 ? '100.64.0.1' : '100.64.9.1',
+    }));
+    expect(await only(requests)).toMatchObject({ concurrentMinutes: 10, concurrentSpeed: 1, mediaSpeed: 1 });
+  });
+
   test('going back in a recording is fetching again, by one viewer', async () => {
     const requests = [...watching(75), ...watching(75, { at: 300 })];
     expect(await only(requests)).toMatchObject({ ...HARMLESS, segmentRequests: 150, mediaSpeed: 1 });
