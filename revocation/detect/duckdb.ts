@@ -70,7 +70,7 @@ export async function openDuckDbEngine(
   // Readable by nobody else (mkdtemp, mode 0700): it holds what viewers watched.
   const folder = await mkdtemp(join(options.tempDirectory ?? tmpdir(), 'portcullis-detect-'));
   try {
-    const connection = await connect(join(folder, 'detection.duckdb'), {
+    const connection = await connect(':memory:', {
       threads: String(options.threads ?? availableParallelism()),
       memory_limit: options.memoryLimit ?? '512MB',
       temp_directory: folder,
@@ -105,6 +105,9 @@ const fileName = (path: string) => text(path.replaceAll(/[*?[]/g, '[$&]'));
 /** Columns of the log, and what they are called in an object. */
 type Columns = ReadonlyMap<LogColumn, string>;
 
+/** The relation of Parquet files of ours. */
+const parquet = (parts: string[]) => `read_parquet([${parts.map(text).join(', ')}])`;
+
 /** Log objects that one statement reads, because they are written alike. */
 interface Batch {
   format: LogFormat;
@@ -112,15 +115,13 @@ interface Batch {
   objects: LogObject[];
 }
 
-/** The relation `requests` as a table, with what tells its objects apart: their names, and the length of each line. */
-const REQUESTS = `CREATE OR REPLACE TABLE requests (
-  session_id VARCHAR, time BIGINT, path VARCHAR, title VARCHAR, segment BIGINT, network VARCHAR, asn VARCHAR,
-  country VARCHAR, user_agent VARCHAR, referer VARCHAR, edge_location VARCHAR, object VARCHAR, bytes BIGINT
-)`;
 /** Relations that are there once the objects are read. */
 const LOADED = ['requests', 'activity', 'candidate_requests'];
 /** Objects that one statement reads. */
 const BATCH = 64;
+/** The relation `requests` when there is no log. */
+const NO_REQUESTS = `(SELECT '' AS session_id, 0 AS time, '' AS path, '' AS title, 0 AS segment, '' AS network, '' AS asn,
+  '' AS country, '' AS user_agent, '' AS referer, '' AS edge_location WHERE 1 = 0)`;
 
 class DuckDbEngine implements DetectionEngine {
   readonly #settings: DuckDbSettings;
@@ -128,6 +129,9 @@ class DuckDbEngine implements DetectionEngine {
   readonly #folder: string;
   /** One thing at a time: all work on the same tables. */
   #queue: Promise<unknown> = Promise.resolve();
+  /** The requests that were read, as Parquet files. */
+  #parts: string[] = [];
+  #partNumber = 0;
   /** What the tables hold now: the request as text, and what was found when they were filled. */
   #loaded: { request: string; rows: number; refused: RefusedObject[] } | undefined;
 
@@ -203,7 +207,7 @@ class DuckDbEngine implements DetectionEngine {
     const batches = await this.#batches(objects, refuse);
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
     let done = 0;
-    await this.#connection.run(REQUESTS);
+    await this.#forget();
     for (const batch of batches) {
       const bytes = batch.objects.reduce((sum, object) => sum + object.bytes, 0);
       const report = () => onProgress('read logs', done + bytes * this.#share(), total);
@@ -218,11 +222,13 @@ class DuckDbEngine implements DetectionEngine {
         `none of the ${objects.length} log objects can be read; ${refused[0]?.name}: ${refused[0]?.why}`,
       );
     }
-    const kept = relations(this.#query(request)).filter(({ name }) => name === 'activity');
-    for (const relation of kept) await this.#keep(relation);
+    await this.#connection.run(
+      `CREATE OR REPLACE VIEW requests AS SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_REQUESTS}`,
+    );
     await this.#connection.run('CREATE OR REPLACE VIEW candidate_requests AS SELECT * FROM requests');
+    for (const relation of relations(this.#query(request))) if (relation.name === 'activity') await this.#keep(relation);
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM requests');
-    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
+    this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
     return this.#loaded;
   }
 
@@ -262,53 +268,47 @@ class DuckDbEngine implements DetectionEngine {
     return rows.map(({ name }) => String(name));
   }
 
-  /** Reads a batch into `requests`; what cannot be read is refused, and none of its lines is kept. */
+  /** Reads a batch; what cannot be read is refused, and none of its lines is kept. */
   async #read(request: FeatureRequest, batch: Batch, refuse: Refuse): Promise<void> {
     const { format, objects } = batch;
     // Gzip of standard logs, and Parquet, are what comes in great numbers: read as they are, and looked at closely only when
     // something does not fit.
     const isReadAsIs = format.kind === 'parquet' || (format.kind === 'tsv' && format.isGzip);
-    const unread = isReadAsIs ? await this.#readTogether(request, batch) : objects;
-    for (const object of unread) {
+    if (isReadAsIs && (await this.#readTogether(request, batch))) return;
+    for (const object of objects) {
       try {
-        await (format.kind === 'parquet'
-          ? this.#insert(request, batch, [object.name], false)
-          : this.#readCopy(request, batch, object));
+        if (format.kind === 'parquet') await this.#store(request, batch, [object.name], false);
+        else await this.#readCopy(request, batch, object);
       } catch (error) {
         refuse(object, whyOf(error));
       }
     }
   }
 
-  /** Reads objects as they are, by one statement. Resolves to those that this does not do for: none of their lines is kept. */
-  async #readTogether(request: FeatureRequest, batch: Batch): Promise<LogObject[]> {
+  /** Reads objects as they are, by one statement. Resolves to whether that does for all of them; if not, nothing is kept. */
+  async #readTogether(request: FeatureRequest, batch: Batch): Promise<boolean> {
     const { format, objects } = batch;
+    let part: string;
     try {
-      await this.#insert(
-        request,
-        batch,
-        objects.map(({ name }) => name),
-        false,
-      );
+      part = await this.#store(request, batch, objects.map(({ name }) => name), false);
     } catch {
       // Whichever it is: one alone that cannot be read fails for all.
-      return objects;
+      return false;
     }
-    if (format.kind !== 'tsv') return [];
+    if (format.kind !== 'tsv') return true;
     const lengths = await this.#rows(
-      'SELECT object, CAST(sum(bytes) AS double) AS bytes FROM requests GROUP BY object',
+      `SELECT object, CAST(sum(bytes) AS double) AS bytes FROM ${parquet([part])} GROUP BY object`,
     );
     const read = new Map(lengths.map(({ object, bytes }) => [object, Number(bytes)]));
-    const unfit: LogObject[] = [];
     for (const object of objects) {
       const bytes = format.headerBytes + (read.get(object.name) ?? 0);
       // DuckDB takes a gzip file that is cut off for a shorter one.
-      if (bytes % 2 ** 32 !== (await gzipLength(object.name, object.bytes))) unfit.push(object);
+      if (bytes % 2 ** 32 === (await gzipLength(object.name, object.bytes))) continue;
+      this.#parts = this.#parts.filter((kept) => kept !== part);
+      await rm(part);
+      return false;
     }
-    if (unfit.length > 0) {
-      await this.#connection.run(`DELETE FROM requests WHERE object IN (${unfit.map(({ name }) => text(name))})`);
-    }
-    return unfit;
+    return true;
   }
 
   /** Reads one object from a copy of its lines, each of which has been looked at. */
@@ -316,21 +316,38 @@ class DuckDbEngine implements DetectionEngine {
     const copy = join(this.#folder, 'copy.log');
     try {
       await copyLines(object.name, object.bytes, batch.format, copy);
-      await this.#insert(request, batch, [copy], true);
+      await this.#store(request, batch, [copy], true);
     } finally {
       await rm(copy, { force: true });
     }
   }
 
-  /** Adds the lines of files to the table `requests`: all of them, or none when it rejects. */
-  async #insert(request: FeatureRequest, { format, columns }: Batch, paths: string[], isCopy: boolean): Promise<void> {
+  /**
+   * Stores the requests in these files, as a Parquet file, because a second look at the logs would cost more: all of them, or
+   * none when it rejects. Resolves to the name of the file.
+   */
+  async #store(request: FeatureRequest, { format, columns }: Batch, paths: string[], isCopy: boolean): Promise<string> {
     const table = {
       name: `(${lines(format, columns, paths, isCopy)}) lines`,
       columns: new Set(columns.keys()),
       kept: ['object', 'bytes'],
     };
     const sql = relations(this.#query(request, table)).find(({ name }) => name === 'requests')?.sql;
-    await this.#connection.run(`INSERT INTO requests ${sql}`);
+    const part = join(this.#folder, `requests-${this.#partNumber++}.parquet`);
+    try {
+      await this.#connection.run(`COPY (${sql}) TO ${text(part)} (FORMAT parquet, COMPRESSION snappy)`);
+    } catch (error) {
+      await rm(part, { force: true });
+      throw error;
+    }
+    this.#parts.push(part);
+    return part;
+  }
+
+  /** Removes what was read before. */
+  async #forget(): Promise<void> {
+    for (const part of this.#parts) await rm(part, { force: true });
+    this.#parts = [];
   }
 }
 

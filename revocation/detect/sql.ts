@@ -74,8 +74,8 @@ const SEGMENT_NUMBER = 'decimal(15, 0)';
 const HEADER_LENGTH = 200;
 /** A session id (`SESSION_ID` in `token/`). */
 const SESSION = '[A-Za-z0-9]{12,64}';
-/** Header, payload and signature have more characters together, also when the signature is cut off. */
-const SHORTEST_TOKEN = 80;
+/** Session id, header, payload and signature have more characters together, also when the signature is cut off. */
+const SHORTEST_TOKEN = 100;
 
 const double = (value: number | string) => `CAST(${value} AS double)`;
 /** A string literal. */
@@ -131,6 +131,15 @@ function inWindow(from: number, to: number): string {
       AND ("date" < ${lastDate} OR ("date" = ${lastDate} AND "time" < ${lastTime}))`;
 }
 
+/** Whether the segment after the prefix is long enough for a token: it does not end within so many characters. */
+function isTokenised(tokenPrefix: string): string {
+  const start = tokenPrefix.length + 1;
+  return (
+    `substr("cs_uri_stem", ${start + SHORTEST_TOKEN}, 1) <> '' ` +
+    `AND strpos(substr("cs_uri_stem", ${start}, ${SHORTEST_TOKEN}), '/') = 0`
+  );
+}
+
 /** A log entry of ours that is a denial: the reasons are words with hyphens. */
 const DENIED = '^[-A-Za-z0-9]{1,64},[a-z]+-';
 
@@ -143,12 +152,13 @@ function requests({ settings, tokenPrefix, table, from, to }: DetectionQuery, se
   const has = (name: LogColumn) => table.columns.has(name);
   const log = logData(table);
   const session = fromUri
-    ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.][^/]{${SHORTEST_TOKEN}}', 1)`
+    ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]', 1)`
     : `regexp_extract(${log}, '^(${SESSION}),allowed,', 1)`;
   const conditions = [
     inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
     ...(has('cs_method') ? [`"cs_method" = 'GET'`] : []),
+    ...(fromUri ? [isTokenised(tokenPrefix)] : []),
     ...(fromUri && has('viewer_request_log_data') ? [`NOT regexp_like(${log}, '${DENIED}')`] : []),
   ];
   const scan = [
