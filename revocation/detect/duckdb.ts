@@ -226,7 +226,8 @@ class DuckDbEngine implements DetectionEngine {
       `CREATE OR REPLACE VIEW requests AS SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_REQUESTS}`,
     );
     await this.#connection.run('CREATE OR REPLACE VIEW candidate_requests AS SELECT * FROM requests');
-    for (const relation of relations(this.#query(request))) if (relation.name === 'activity') await this.#keep(relation);
+    for (const relation of relations(this.#query(request)))
+      if (relation.name === 'activity') await this.#keep(relation);
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM requests');
     this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
     return this.#loaded;
@@ -274,8 +275,7 @@ class DuckDbEngine implements DetectionEngine {
     // Gzip of standard logs, and Parquet, are what comes in great numbers: read as they are, and looked at closely only when
     // something does not fit.
     const isReadAsIs = format.kind === 'parquet' || (format.kind === 'tsv' && format.isGzip);
-    if (isReadAsIs && (await this.#readTogether(request, batch))) return;
-    for (const object of objects) {
+    for (const object of isReadAsIs ? await this.#readTogether(request, batch) : objects) {
       try {
         if (format.kind === 'parquet') await this.#store(request, batch, [object.name], false);
         else await this.#readCopy(request, batch, object);
@@ -285,30 +285,33 @@ class DuckDbEngine implements DetectionEngine {
     }
   }
 
-  /** Reads objects as they are, by one statement. Resolves to whether that does for all of them; if not, nothing is kept. */
-  async #readTogether(request: FeatureRequest, batch: Batch): Promise<boolean> {
-    const { format, objects } = batch;
-    let part: string;
-    try {
-      part = await this.#store(request, batch, objects.map(({ name }) => name), false);
-    } catch {
-      // Whichever it is: one alone that cannot be read fails for all.
-      return false;
+  /** Reads objects as they are, by one statement if it can be. Resolves to those that this does not do for. */
+  async #readTogether(request: FeatureRequest, batch: Batch): Promise<LogObject[]> {
+    const { objects } = batch;
+    const again = (some: LogObject[]) => this.#readTogether(request, { ...batch, objects: some });
+    const names = objects.map(({ name }) => name);
+    const part = await this.#store(request, batch, names, false).catch(() => undefined);
+    if (part === undefined) {
+      // One that cannot be read fails for all: halve, until it is alone.
+      if (objects.length === 1) return objects;
+      const half = objects.length >> 1;
+      return [...(await again(objects.slice(0, half))), ...(await again(objects.slice(half)))];
     }
-    if (format.kind !== 'tsv') return true;
-    const lengths = await this.#rows(
-      `SELECT object, CAST(sum(bytes) AS double) AS bytes FROM ${parquet([part])} GROUP BY object`,
-    );
-    const read = new Map(lengths.map(({ object, bytes }) => [object, Number(bytes)]));
-    for (const object of objects) {
-      const bytes = format.headerBytes + (read.get(object.name) ?? 0);
-      // DuckDB takes a gzip file that is cut off for a shorter one.
-      if (bytes % 2 ** 32 === (await gzipLength(object.name, object.bytes))) continue;
-      this.#parts = this.#parts.filter((kept) => kept !== part);
-      await rm(part);
-      return false;
-    }
-    return true;
+    const unfit = await this.#cutOff(batch, part);
+    if (unfit.length === 0) return [];
+    this.#parts = this.#parts.filter((kept) => kept !== part);
+    await rm(part);
+    const fit = objects.filter((object) => !unfit.includes(object));
+    return fit.length > 0 ? [...unfit, ...(await again(fit))] : unfit;
+  }
+
+  /** Objects whose lines are not as long together as the gzip file says: DuckDB takes one that is cut off for a shorter one. */
+  async #cutOff({ format, objects }: Batch, part: string): Promise<LogObject[]> {
+    if (format.kind !== 'tsv') return [];
+    const sums = `SELECT object, CAST(sum(bytes) AS double) AS bytes FROM ${parquet([part])} GROUP BY object`;
+    const read = new Map((await this.#rows(sums)).map(({ object, bytes }) => [object, Number(bytes)]));
+    const lengths = await Promise.all(objects.map(({ name, bytes }) => gzipLength(name, bytes)));
+    return objects.filter(({ name }, i) => (format.headerBytes + (read.get(name) ?? 0)) % 2 ** 32 !== lengths[i]);
   }
 
   /** Reads one object from a copy of its lines, each of which has been looked at. */
