@@ -1,31 +1,39 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { readConfiguration } from '../config/configuration.ts';
+import { type Configuration, readConfiguration } from '../config/configuration.ts';
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
-import type { RefusedObject } from '../revocation/detect/detection-engine.ts';
+import { athenaQueries } from '../revocation/detect/athena-queries.ts';
+import type { DetectionEngine, RefusedObject } from '../revocation/detect/detection-engine.ts';
 import type { DetectionRun } from '../revocation/detect/detection-runs.ts';
 import { openDuckDbEngine } from '../revocation/detect/duckdb.ts';
 import { evaluate, type Finding } from '../revocation/detect/evaluate.ts';
 import { logFiles } from '../revocation/detect/files.ts';
-import { END_OF_TIME } from '../revocation/detect/plan.ts';
+import { type DetectionWindow, END_OF_TIME } from '../revocation/detect/plan.ts';
 import type { SuspiciousSession } from '../revocation/suspicious/suspicious-sessions.ts';
 import { apiCommand, callApi, callList, type StackAccess, stackOptions } from './api.ts';
-import { alignColumns, EXIT_NO, formatTime, InputError, note, print } from './command.ts';
+import { loadAws } from './aws.ts';
+import { alignColumns, EXIT_NO, formatTime, InputError, note, print, time } from './command.ts';
 import { startProgress } from './progress.ts';
 
 const EXAMPLES = `
 Examples:
   portcullis session detect --logs 'logs/**/*.gz' --dry-run            what detection would find in these logs
   portcullis session detect --logs logs/a.gz logs/b.gz --dry-run --json --all     every session, with its features
+  portcullis session detect --athena --from 2026-11-22T12:00:00Z --to 2026-11-22T14:00:00Z --config portcullis.json --dry-run
   portcullis session detect                                            have the running stack look at its new logs now
 
-A dry run reads files on this machine, needs no stack, and changes nothing. Log formats: standard logs v1, and v2 as Parquet,
-JSON or w3c. Exit code 1: some log files could not be read, or a run stopped at its cap; 2: none could be read.`;
+A dry run needs no stack and changes nothing. It reads files on this machine (standard logs v1, and v2 as Parquet, JSON or w3c),
+or has Athena read those in S3 (docs/athena.md; it costs money, and says how much). Exit code 1: some logs could not be read, or a
+run stopped at its cap; 2: none could be read.`;
 
 /** How long a run may take that the API is asked for, in milliseconds: as long as it gives one. */
 const RUN_MS = 900_000;
 
 interface DetectOptions extends StackAccess {
   logs?: string[];
+  athena?: boolean;
+  from?: number;
+  to?: number;
   config?: string;
   dryRun?: boolean;
   all?: boolean;
@@ -35,19 +43,24 @@ interface DetectOptions extends StackAccess {
 export function registerDetect(session: Command): void {
   stackOptions(session.command('detect').description('find shared and ripped sessions in access logs, and say why'))
     .option('--logs <glob...>', 'log files, by name or pattern; may be given several times')
+    .option('--athena', 'have Athena read the logs, as revocation.athena of the configuration says')
+    .option('--from <time>', 'with --athena: the first hour, 2026-11-22T12:00:00Z or seconds since the epoch', time)
+    .option('--to <time>', 'with --athena: where to stop', time)
     .option('--config <file>', 'configuration (docs/configuration.md); the defaults without')
-    .option('--dry-run', 'say what would be found in --logs, and change nothing')
+    .option('--dry-run', 'say what would be found in these logs, and change nothing')
     .option('--all', 'every session with its score, not only the suspicious ones')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: DetectOptions) => {
       if (options.dryRun) return dryRun(options);
-      const { logs, config, all } = options;
-      if (logs !== undefined) {
+      const { logs, athena, from, to, config, all } = options;
+      if (logs !== undefined || athena) {
         const why = 'a run that revokes reads the logs of its stack, whose ledger knows which of them are new';
-        throw new InputError(`--logs is for a dry run: add --dry-run; ${why}`);
+        throw new InputError(`--logs and --athena are for a dry run: add --dry-run; ${why}`);
       }
-      if (config !== undefined || all) throw new InputError('--config and --all are for a dry run: add --dry-run');
+      if ([from, to, config, all].some((option) => option !== undefined)) {
+        throw new InputError('--from, --to, --config and --all are for a dry run: add --dry-run');
+      }
       return runOnStack(options);
     });
 
@@ -81,35 +94,61 @@ function stateOf({ revoked, source, restored }: Pick<Listed, 'revoked' | 'source
   return restored ? 'restored by hand' : 'live';
 }
 
-/** Evaluates log files on this machine, all of them together. */
-async function dryRun({ logs, config, all = false, json }: DetectOptions): Promise<void> {
-  if (logs === undefined) throw new InputError('a dry run needs logs: --logs <glob>');
-  const { edge, revocation } = await readConfiguration(config);
-  const settings = revocation.detection;
-  const objects = await logFiles(logs).list(0);
-  if (objects.length === 0) throw new InputError(`no file matches ${logs.join(' ')}; quote a pattern for the command`);
+/** Evaluates logs, all of them together. */
+async function dryRun({ logs, athena, from, to, config, all = false, json }: DetectOptions): Promise<void> {
+  const configuration = await readConfiguration(config);
+  if ((logs === undefined) === (athena === undefined)) {
+    throw new InputError('a dry run needs logs: either --logs <glob> or --athena with --from and --to');
+  }
+  const { engine, window } = logs ? await openFiles(configuration, logs) : await openAthena(configuration, from, to);
   const progress = startProgress();
-  const engine = await openDuckDbEngine({ detection: settings, tokenPrefix: tokenPrefix(edge) });
+  const settings = configuration.revocation.detection;
   try {
-    const window = { from: 0, to: END_OF_TIME, objects };
-    const { findings, rows, sessionCount, odd, refused } = await evaluate(
-      engine,
-      [window],
-      settings,
-      all,
-      progress.update,
-    ).finally(() => progress.stop());
+    const evaluation = await evaluate(engine, [window], settings, all, progress.update).finally(() => progress.stop());
+    const { findings, rows, sessionCount, odd, refused, cost } = evaluation;
     const sessions = findings.map(({ sessionId: _, window: __, features: { sessionId, ...features }, ...finding }) => {
       return { sessionId, ...finding, ...features };
     });
-    print(json, { sessions, rows, sessionCount, odd, refused }, [
+    print(json, { sessions, rows, sessionCount, odd, refused, cost }, [
       ...(findings.length > 0 ? sessionTable(['title', 'verdict'], findings.map(row)) : []),
-      `${sessionCount} sessions in ${rows} lines of ${objects.length} files: ${summary(findings)}`,
+      `${sessionCount} sessions in ${rows} lines: ${summary(findings)}${cost ? `; $${cost.usd.toFixed(4)}` : ''}`,
     ]);
     nameRefused(refused);
   } finally {
     await engine.close();
   }
+}
+
+/** What is evaluated, and what reads it. */
+interface Source {
+  engine: DetectionEngine;
+  window: DetectionWindow;
+}
+
+/** Files on this machine. */
+async function openFiles({ edge, revocation }: Configuration, patterns: string[]): Promise<Source> {
+  const objects = await logFiles(patterns).list(0);
+  if (objects.length === 0) throw new InputError(`there are no log files in ${patterns.join(', ')}`);
+  const engine = await openDuckDbEngine({ detection: revocation.detection, tokenPrefix: tokenPrefix(edge) });
+  return { engine, window: { from: 0, to: END_OF_TIME, objects } };
+}
+
+/** The logs in S3, through Athena, in the account of the environment. */
+async function openAthena({ edge, revocation }: Configuration, from?: number, to?: number): Promise<Source> {
+  const { athena, detection } = revocation;
+  if (athena === undefined) {
+    throw new InputError(
+      '--athena needs revocation.athena in the configuration: give it with --config (docs/athena.md)',
+    );
+  }
+  if (from === undefined || to === undefined || from >= to) {
+    throw new InputError(
+      '--athena needs --from <time> and a later --to <time>: it scans, and charges for, the hours between',
+    );
+  }
+  const { athenaClient, athenaEngine } = await loadAws(() => import('../revocation/detect/athena.ts'));
+  const queries = athenaQueries(detection, athena, tokenPrefix(edge));
+  return { engine: athenaEngine(athenaClient(athena), athena, queries, sleep), window: { from, to, objects: [] } };
 }
 
 function row({ sessionId, score, reasons, verdict, features }: Finding) {

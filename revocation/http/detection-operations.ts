@@ -5,8 +5,8 @@ const EXAMPLE_SUSPICIOUS = {
   score: 82.5,
   verdict: 'auto',
   reasons: [
-    '3 viewers fetched in the same minute',
-    '41 of 60 segments were fetched by two viewers',
+    'as much as 2.7 viewers fetch at once, over 7 minutes',
+    'these viewers are with 3 network operators',
     '3 countries in the same minute',
   ],
   title: 'aurora',

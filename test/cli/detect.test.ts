@@ -1,7 +1,11 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { portcullis } from '../harness/cli.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
@@ -55,6 +59,10 @@ const [first, second] = [requests.slice(0, requests.length / 2), requests.slice(
 writeFileSync(path('one.2026-11-22-12.aaaa.gz'), gzipSync(log(first)));
 writeFileSync(path('two.2026-11-22-12.bbbb.gz'), gzipSync(log(second)));
 
+const ATHENA = path('athena.json');
+const athena = { database: 'cdn', table: 'logs', location: 's3://logs/cdn/', distributionId: 'E1A2B3', workgroup: 'w' };
+writeFileSync(ATHENA, JSON.stringify({ revocation: { athena: { ...athena, region: 'eu-central-1' } } }));
+
 const detect = (...args: string[]) => portcullis('session', 'detect', ...args);
 const GLOB = path('*.gz');
 
@@ -67,7 +75,7 @@ describe('session detect --dry-run', () => {
       { sessionId: SHARED, verdict: 'auto', title: 'aurora', segments: 300, countries: 8 },
     ]);
     expect(sessions[0].score).toBeGreaterThanOrEqual(70);
-    expect(sessions[0].reasons).toContain('8 viewers fetched in the same minute');
+    expect(sessions[0].reasons).toContain('8 countries in the same minute');
   });
 
   test('with --all every session has its score, the worst first', async () => {
@@ -85,7 +93,7 @@ describe('session detect --dry-run', () => {
     expect(lines[0]).toMatch(/^score +session +title +verdict$/);
     expect(lines[1]).toMatch(/^\d+\.\d +SharedByMany +aurora +auto$/);
     expect(lines[2]).toMatch(/^ {7}\S/);
-    expect(lines.at(-1)).toBe('5 sessions in 3600 lines of 2 files: 0 for review, 1 beyond doubt');
+    expect(lines.at(-1)).toBe('5 sessions in 3600 lines: 0 for review, 1 beyond doubt');
   });
 
   test('takes several patterns, and the settings of a configuration', async () => {
@@ -117,11 +125,82 @@ describe('session detect --dry-run', () => {
   });
 });
 
+describe('session detect --athena', () => {
+  /** Athena as the command meets it over HTTP: every query succeeds at once, and answers one row. */
+  async function standIn(): Promise<{ url: string; queries: string[]; close: () => Promise<unknown> }> {
+    const queries: string[] = [];
+    const numbers = ['requests', 'first_seen', 'last_seen', 'active_minutes', 'identities', 'networks', 'asns'];
+    const more = ['countries', 'user_agents', 'referers', 'concurrent_identities', 'concurrent_minutes', 'hand_offs'];
+    const others = ['concurrent_countries', 'concurrent_edge_locations', 'segments', 'segment_requests'];
+    const ratios = ['shared_segments', 'shared_ratio', 'refetch_ratio', 'rate_over_median', 'media_speed'];
+    const last = ['fast_minutes', 'concurrent_speed', 'playhead_divergence', 'divergent_minutes', 'hosting_ratio'];
+    const counts = [...numbers, ...more, ...others, ...ratios, ...last, 'edge_locations'];
+    const columns = ['session_id', 'title', 'session_count', 'request_count', ...counts];
+    const row = ['AthenaSess01', 'aurora', '3', '120', ...counts.map(() => '0.5')];
+    const answers: Record<string, (body: { QueryString: string }) => object> = {
+      GetWorkGroup: () => ({ WorkGroup: { Name: 'w', Configuration: { BytesScannedCutoffPerQuery: 1e9 } } }),
+      StartQueryExecution: ({ QueryString }) => ({ QueryExecutionId: `q-${queries.push(QueryString)}` }),
+      GetQueryExecution: () => ({
+        QueryExecution: { Status: { State: 'SUCCEEDED' }, Statistics: { DataScannedInBytes: 1e7 } },
+      }),
+      GetQueryResults: () => ({
+        ResultSet: {
+          Rows: [columns, row].map((cells) => ({ Data: cells.map((VarCharValue) => ({ VarCharValue })) })),
+          ResultSetMetadata: { ColumnInfo: columns.map((Name) => ({ Name, Type: 'varchar' })) },
+        },
+      }),
+    };
+    const server = http.createServer(async (request, response) => {
+      const [, operation = ''] = String(request.headers['x-amz-target']).split('.');
+      const answer = answers[operation]?.(JSON.parse(await text(request)));
+      response.writeHead(answer ? 200 : 400, { 'content-type': 'application/x-amz-json-1.1' });
+      response.end(JSON.stringify(answer ?? { __type: 'InvalidRequestException' }));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const close = () => once(server.close(), 'close');
+    return { url: `http://127.0.0.1:${port}`, queries, close };
+  }
+
+  test('asks Athena for the hours given, says what it cost, and changes nothing', async () => {
+    const { url, queries, close } = await standIn();
+    vi.stubEnv('AWS_ENDPOINT_URL', url);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    const hours = ['--from', '2026-11-22T12:00:00Z', '--to', '2026-11-22T14:00:00Z'];
+    const result = await detect('--athena', ...hours, '--config', ATHENA, '--dry-run', '--json', '--all');
+    vi.unstubAllEnvs();
+    await close();
+    expect([result.code, result.stderr]).toEqual([0, '']);
+    const { sessions, ...rest } = JSON.parse(result.stdout);
+    expect(sessions).toMatchObject([
+      { sessionId: 'AthenaSess01', title: 'aurora', verdict: 'harmless', requests: 0.5 },
+    ]);
+    expect(rest).toEqual({
+      rows: 120,
+      sessionCount: 3,
+      odd: 0,
+      refused: [],
+      cost: { bytesScanned: expect.any(Number), usd: expect.any(Number) },
+    });
+    expect(rest.cost.usd).toBeGreaterThan(0);
+    expect(queries.join()).toContain("'2026/11/22/11'");
+    expect(queries.join()).not.toContain("'2026/11/22/10'");
+  });
+});
+
 describe('session detect says what to do', () => {
   test.each([
-    [['--logs', GLOB], /--logs is for a dry run: add --dry-run; .* ledger/],
-    [['--dry-run'], /a dry run needs logs: --logs/],
+    [['--logs', GLOB], /--logs and --athena are for a dry run: add --dry-run; .* ledger/],
+    [['--athena'], /--logs and --athena are for a dry run/],
+    [['--dry-run'], /a dry run needs logs: either --logs <glob> or --athena/],
+    [['--logs', GLOB, '--athena', '--dry-run'], /either --logs <glob> or --athena/],
     [['--all'], /--config and --all are for a dry run/],
+    [['--from', '2026-11-22T12:00:00Z'], /--from, --to, --config and --all are for a dry run/],
+    [['--athena', '--dry-run'], /needs revocation.athena in the configuration/],
+    [['--athena', '--dry-run', '--config', ATHENA], /needs --from <time> and a later --to/],
+    [['--athena', '--dry-run', '--config', ATHENA, '--from', '200', '--to', '100'], /a later --to/],
     [['--logs', path('none*'), '--dry-run'], /there are no log files at/],
     [['--data', folder], /no stack is running/],
     [['--logs', GLOB, '--dry-run', '--config', path('none.json')], /cannot read configuration/],

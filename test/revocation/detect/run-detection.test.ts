@@ -97,7 +97,7 @@ describe('a run', () => {
   test('records what is suspicious, revokes what is beyond doubt, and has it published', async () => {
     const world = new World();
     const doubtful = world.session('Doubt');
-    const features = sessionFeatures({ sessionId: doubtful, sharedRatio: 0.4, sharedSegments: 50 });
+    const features = sessionFeatures({ sessionId: doubtful, concurrentCountries: 3 });
     world.put('a', HOUR, [world.shared('Leak'), harmless(world, 'Good'), { at: HOUR, sessionId: doubtful, features }]);
     expect(await world.run()).toEqual({
       ranAt: world.now,
@@ -115,7 +115,7 @@ describe('a run', () => {
       kind: 'session',
       id: world.session('Leak'),
       source: 'auto',
-      reasons: expect.arrayContaining(['20 viewers fetched in the same minute']),
+      reasons: expect.arrayContaining(['5 countries in the same minute']),
       score: 100,
       by: 'detection',
       revokedAt: world.now,
@@ -300,7 +300,7 @@ describe('the ledger', () => {
     const world = new World();
     const sessionId = world.session('Leak');
     world.put('h1', HOUR - 3600, [world.shared('Leak', HOUR - 3600)]);
-    world.put('h0', HOUR, [{ at: HOUR, sessionId, features: sessionFeatures({ sessionId, sharedRatio: 0.4 }) }]);
+    world.put('h0', HOUR, [{ at: HOUR, sessionId, features: sessionFeatures({ sessionId, concurrentCountries: 3 }) }]);
     expect(await world.run()).toMatchObject({ flagged: 1, auto: 1, revoked: 1 });
     expect(await world.suspicious.get(sessionId, world.now)).toMatchObject({ score: 100 });
   });
@@ -367,7 +367,7 @@ describe('an odd session never fails a run', () => {
     const world = new World();
     const ids = Array.from({ length: 1005 }, (_, i) => world.session(`F${String(i).padStart(5, '0')}`));
     const lines = ids.map((sessionId, i) => {
-      const features = sessionFeatures({ sessionId, sharedRatio: i < 1000 ? 0.45 : 0.2 });
+      const features = sessionFeatures({ sessionId, concurrentCountries: i < 1000 ? 3 : 2 });
       return { at: HOUR, sessionId, features };
     });
     world.put('a', HOUR, lines);
