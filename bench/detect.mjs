@@ -1,7 +1,7 @@
 // npm run bench:detect [-- --rows N --data DIR --json]: rows a second that full detection reads (screening, features, scores)
 // with two threads, from Parquet and from gzipped standard logs, and the most memory that it took, each in a process of its own;
 // beside it, in the same process, a query that does no more than COUNT(DISTINCT) of four columns for each session.
-// The logs are made once: fifty lines a session in an hour, random tokens of 370 characters. With --data they are kept.
+// The logs are made once: fifty lines a session in an hour, tokens of 370 characters as random as ours. With --data they are kept.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -81,21 +81,27 @@ const select = (fields) =>
     .map(([field, sql]) => `${sql} AS ${column(field)}`)
     .join(',\n');
 
+/** Claims as a policy with address, country and two paths makes them, and their MAC. */
+const CLAIMS = `concat('{"iss":"portcullis","aid":"title-', range % 200, '","sid":"', substr(md5(range::VARCHAR), 1, 12),
+  '","exp":', ${FROM} + 3600 + range % 3400, ',"iat":', ${FROM} + range % 3400, ',"sst":', ${FROM} + range % 3400,
+  ',"paths":["/title-', range % 200, '/"],"bnd":["ip","country"],"bmac":"', substr(to_base64(unhex(sha256('b' || range))), 1, 43), '"}')`;
+const base64url = (value) => `rtrim(replace(replace(to_base64((${value})::BLOB), '+', '-'), '/', '_'), '=')`;
+
 /**
  * Lines of the sessions from `first` to before `end`: seventy in a hundred of one viewer, the others dual stack, with a hand-off,
  * with addresses that change, or shared by two; one in five hundred copies at six times the speed.
  */
 const lines = (first, end, fields) => `
 WITH sessions AS (
-  SELECT range AS session, hash(range) % 1000000007 AS who,
-    concat('.', substr(replace(replace(to_base64(unhex(concat(${Array.from({ length: 8 }, (_, i) => `sha256('${i}' || range)`)}))), '+', '-'), '/', '_'), 1, 312),
-      '.', substr(replace(replace(to_base64(unhex(sha256('s' || range))), '+', '-'), '/', '_'), 1, 43)) AS token,
+  SELECT range AS session, CAST(hash(range) % 1000000007 AS BIGINT) AS who,
+    concat('.', ${base64url(`'{"alg":"HS256","typ":"portcullis+jwt","kid":"k20261122-57fee3"}'`)}, '.', ${base64url(CLAIMS)}, '.',
+      substr(${base64url(`unhex(sha256('s' || range))`)}, 1, 43)) AS token,
     ['360p', '720p', '1080p'][1 + range % 3] AS rendition,
     CASE WHEN range % 100 < 70 THEN 'one' WHEN range % 100 < 78 THEN 'dual stack' WHEN range % 100 < 88 THEN 'hand-off'
       WHEN range % 100 < 96 THEN 'changing' ELSE 'shared' END AS kind
   FROM range(${first}, ${end})
 ), requests AS (
-  SELECT *, range AS request, hash(session * 1000 + range) % 1000000007 AS rnd,
+  SELECT *, range AS request, CAST(hash(session * 1000 + range) % 1000000007 AS BIGINT) AS rnd,
     CASE kind WHEN 'hand-off' THEN range // ${LINES_A_SESSION / 2} WHEN 'changing' THEN rnd % 2 WHEN 'shared' THEN range % 2 ELSE 0 END AS viewer,
     to_timestamp(${FROM} + who % 3400 + CAST(range * CASE WHEN session % 500 = 0 THEN 0.3 ELSE 2.7 END AS INTEGER)) AT TIME ZONE 'UTC' AS requested_at
   FROM sessions, range(${LINES_A_SESSION})

@@ -115,12 +115,15 @@ interface Batch {
   objects: LogObject[];
 }
 
-/** Relations that are there once the objects are read. */
-const LOADED = ['requests', 'activity', 'candidate_requests'];
+/** Relations that are there once the objects are read, or are made when they are looked at. */
+const LOADED = ['lines', 'requests', 'activity', 'candidate_lines'];
+/** For Athena these are read from the log again; here they are at hand. */
+const CANDIDATE_REQUESTS = `CREATE OR REPLACE VIEW candidate_requests AS
+  SELECT * FROM requests WHERE session_id IN (SELECT session_id FROM candidates)`;
 /** Objects that one statement reads. */
 const BATCH = 64;
-/** The relation `requests` when there is no log. */
-const NO_REQUESTS = `(SELECT '' AS session_id, 0 AS time, '' AS path, '' AS title, 0 AS segment, '' AS network, '' AS asn,
+/** The relation `lines` when there is no log. */
+const NO_LINES = `(SELECT '' AS session_id, 0 AS time, '' AS path, '' AS title, 0 AS segment, '' AS ip, '' AS asn,
   '' AS country, '' AS user_agent, '' AS referer, '' AS edge_location WHERE 1 = 0)`;
 
 class DuckDbEngine implements DetectionEngine {
@@ -129,7 +132,7 @@ class DuckDbEngine implements DetectionEngine {
   readonly #folder: string;
   /** One thing at a time: all work on the same tables. */
   #queue: Promise<unknown> = Promise.resolve();
-  /** The requests that were read, as Parquet files. */
+  /** The lines that were read, as Parquet files. */
   #parts: string[] = [];
   #partNumber = 0;
   /** What the tables hold now: the request as text, and what was found when they were filled. */
@@ -147,7 +150,10 @@ class DuckDbEngine implements DetectionEngine {
       const steps = relations(this.#query(request)).filter(({ name }) => !LOADED.includes(name));
       for (const [index, relation] of steps.entries()) {
         onProgress('measure sessions', index, steps.length);
-        await this.#keep(relation);
+        // Only what is looked at more than once is worth keeping.
+        await (relation.name === 'candidate_requests'
+          ? this.#connection.run(CANDIDATE_REQUESTS)
+          : this.#keep(relation));
       }
       const result = readFeatureRows(await this.#rows(featuresSql(request.everySession)));
       onProgress('measure sessions', steps.length, steps.length);
@@ -180,7 +186,7 @@ class DuckDbEngine implements DetectionEngine {
     return result;
   }
 
-  #query({ from, to }: FeatureRequest, table: LogTable = { name: 'requests', columns: new Set() }): DetectionQuery {
+  #query({ from, to }: FeatureRequest, table: LogTable = { name: 'lines', columns: new Set() }): DetectionQuery {
     return { settings: this.#settings.detection, tokenPrefix: this.#settings.tokenPrefix, table, from, to };
   }
 
@@ -222,13 +228,13 @@ class DuckDbEngine implements DetectionEngine {
         `none of the ${objects.length} log objects can be read; ${refused[0]?.name}: ${refused[0]?.why}`,
       );
     }
-    await this.#connection.run(
-      `CREATE OR REPLACE VIEW requests AS SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_REQUESTS}`,
-    );
-    await this.#connection.run('CREATE OR REPLACE VIEW candidate_requests AS SELECT * FROM requests');
-    for (const relation of relations(this.#query(request)))
-      if (relation.name === 'activity') await this.#keep(relation);
-    const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM requests');
+    const source = `SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_LINES}`;
+    await this.#connection.run(`CREATE OR REPLACE VIEW lines AS ${source}`);
+    for (const { name, sql } of relations(this.#query(request))) {
+      if (name === 'requests') await this.#connection.run(`CREATE OR REPLACE VIEW requests AS ${sql}`);
+      if (name === 'activity') await this.#keep({ name, sql });
+    }
+    const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM lines');
     this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
     return this.#loaded;
   }
@@ -326,17 +332,17 @@ class DuckDbEngine implements DetectionEngine {
   }
 
   /**
-   * Stores the requests in these files, as a Parquet file, because a second look at the logs would cost more: all of them, or
+   * Stores the lines of these files as a Parquet file, because a second look at the logs would cost more: all of them, or
    * none when it rejects. Resolves to the name of the file.
    */
   async #store(request: FeatureRequest, { format, columns }: Batch, paths: string[], isCopy: boolean): Promise<string> {
     const table = {
-      name: `(${lines(format, columns, paths, isCopy)}) lines`,
+      name: `(${fields(format, columns, paths, isCopy)}) lines`,
       columns: new Set(columns.keys()),
       kept: ['object', 'bytes'],
     };
-    const sql = relations(this.#query(request, table)).find(({ name }) => name === 'requests')?.sql;
-    const part = join(this.#folder, `requests-${this.#partNumber++}.parquet`);
+    const sql = relations(this.#query(request, table)).find(({ name }) => name === 'lines')?.sql;
+    const part = join(this.#folder, `lines-${this.#partNumber++}.parquet`);
     try {
       await this.#connection.run(`COPY (${sql}) TO ${text(part)} (FORMAT parquet, COMPRESSION snappy)`);
     } catch (error) {
@@ -377,7 +383,7 @@ function columnsOf(names: string[]): Columns {
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 /** Statement that reads files: `LOG_COLUMNS`, the file as `object`, and the length of each line as `bytes`. */
-function lines(format: LogFormat, columns: Columns, paths: string[], isCopy: boolean): string {
+function fields(format: LogFormat, columns: Columns, paths: string[], isCopy: boolean): string {
   const files = `[${paths.map(fileName).join(', ')}]`;
   const select = (bytes: string) =>
     `SELECT ${[...columns].map(([column, name]) => `CAST(${quoted(name)} AS VARCHAR) AS "${column}"`).join(', ')}, ` +

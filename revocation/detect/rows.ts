@@ -47,7 +47,9 @@ function numberOf(row: Row, column: string): number | undefined {
   return Number.isFinite(number) && number >= 0 ? number : undefined;
 }
 
-const textOf = (row: Row, column: string) => (typeof row[column] === 'string' ? row[column] : '');
+/** A text of a row; '' for nothing, which CloudFront writes as `-`. */
+const textOf = (row: Row, column: string) =>
+  typeof row[column] === 'string' && row[column] !== '-' ? row[column] : '';
 
 /** What the rows of `detectionSql` say. */
 export interface FeatureRows {

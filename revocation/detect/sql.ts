@@ -74,18 +74,20 @@ const SEGMENT_NUMBER = 'decimal(15, 0)';
 const HEADER_LENGTH = 200;
 /** A session id (`SESSION_ID` in `token/`). */
 const SESSION = '[A-Za-z0-9]{12,64}';
-/** Session id, header, payload and signature have more characters together, also when the signature is cut off. */
-const SHORTEST_TOKEN = 100;
+/** How the header of a token begins after the session id: `{` of a JSON object and what may follow it, in base64url. */
+const HEADER = 'e[w-z]';
 
+const whole = (seconds: number) => `CAST(${Math.trunc(seconds)} AS bigint)`;
 const double = (value: number | string) => `CAST(${value} AS double)`;
 /** A string literal. */
 const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
 /** `a` divided by `b`, which is at least one. */
 const ratio = (a: string, b: string) => `${double(a)} / greatest(${double(b)}, ${double(1)})`;
 
-/** What a column holds; '' for nothing, which CloudFront writes as `-`, and for a column that is not there. */
-function column({ columns }: LogTable, name: LogColumn): string {
-  return columns.has(name) ? `coalesce(nullif("${name}", '-'), '')` : `''`;
+/** What a column holds, the first `length` characters of it: `-` for nothing, as CloudFront writes it, or ''. */
+function column({ columns }: LogTable, name: LogColumn, length?: number): string {
+  if (!columns.has(name)) return `''`;
+  return `coalesce(${length ? `substr("${name}", 1, ${length})` : `"${name}"`}, '')`;
 }
 
 /** What the function logged (`<session or ->,<reason or allowed>,<path>`); CloudFront percent-encodes what it logs. */
@@ -117,83 +119,76 @@ const NETWORK = `CASE
         ELSE concat(lower(${group(1)}), ':', lower(${group(2)}), ':', lower(${group(3)}))
       END`;
 
-/** A time as the log writes it: date and time of day, UTC. */
-function logTime(seconds: number): [date: string, time: string] {
-  const [date = '', time = ''] = new Date(seconds * 1000).toISOString().split(/[T.]/);
-  return [text(date), text(time)];
-}
-
-/** Lines at `from` or later and before `to`; compared as text, which sorts as the times do. */
-function inWindow(from: number, to: number): string {
-  const [firstDate, firstTime] = logTime(from);
-  const [lastDate, lastTime] = logTime(to);
-  return `("date" > ${firstDate} OR ("date" = ${firstDate} AND "time" >= ${firstTime}))
-      AND ("date" < ${lastDate} OR ("date" = ${lastDate} AND "time" < ${lastTime}))`;
-}
-
-/** Whether the segment after the prefix is long enough for a token: it does not end within so many characters. */
-function isTokenised(tokenPrefix: string): string {
-  const start = tokenPrefix.length + 1;
-  return (
-    `substr("cs_uri_stem", ${start + SHORTEST_TOKEN}, 1) <> '' ` +
-    `AND strpos(substr("cs_uri_stem", ${start}, ${SHORTEST_TOKEN}), '/') = 0`
-  );
-}
-
 /** A log entry of ours that is a denial: the reasons are words with hyphens. */
 const DENIED = '^[-A-Za-z0-9]{1,64},[a-z]+-';
 
 /**
- * The requests, one row each; `session_id` is NULL of those that the edge did not allow. What was denied, redirected or answered
- * without a look at the token (preflights) does not count: anybody can send that with the session id of somebody else.
+ * The log, a row a line, without tokens; `session_id` is NULL where the edge did not allow the request. What was denied,
+ * redirected or answered without a look at the token (preflights) does not count: anybody can send that with the session id of
+ * somebody else.
  */
-function requests({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
+function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
   const fromUri = settings.sessionFrom === 'uri';
   const has = (name: LogColumn) => table.columns.has(name);
   const log = logData(table);
   const session = fromUri
-    ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]', 1)`
+    ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
     : `regexp_extract(${log}, '^(${SESSION}),allowed,', 1)`;
   const conditions = [
-    inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
     ...(has('cs_method') ? [`"cs_method" = 'GET'`] : []),
-    ...(fromUri ? [isTokenised(tokenPrefix)] : []),
     ...(fromUri && has('viewer_request_log_data') ? [`NOT regexp_like(${log}, '${DENIED}')`] : []),
   ];
+  const token = part('"cs_uri_stem"', '/', tokenPrefix.split('/').length);
+  const path = fromUri
+    ? `replace("cs_uri_stem", concat(${text(tokenPrefix)}, ${token}), '')`
+    : `CASE WHEN strpos(${log}, '/') > 0 THEN substr(${log}, strpos(${log}, '/')) ELSE '' END`;
   const scan = [
     ...(table.partitions ? [table.partitions(from, to)] : []),
     ...(sessions ? [`${session} IN (SELECT session_id FROM ${sessions})`] : []),
   ];
-  const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['log', 1];
-  const path = fromUri
-    ? `replace(uri, concat(${text(tokenPrefix)}, ${part('uri', '/', depth)}), '')`
-    : `CASE WHEN strpos(log, '/') > 0 THEN substr(log, strpos(log, '/')) ELSE '' END`;
   return `SELECT
   session_id,
-  date_diff('second', TIMESTAMP '1970-01-01 00:00:00', requested_at) AS time,
-  ${path} AS path,
-  ${part(address, '/', depth + 1)} AS title,
-  CAST(TRY_CAST(regexp_extract(${address}, ${text(settings.segmentPattern)}, 1) AS ${SEGMENT_NUMBER}) AS bigint) AS segment,
-  ${NETWORK} AS network,
-  ${['asn', 'country', 'user_agent', 'referer', 'edge_location', ...(table.kept ?? [])].join(',\n  ')}
+  time,
+  path,
+  ${part('path', '/', 2)} AS title,
+  CAST(TRY_CAST(regexp_extract(path, ${text(settings.segmentPattern)}, 1) AS ${SEGMENT_NUMBER}) AS bigint) AS segment,
+  ${['ip', 'asn', 'country', 'user_agent', 'referer', 'edge_location', ...(table.kept ?? [])].join(',\n  ')}
 FROM (
   SELECT
     CASE
       WHEN ${conditions.join('\n        AND ')}
       THEN nullif(${session}, '')
     END AS session_id,
-    TRY_CAST(concat("date", ' ', "time") AS timestamp) AS requested_at,
-    ${fromUri ? `"cs_uri_stem" AS uri` : `${log} AS log`},
+    date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
+    ${path} AS path,
     ${column(table, 'c_ip')} AS ip,
     ${column(table, 'asn')} AS asn,
     ${column(table, 'c_country')} AS country,
-    substr(${column(table, 'cs_user_agent')}, 1, ${HEADER_LENGTH}) AS user_agent,
-    substr(${column(table, 'cs_referer')}, 1, ${HEADER_LENGTH}) AS referer,
-    ${[`substr(${column(table, 'x_edge_location')}, 1, 3) AS edge_location`, ...(table.kept ?? [])].join(',\n    ')}
+    ${column(table, 'cs_user_agent', HEADER_LENGTH)} AS user_agent,
+    ${column(table, 'cs_referer', HEADER_LENGTH)} AS referer,
+    ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...(table.kept ?? [])].join(',\n    ')}
   FROM ${table.name}${scan.length > 0 ? `\n  WHERE ${scan.join('\n    AND ')}` : ''}
-) lines`;
+) log_lines`;
 }
+
+/** The requests of the window that the edge allowed. */
+const requests = ({ from, to }: DetectionQuery, source: string) => `SELECT
+  session_id,
+  time,
+  path,
+  title,
+  segment,
+  ${NETWORK} AS network,
+  asn,
+  country,
+  user_agent,
+  referer,
+  edge_location
+FROM ${source}
+WHERE session_id IS NOT NULL
+  AND time >= ${whole(from)}
+  AND time < ${whole(to)}`;
 
 /** What an identity did in a minute: all that is needed of a request but its segment. */
 const ACTIVITY = `SELECT
@@ -213,7 +208,6 @@ const ACTIVITY = `SELECT
   min(time) AS first_seen,
   max(time) AS last_seen
 FROM requests
-WHERE session_id IS NOT NULL AND time IS NOT NULL
 GROUP BY session_id, time - time % 60, title, network, asn, country, user_agent, referer, edge_location`;
 
 /**
@@ -433,7 +427,7 @@ const FETCHES = `SELECT
   max(r.time) AS last_fetch
 FROM candidate_requests r
 JOIN viewers v ON ${SAME_VIEWER('r')}
-WHERE r.segment IS NOT NULL AND r.time IS NOT NULL
+WHERE r.segment IS NOT NULL
 GROUP BY r.session_id, r.path, r.title, r.segment, v.identity, r.time - r.time % 60`;
 
 /** What was fetched by whom: shared when another identity fetched it shortly before and no hand-off was near. */
@@ -615,7 +609,8 @@ LEFT JOIN media e ON e.session_id = s.session_id`;
 export function relations(query: DetectionQuery): Relation[] {
   const { settings } = query;
   return [
-    { name: 'requests', sql: requests(query) },
+    { name: 'lines', sql: lines(query) },
+    { name: 'requests', sql: requests(query, 'lines') },
     { name: 'activity', sql: ACTIVITY },
     { name: 'session_minutes', sql: sessionMinutes(settings) },
     { name: 'titles', sql: TITLES },
@@ -626,7 +621,8 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'viewers', sql: VIEWERS },
     { name: 'identity_minutes', sql: IDENTITY_MINUTES },
     { name: 'minutes', sql: MINUTES },
-    { name: 'candidate_requests', sql: requests(query, 'candidates') },
+    { name: 'candidate_lines', sql: lines(query, 'candidates') },
+    { name: 'candidate_requests', sql: requests(query, 'candidate_lines') },
     { name: 'fetches', sql: FETCHES },
     { name: 'segments', sql: SEGMENTS },
     { name: 'numbers', sql: numbers(settings) },
@@ -655,7 +651,7 @@ const TIMELINE_IDENTITIES = 8;
 export function timelineSql(query: DetectionQuery, sessionIds: string[]): string {
   return statement(
     [
-      ...relations(query).filter(({ name }) => ['requests', 'activity'].includes(name)),
+      ...relations(query).filter(({ name }) => ['lines', 'requests', 'activity'].includes(name)),
       ...timelineRelations(sessionIds),
     ],
     TIMELINES,

@@ -33,7 +33,7 @@ export const TV = 'Mozilla/5.0%20(SmartTV)';
 
 /** A path with what is shaped like a token; its signature is of no consequence here. */
 export const tokenised = (session: string, path: string, prefix = '/') =>
-  `${prefix}${session}.${'h'.repeat(100)}.${'p'.repeat(200)}.${'s'.repeat(43)}${path}`;
+  `${prefix}${session}.ey${'h'.repeat(98)}.${'p'.repeat(200)}.${'s'.repeat(43)}${path}`;
 
 const segmentPath = (number: number, rendition: string) =>
   `/aurora/${rendition}/segment-${String(number).padStart(3, '0')}.m4s`;
