@@ -60,7 +60,7 @@ export const DetectionSettingsSchema = v.pipe(
      */
     lookbackHours: v.optional(whole(0, 48), 5),
     /** Score from which on a session is shown to people. */
-    reviewScore: v.optional(score, 35),
+    reviewScore: v.optional(score, 30),
     /** Score from which on a session is revoked without asking anybody. */
     autoScore: v.optional(score, 60),
     /** Share of the sessions in the window that one run may revoke, one session at least. Above it nothing is revoked. */

@@ -92,15 +92,15 @@ export const SIGNALS = {
     value: (features) => (features.asns > 1 && features.userAgents > 1 ? repeated(features) : 0),
     reason: ({ asns, userAgents }) =>
       `watched again by another program and operator: ${userAgents} user-agents, ${asns} operators`,
-    from: 0.15,
-    to: 0.42,
+    from: 0.1,
+    to: 0.3,
     points: 45,
   },
   mediaAhead: {
     value: mediaAhead,
     reason: (features) => `fetched ${whole(mediaAhead(features))} minutes of media more than time passed`,
-    from: 5,
-    to: 20,
+    from: 8,
+    to: 26,
     points: 45,
   },
   mediaSpeed: {
@@ -124,14 +124,14 @@ export const SIGNALS = {
       `watched for ${whole(hostingMinutes(features))} minutes from the networks of hosting or VPN services`,
     from: 90,
     to: 180,
-    points: 50,
+    points: 55,
   },
   activeMinutes: {
     value: ({ activeMinutes }) => activeMinutes,
     reason: ({ activeMinutes }) => `watched for ${activeMinutes} minutes`,
     from: 240,
     to: 340,
-    points: 30,
+    points: 20,
   },
   rateOverMedian: {
     value: ({ rateOverMedian }) => rateOverMedian,
