@@ -28,7 +28,7 @@ interface Request {
 function log(requests: Request[]): string {
   const lines = requests.map(({ at, sessionId, segment, ip = '203.0.113.7', country = 'DE', asn = '3320' }) => {
     const time = new Date(Date.UTC(2026, 10, 22, 12, 0, at)).toISOString();
-    const token = `${sessionId}.${'h'.repeat(40)}.${'p'.repeat(280)}.${'s'.repeat(43)}`;
+    const token = `${sessionId}.eyJ${'h'.repeat(40)}.eyJ${'p'.repeat(280)}.${'s'.repeat(43)}`;
     const entry: Record<string, string> = {
       date: time.slice(0, 10),
       time: time.slice(11, 19),

@@ -28,7 +28,14 @@ afterAll(() => database.close());
 
 const HOUR = Math.floor(NOW / 3600) * 3600;
 const settings = (told: object = {}) =>
-  v.parse(DetectionSettingsSchema, { mode: 'enforce', reviewScore: 1, autoScore: 90, maxAutoShare: 1, ...told });
+  v.parse(DetectionSettingsSchema, {
+    mode: 'enforce',
+    lookbackHours: 1,
+    reviewScore: 1,
+    autoScore: 90,
+    maxAutoShare: 1,
+    ...told,
+  });
 
 /** Logs that are there, and everything that a run touches: real tables, and an engine that answers from the lines. */
 class World {

@@ -16,7 +16,7 @@ import { HOUR, type LoggedRequest, tsv, watching } from '../../harness/access-lo
 import { openDatabase } from '../../harness/database.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
-const settings = v.parse(DetectionSettingsSchema, { mode: 'enforce', maxAutoShare: 1 });
+const settings = v.parse(DetectionSettingsSchema, { mode: 'enforce', lookbackHours: 1, maxAutoShare: 1 });
 const VIEWERS = ['DE', 'FR', 'US', 'GB', 'ES', 'IT', 'PL', 'SE'];
 
 /** A session that eight viewers watch, each in a country of its own, all at the same place. */
