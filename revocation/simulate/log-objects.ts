@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { finished } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { createGzip, type Gzip } from 'node:zlib';
 import { headerOf, type LogFormat } from './log-lines.ts';
 import type { ParquetWriter } from './parquet.ts';
@@ -98,8 +98,9 @@ class OpenObject {
   readonly from: number;
   readonly #path: string;
   readonly #parquet: ParquetWriter | undefined;
-  readonly #file: WriteStream;
   readonly #stream: Gzip | WriteStream;
+  /** Resolves when all is on disk, rejects when it cannot be (a full disk). */
+  readonly #written: Promise<void>;
 
   constructor(
     path: string,
@@ -112,9 +113,16 @@ class OpenObject {
     this.from = from;
     this.#path = path;
     this.#parquet = parquet;
-    this.#file = createWriteStream(parquet ? `${path}.lines` : path);
-    this.#stream = parquet ? this.#file : createGzip({ level: GZIP_LEVEL });
-    if (this.#stream !== this.#file) this.#stream.pipe(this.#file);
+    const file = createWriteStream(parquet ? `${path}.lines` : path);
+    if (parquet) {
+      this.#stream = file;
+      this.#written = finished(file);
+    } else {
+      this.#stream = createGzip({ level: GZIP_LEVEL });
+      this.#written = pipeline(this.#stream, file);
+    }
+    // It is awaited later; until then a failure is no unhandled one.
+    this.#written.catch(() => {});
     if (header) this.#stream.write(header);
   }
 
@@ -122,13 +130,13 @@ class OpenObject {
     shuffle(random, this.buffer);
     const text = this.buffer.join('');
     this.buffer.length = 0;
-    if (!this.#stream.write(text)) await once(this.#stream, 'drain');
+    if (!this.#stream.write(text)) await Promise.race([once(this.#stream, 'drain'), this.#written]);
   }
 
   async end(random: Random): Promise<void> {
     await this.flush(random);
     this.#stream.end();
-    await finished(this.#file);
+    await this.#written;
     if (!this.#parquet) return;
     await this.#parquet.convert(`${this.#path}.lines`, this.#path);
     await rm(`${this.#path}.lines`);

@@ -76,6 +76,9 @@ export async function simulate(
   const lines = new LogLines(new Random(seed, 0, 3), format, uri);
   const writer = new LogObjectWriter(logs, format, fields, new Random(seed, 0, 4), parquet);
   const labels = createWriteStream(join(folder, 'labels.tsv'));
+  const labelled = finished(labels);
+  // It is awaited at the end; until then a failure is no unhandled one.
+  labelled.catch(() => {});
   labels.write(row('session', 'scenario', 'kind', 'leak', 'started-at', 'leak-from'));
   const counts = new Map(SCENARIO_NAMES.map((name) => [name, { sessions: 0, lines: 0 }]));
   const count = (session: Session) => counts.get(session.scenario) ?? { sessions: 0, lines: 0 };
@@ -101,7 +104,7 @@ export async function simulate(
     parquet?.close();
     labels.end();
   }
-  await finished(labels);
+  await labelled;
   onProgress?.(to - from, to - from);
 
   const objects = [...writer.objects].sort((a, b) => a.arrivesAt - b.arrivesAt || (a.name < b.name ? -1 : 1));
