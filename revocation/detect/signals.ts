@@ -44,6 +44,14 @@ export const SIGNALS = {
     to: 1.85,
     points: 55,
   },
+  linesOfTheirOwn: {
+    // Devices of a household behind a carrier-grade NAT meet on the same networks: more identities than networks.
+    value: (features) => (features.identities <= features.networks ? viewersAtOnce(features) : 0),
+    reason: ({ networks }) => `each on a line of its own: ${networks} networks, no two devices on the same`,
+    from: 1.4,
+    to: 1.9,
+    points: 12,
+  },
   crowdAtOnce: {
     value: viewersAtOnce,
     reason: (features) => `more at once than two devices of one viewer: ${rounded(viewersAtOnce(features))}`,
