@@ -115,12 +115,11 @@ interface Batch {
   objects: LogObject[];
 }
 
-/** Relations that are there once the objects are read, or are made when they are looked at. */
-const LOADED = ['lines', 'requests', 'activity', 'candidate_lines'];
-/** For Athena these are read from the log again; here they are at hand. */
-const CANDIDATE_REQUESTS = `CREATE OR REPLACE VIEW candidate_requests AS
-  SELECT * FROM requests WHERE session_id IN (SELECT session_id FROM candidates)`;
-/** Objects that one statement reads. */
+/** Relations that are made when the objects are read. */
+const LOADED = ['lines', 'addresses', 'activity'];
+/** Relations that are looked at once, so that keeping them would cost more than it saves. */
+const VIEWS = ['lines', 'candidate_lines', 'candidate_requests'];
+/** Objects that one statement stores. */
 const BATCH = 64;
 /** The relation `lines` when there is no log. */
 const NO_LINES = `(SELECT '' AS session_id, 0 AS time, '' AS path, '' AS title, 0 AS segment, '' AS ip, '' AS asn,
@@ -132,6 +131,8 @@ class DuckDbEngine implements DetectionEngine {
   readonly #folder: string;
   /** One thing at a time: all work on the same tables. */
   #queue: Promise<unknown> = Promise.resolve();
+  /** The logs themselves, when they can be read where they lie. */
+  #logs: LogTable | undefined;
   /** The lines that were read, as Parquet files. */
   #parts: string[] = [];
   #partNumber = 0;
@@ -147,13 +148,10 @@ class DuckDbEngine implements DetectionEngine {
   features(request: FeatureRequest, onProgress: ReportProgress = () => {}): Promise<FeatureResult> {
     return this.#oneAtATime(async () => {
       const { rows, refused } = await this.#load(request, onProgress);
-      const steps = relations(this.#query(request)).filter(({ name }) => !LOADED.includes(name));
+      const steps = this.#relations(request).filter(({ name }) => !LOADED.includes(name));
       for (const [index, relation] of steps.entries()) {
         onProgress('measure sessions', index, steps.length);
-        // Only what is looked at more than once is worth keeping.
-        await (relation.name === 'candidate_requests'
-          ? this.#connection.run(CANDIDATE_REQUESTS)
-          : this.#keep(relation));
+        await this.#keep(relation);
       }
       const result = readFeatureRows(await this.#rows(featuresSql(request.everySession)));
       onProgress('measure sessions', steps.length, steps.length);
@@ -186,20 +184,32 @@ class DuckDbEngine implements DetectionEngine {
     return result;
   }
 
-  #query({ from, to }: FeatureRequest, table: LogTable = { name: 'lines', columns: new Set() }): DetectionQuery {
+  #query({ from, to }: FeatureRequest, table: LogTable): DetectionQuery {
     return { settings: this.#settings.detection, tokenPrefix: this.#settings.tokenPrefix, table, from, to };
   }
 
-  /** Keeps a relation as a table, so that it is computed once. */
+  /** The relations of the request, the lines being those of `#logs` or, without, those that are stored. */
+  #relations(request: FeatureRequest): Relation[] {
+    if (this.#logs) return relations(this.#query(request, this.#logs));
+    const lines = `SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_LINES}`;
+    const stored: Record<string, string> = {
+      lines,
+      candidate_lines: `${lines} WHERE session_id IN (SELECT session_id FROM candidates)`,
+    };
+    const ofText = relations(this.#query(request, { name: 'lines', columns: new Set() }));
+    return ofText.map(({ name, sql }) => ({ name, sql: stored[name] ?? sql }));
+  }
+
+  /** Keeps a relation as a table, so that it is computed once, unless it is looked at once. */
   async #keep({ name, sql }: Relation): Promise<void> {
-    await this.#connection.run(`CREATE OR REPLACE TABLE ${name} AS ${sql}`);
+    await this.#connection.run(`CREATE OR REPLACE ${VIEWS.includes(name) ? 'VIEW' : 'TABLE'} ${name} AS ${sql}`);
   }
 
   async #rows(sql: string): Promise<Row[]> {
     return (await this.#connection.runAndReadAll(sql)).getRowObjectsJS();
   }
 
-  /** Reads the objects into the table `requests`, and what is made of it into `activity`, unless they are there already. */
+  /** Reads the objects, up to the relation `activity`, unless that was done for the same request already. */
   async #load(
     request: FeatureRequest,
     onProgress: ReportProgress,
@@ -212,13 +222,23 @@ class DuckDbEngine implements DetectionEngine {
     const refuse: Refuse = ({ name }, why) => void refused.push({ name, why });
     const batches = await this.#batches(objects, refuse);
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
-    let done = 0;
+    const load = () => keepEach(this.#relations(request).filter(({ name }) => LOADED.includes(name)));
+    const keepEach = async (made: Relation[]) => {
+      for (const relation of made) await this.#keep(relation);
+    };
     await this.#forget();
+    if (await this.#readWhereItLies(batches, load, (share) => onProgress('read logs', total * share, total))) {
+      const [counted] = await this.#rows(`SELECT CAST(count(*) AS double) AS rows FROM ${this.#logs?.name}`);
+      this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
+      return this.#loaded;
+    }
+    let done = 0;
     for (const batch of batches) {
       const bytes = batch.objects.reduce((sum, object) => sum + object.bytes, 0);
-      const report = () => onProgress('read logs', done + bytes * this.#share(), total);
-      const timer = setInterval(report, 250).unref();
-      await this.#read(request, batch, refuse).finally(() => clearInterval(timer));
+      await this.#reporting(
+        () => this.#read(request, batch, refuse),
+        (share) => onProgress('read logs', done + bytes * share, total),
+      );
       done += bytes;
       onProgress('read logs', done, total);
     }
@@ -228,21 +248,38 @@ class DuckDbEngine implements DetectionEngine {
         `none of the ${objects.length} log objects can be read; ${refused[0]?.name}: ${refused[0]?.why}`,
       );
     }
-    const source = `SELECT * FROM ${this.#parts.length > 0 ? parquet(this.#parts) : NO_LINES}`;
-    await this.#connection.run(`CREATE OR REPLACE VIEW lines AS ${source}`);
-    for (const { name, sql } of relations(this.#query(request))) {
-      if (name === 'requests') await this.#connection.run(`CREATE OR REPLACE VIEW requests AS ${sql}`);
-      if (name === 'activity') await this.#keep({ name, sql });
-    }
+    await load();
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM lines');
     this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
     return this.#loaded;
   }
 
-  /** How much of the running statement is done, 0 to 1. */
-  #share(): number {
-    const { percentage } = this.#connection.progress;
-    return Math.min(Math.max(percentage / 100, 0), 1);
+  /** Does some work, and reports four times a second how much of the running statement is done, 0 to 1. */
+  async #reporting(work: () => Promise<void>, report: (share: number) => void): Promise<void> {
+    const share = () => Math.min(Math.max(this.#connection.progress.percentage / 100, 0), 1);
+    const timer = setInterval(() => report(share()), 250).unref();
+    await work().finally(() => clearInterval(timer));
+  }
+
+  /** Reads Parquet where it lies: to look at it twice costs less than to store it. Resolves to whether that is possible. */
+  async #readWhereItLies(
+    batches: Batch[],
+    load: () => Promise<void>,
+    report: (share: number) => void,
+  ): Promise<boolean> {
+    const [batch, ...others] = batches;
+    if (batch?.format.kind !== 'parquet' || others.length > 0) return false;
+    const { format, columns, objects } = batch;
+    const paths = objects.map(({ name }) => name);
+    this.#logs = { name: `(${fields(format, columns, paths, false)}) logs`, columns: new Set(columns.keys()) };
+    try {
+      await this.#reporting(load, report);
+      return true;
+    } catch {
+      // One of them cannot be read: which, comes out when they are stored.
+      this.#logs = undefined;
+      return false;
+    }
   }
 
   /** Groups objects that are written alike, so that many are read by one statement. */
@@ -256,7 +293,7 @@ class DuckDbEngine implements DetectionEngine {
         requireColumns(new Set(columns.keys()), neededColumns(this.#settings.detection));
         const likeness = JSON.stringify([format, ...columns]);
         const batch = alike.get(likeness);
-        if (batch && batch.objects.length < BATCH) {
+        if (batch && (format.kind === 'parquet' || batch.objects.length < BATCH)) {
           batch.objects.push(object);
         } else {
           const started = { format, columns, objects: [object] };
@@ -355,6 +392,7 @@ class DuckDbEngine implements DetectionEngine {
 
   /** Removes what was read before. */
   async #forget(): Promise<void> {
+    this.#logs = undefined;
     for (const part of this.#parts) await rm(part, { force: true });
     this.#parts = [];
   }

@@ -68,8 +68,6 @@ const APART = 60;
 const FAST = 2;
 /** Fast minutes that a player may have: it fills its buffer when it starts and when it seeks. */
 const FAST_MINUTES = 2;
-/** Of a segment number, 15 digits: larger ones would overflow where they are added up, so there are none. */
-const SEGMENT_NUMBER = 'decimal(15, 0)';
 /** Characters of a user-agent and of a referer that count. */
 const HEADER_LENGTH = 200;
 /** A session id (`SESSION_ID` in `token/`). */
@@ -77,7 +75,6 @@ const SESSION = '[A-Za-z0-9]{12,64}';
 /** How the header of a token begins after the session id: `{` of a JSON object and what may follow it, in base64url. */
 const HEADER = 'e[w-z]';
 
-const whole = (seconds: number) => `CAST(${Math.trunc(seconds)} AS bigint)`;
 const double = (value: number | string) => `CAST(${value} AS double)`;
 /** A string literal. */
 const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
@@ -119,11 +116,28 @@ const NETWORK = `CASE
         ELSE concat(lower(${group(1)}), ':', lower(${group(2)}), ':', lower(${group(3)}))
       END`;
 
+/** A time as the log writes it: date and time of day, UTC. */
+function logTime(seconds: number): [date: string, time: string] {
+  const [date = '', time = ''] = new Date(seconds * 1000).toISOString().split(/[T.]/);
+  return [text(date), text(time)];
+}
+
+/** Lines at `from` or later and before `to`; compared as text, which sorts as the times do. */
+function inWindow(from: number, to: number): string {
+  const [firstDate, firstTime] = logTime(from);
+  const [lastDate, lastTime] = logTime(to);
+  return (
+    `("date" > ${firstDate} OR ("date" = ${firstDate} AND "time" >= ${firstTime})) ` +
+    `AND ("date" < ${lastDate} OR ("date" = ${lastDate} AND "time" < ${lastTime}))`
+  );
+}
+
 /** A log entry of ours that is a denial: the reasons are words with hyphens. */
 const DENIED = '^[-A-Za-z0-9]{1,64},[a-z]+-';
 
 /**
- * The log, a row a line, without tokens; `session_id` is NULL where the edge did not allow the request. What was denied,
+ * The requests of the window that the edge allowed, without tokens; `session_id` is NULL where there is none. When there are
+ * columns to be kept, the other lines are there too, without a session. What was denied,
  * redirected or answered without a look at the token (preflights) does not count: anybody can send that with the session id of
  * somebody else.
  */
@@ -134,68 +148,44 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
   const session = fromUri
     ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
     : `regexp_extract(${log}, '^(${SESSION}),allowed,', 1)`;
-  const conditions = [
+  const allowed = [
+    inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
     ...(has('cs_method') ? [`"cs_method" = 'GET'`] : []),
     ...(fromUri && has('viewer_request_log_data') ? [`NOT regexp_like(${log}, '${DENIED}')`] : []),
   ];
-  const token = part('"cs_uri_stem"', '/', tokenPrefix.split('/').length);
+  const known = `nullif(${session}, '')`;
+  // Title and number are read from the line itself: who needs only these is spared making the path.
+  const [address, depth] = fromUri ? ['"cs_uri_stem"', tokenPrefix.split('/').length] : [log, 1];
   const path = fromUri
-    ? `replace("cs_uri_stem", concat(${text(tokenPrefix)}, ${token}), '')`
+    ? `replace("cs_uri_stem", concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
     : `CASE WHEN strpos(${log}, '/') > 0 THEN substr(${log}, strpos(${log}, '/')) ELSE '' END`;
   const scan = [
     ...(table.partitions ? [table.partitions(from, to)] : []),
+    ...(table.kept ? [] : allowed),
     ...(sessions ? [`${session} IN (SELECT session_id FROM ${sessions})`] : []),
   ];
   return `SELECT
-  session_id,
-  time,
-  path,
-  ${part('path', '/', 2)} AS title,
-  CAST(TRY_CAST(regexp_extract(path, ${text(settings.segmentPattern)}, 1) AS ${SEGMENT_NUMBER}) AS bigint) AS segment,
-  ${['ip', 'asn', 'country', 'user_agent', 'referer', 'edge_location', ...(table.kept ?? [])].join(',\n  ')}
-FROM (
-  SELECT
-    CASE
-      WHEN ${conditions.join('\n        AND ')}
-      THEN nullif(${session}, '')
-    END AS session_id,
-    date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
-    ${path} AS path,
-    ${column(table, 'c_ip')} AS ip,
-    ${column(table, 'asn')} AS asn,
-    ${column(table, 'c_country')} AS country,
-    ${column(table, 'cs_user_agent', HEADER_LENGTH)} AS user_agent,
-    ${column(table, 'cs_referer', HEADER_LENGTH)} AS referer,
-    ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...(table.kept ?? [])].join(',\n    ')}
-  FROM ${table.name}${scan.length > 0 ? `\n  WHERE ${scan.join('\n    AND ')}` : ''}
-) log_lines`;
+  ${table.kept ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
+  date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
+  ${path} AS path,
+  ${part(address, '/', depth + 1)} AS title,
+  TRY_CAST(regexp_extract(${address}, ${text(settings.segmentPattern)}, 1) AS bigint) AS segment,
+  ${column(table, 'c_ip')} AS ip,
+  ${column(table, 'asn')} AS asn,
+  ${column(table, 'c_country')} AS country,
+  ${column(table, 'cs_user_agent', HEADER_LENGTH)} AS user_agent,
+  ${column(table, 'cs_referer', HEADER_LENGTH)} AS referer,
+  ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...(table.kept ?? [])].join(',\n  ')}
+FROM ${table.name}${scan.length > 0 ? `\nWHERE ${scan.join('\n  AND ')}` : ''}`;
 }
 
-/** The requests of the window that the edge allowed. */
-const requests = ({ from, to }: DetectionQuery, source: string) => `SELECT
-  session_id,
-  time,
-  path,
-  title,
-  segment,
-  ${NETWORK} AS network,
-  asn,
-  country,
-  user_agent,
-  referer,
-  edge_location
-FROM ${source}
-WHERE session_id IS NOT NULL
-  AND time >= ${whole(from)}
-  AND time < ${whole(to)}`;
-
-/** What an identity did in a minute: all that is needed of a request but its segment. */
-const ACTIVITY = `SELECT
+/** What an address did in a minute: all that is needed of a request but its path. */
+const ADDRESSES = `SELECT
   session_id,
   time - time % 60 AS minute,
   title,
-  network,
+  ip,
   asn,
   country,
   user_agent,
@@ -207,8 +197,18 @@ const ACTIVITY = `SELECT
   max(segment) AS last_segment,
   min(time) AS first_seen,
   max(time) AS last_seen
-FROM requests
-GROUP BY session_id, time - time % 60, title, network, asn, country, user_agent, referer, edge_location`;
+FROM lines
+GROUP BY session_id, time - time % 60, title, ip, asn, country, user_agent, referer, edge_location`;
+
+/**
+ * The same with networks. What is costly a line is done here, where there is much less: networks, and leaving out what is of no
+ * session or no time.
+ */
+const ACTIVITY = `SELECT
+  *,
+  ${NETWORK} AS network
+FROM addresses
+WHERE session_id IS NOT NULL AND minute IS NOT NULL`;
 
 /**
  * The minutes of a session. `media` is a bound on the different segments fetched: as many as there were requests at most, and
@@ -227,7 +227,7 @@ FROM (
     minute,
     sum(requests) AS requests,
     sum(segment_requests) AS segment_requests,
-    sum(least(segment_requests, coalesce(last_segment - first_segment + 1, 0))) AS media
+    sum(least(${double('segment_requests')}, coalesce(${double('last_segment')} - ${double('first_segment')} + 1, 0))) AS media
   FROM activity
   GROUP BY session_id, minute
 ) counted`;
@@ -414,6 +414,10 @@ FROM (
   ) neighbours
 ) shaped`;
 
+const CANDIDATE_REQUESTS = `SELECT session_id, time, path, title, segment, asn, country, user_agent, ${NETWORK} AS network
+FROM candidate_lines
+WHERE segment IS NOT NULL`;
+
 /** The segments that candidates fetched, by identity and minute. */
 const FETCHES = `SELECT
   r.session_id,
@@ -427,7 +431,6 @@ const FETCHES = `SELECT
   max(r.time) AS last_fetch
 FROM candidate_requests r
 JOIN viewers v ON ${SAME_VIEWER('r')}
-WHERE r.segment IS NOT NULL
 GROUP BY r.session_id, r.path, r.title, r.segment, v.identity, r.time - r.time % 60`;
 
 /** What was fetched by whom: shared when another identity fetched it shortly before and no hand-off was near. */
@@ -610,7 +613,7 @@ export function relations(query: DetectionQuery): Relation[] {
   const { settings } = query;
   return [
     { name: 'lines', sql: lines(query) },
-    { name: 'requests', sql: requests(query, 'lines') },
+    { name: 'addresses', sql: ADDRESSES },
     { name: 'activity', sql: ACTIVITY },
     { name: 'session_minutes', sql: sessionMinutes(settings) },
     { name: 'titles', sql: TITLES },
@@ -622,7 +625,7 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'identity_minutes', sql: IDENTITY_MINUTES },
     { name: 'minutes', sql: MINUTES },
     { name: 'candidate_lines', sql: lines(query, 'candidates') },
-    { name: 'candidate_requests', sql: requests(query, 'candidate_lines') },
+    { name: 'candidate_requests', sql: CANDIDATE_REQUESTS },
     { name: 'fetches', sql: FETCHES },
     { name: 'segments', sql: SEGMENTS },
     { name: 'numbers', sql: numbers(settings) },
@@ -651,7 +654,7 @@ const TIMELINE_IDENTITIES = 8;
 export function timelineSql(query: DetectionQuery, sessionIds: string[]): string {
   return statement(
     [
-      ...relations(query).filter(({ name }) => ['lines', 'requests', 'activity'].includes(name)),
+      ...relations(query).filter(({ name }) => ['lines', 'addresses', 'activity'].includes(name)),
       ...timelineRelations(sessionIds),
     ],
     TIMELINES,

@@ -334,7 +334,7 @@ describe('what a viewer can put into a log line breaks nothing', () => {
       '/aurora/0.m4s',
     ];
     const features = await only(paths.map((path, at) => ({ at, path })));
-    expect(features).toMatchObject({ requests: 5, segmentRequests: 2, segments: 2 });
+    expect(features).toMatchObject({ requests: 5, segmentRequests: 3, segments: 3 });
   });
 
   test('a user-agent for each request is a viewer each, of the one who sends it', async () => {
