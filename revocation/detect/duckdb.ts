@@ -229,7 +229,7 @@ class DuckDbEngine implements DetectionEngine {
     await this.#forget();
     if (await this.#readWhereItLies(batches, load, (share) => onProgress('read logs', total * share, total))) {
       const [counted] = await this.#rows(`SELECT CAST(count(*) AS double) AS rows FROM ${this.#logs?.name}`);
-      this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
+      this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
       return this.#loaded;
     }
     let done = 0;
@@ -250,7 +250,7 @@ class DuckDbEngine implements DetectionEngine {
     }
     await load();
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM lines');
-    this.#loaded = { request: asked, rows: Number(counted?.['rows'] ?? 0), refused };
+    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
     return this.#loaded;
   }
 
