@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { parse } from 'valibot';
 import { describe, expect, test } from 'vitest';
+import { packagePath } from '../../../local/package-root.ts';
 import type { SessionFeatures } from '../../../revocation/detect/features.ts';
 import { score } from '../../../revocation/detect/score.ts';
 import { DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
@@ -51,14 +53,21 @@ describe('a score', () => {
   test('gives the weightiest reason first, in words', () => {
     expect(scoreOf({ ...TWO_AT_ONCE, asns: 2, userAgents: 2 })).toEqual({
       score: 87,
-      reasons: ['as much as 2 viewers fetch at once, over 40 minutes', 'these viewers are with 2 network operators'],
+      reasons: [
+        'as much as 2 viewers fetch at once, over 40 minutes',
+        'these viewers are with 2 network operators',
+        'each on a line of its own: 2 networks, no two devices on the same',
+      ],
     });
     expect(scoreOf(RIPPER).reasons[0]).toBe('8 seconds of media fetched a second: players go to 2');
   });
 
-  test('knows every signal by a row whose range is one', () => {
+  test('is made of signals whose ranges are ranges, and which docs/detection.md has as they are', () => {
+    const text = readFileSync(packagePath('docs', 'detection.md'), 'utf8');
     for (const name of SIGNAL_NAMES) {
-      expect([name, SIGNALS[name].from < SIGNALS[name].to, SIGNALS[name].points > 0]).toEqual([name, true, true]);
+      const { from, to, points } = SIGNALS[name];
+      expect([name, from < to, points > 0]).toEqual([name, true, true]);
+      expect(text).toMatch(new RegExp(`^\\| \`${name}\` \\|.*\\| ${from} \\| ${to} \\| ${points} \\|$`, 'm'));
     }
   });
 });
