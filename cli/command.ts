@@ -55,6 +55,19 @@ export function integer(min: number, max: number): (text: string) => number {
 /** Parses an option that is a time, in seconds since the epoch, up to the year 9999. */
 export const epochSeconds = integer(0, 253_402_300_799);
 
+/** Parses a time: seconds since the epoch, or with date and zone (RFC 3339). */
+export function time(text: string): number {
+  if (/^\d+$/.test(text)) return epochSeconds(text);
+  const isDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/.test(text);
+  const seconds = isDate ? Math.floor(Date.parse(text) / 1000) : Number.NaN;
+  if (Number.isNaN(seconds)) {
+    throw new InvalidArgumentError(
+      'It must be seconds since the epoch, or a time with its zone: 2026-11-22T14:00:00Z.',
+    );
+  }
+  return seconds;
+}
+
 /**
  * What a terminal acts on instead of showing it: controls (C0, DEL, C1), separators of lines and paragraphs, and what
  * changes the direction of the text around it (UAX #9 §2).

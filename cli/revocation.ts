@@ -1,7 +1,7 @@
-import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import { REVOCATION_KINDS, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
-import { alignColumns, EXIT_NO, epochSeconds, formatTime, InputError, print } from './command.ts';
+import { alignColumns, EXIT_NO, formatTime, InputError, print, time } from './command.ts';
 import { registerRevocationCompile } from './revocation-compile.ts';
 
 interface Revocation {
@@ -119,17 +119,4 @@ function addressed({ asset, subject, sessionsBefore }: Subject<unknown>): { path
   if (asset !== undefined) return { path: `/v1/assets/${encodeURIComponent(asset)}/revocation`, name: asset };
   if (subject !== undefined) return { path: `/v1/subjects/${encodeURIComponent(subject)}/revocation`, name: subject };
   return { path: '/v1/sessions/cutoff', name: 'the cut-off' };
-}
-
-/** Parses a time: seconds since the epoch, or with date and zone (RFC 3339). */
-function time(text: string): number {
-  if (/^\d+$/.test(text)) return epochSeconds(text);
-  const isDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/.test(text);
-  const seconds = isDate ? Math.floor(Date.parse(text) / 1000) : Number.NaN;
-  if (Number.isNaN(seconds)) {
-    throw new InvalidArgumentError(
-      'It must be seconds since the epoch, or a time with its zone: 2026-11-22T14:00:00Z.',
-    );
-  }
-  return seconds;
 }

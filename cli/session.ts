@@ -3,6 +3,7 @@ import { SESSION_ID } from '../token/index.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 import { registerDetect } from './detect.ts';
+import { registerSimulate } from './simulate.ts';
 
 interface LiveSession {
   sessionId: string;
@@ -55,6 +56,7 @@ export function registerSession(program: Command): void {
     });
 
   registerDetect(session);
+  registerSimulate(session);
 }
 
 function revocationPath(id: string): string {

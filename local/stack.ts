@@ -53,7 +53,7 @@ export interface StackOptions {
   keys: KeySettings;
   /** How the API behaves. */
   api: ApiSettings;
-  /** How leaking sessions are found. */
+  /** How leaking sessions are found, and where revocations are published besides the edge store. */
   revocation: RevocationSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
@@ -213,6 +213,7 @@ export async function startStack({
     });
     apiPort.serve(getRequestListener(api.fetch));
 
+    const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
     const edge = createEdge({
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
       ruleGroup: (request) => sessionRules?.ruleGroup(request) ?? ownRules(request),

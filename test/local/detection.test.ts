@@ -94,9 +94,7 @@ describe('a stack that enforces', () => {
     const requests = found.timeline.flatMap(({ minutes }: { minutes: [number, number][] }) => minutes);
     expect(requests.reduce((sum: number, [, count]: [number, number]) => sum + count, 0)).toBe(36);
     const { stdout } = await portcullis('session', 'suspicious', '--data', stack.data);
-    expect(stdout).toMatch(
-      /^score {2,}session .*\n.*aurora .*revoked by detection\n {7}\S/,
-    );
+    expect(stdout).toMatch(/^score {2,}session .*\n.*aurora .*revoked by detection\n {7}\S/);
   });
 
   test('with nothing new does nothing', async () => {

@@ -233,6 +233,11 @@ describe('the API does as the document says', () => {
     ['DELETE /v1/subjects/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_SUBJECT_INVALID'],
     ['GET /v1/sessions/suspicious', 'security', { query: '?limit=1001' }, 400, 'ERR_QUERY_INVALID'],
     ['GET /v1/sessions/suspicious', 'security', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
+    ['DELETE /v1/assets/{id}/revocation', 'security', { id: 'x'.repeat(129) }, 400, 'ERR_ASSET_ID_INVALID'],
+    ['DELETE /v1/assets/{id}/blocks', 'security', { id: 'never-blocked' }, 404, 'ERR_NOT_BLOCKED'],
+    ['PUT /v1/sessions/cutoff', 'security', { body: { before: 4102444800 } }, 422, 'ERR_CUTOFF_FUTURE'],
+    ['GET /v1/revocations', 'security', { query: '?kind=key' }, 400, 'ERR_QUERY_INVALID'],
+    ['GET /v1/revocations', 'security', { query: '?cursor=x' }, 400, 'ERR_CURSOR_INVALID'],
     ['PUT /v1/edge/modes', 'security', { body: { prefix: '/x', mode: 'log' } }, 422, 'ERR_STORE_COMMAND'],
   ] as const)('%s by %s with %j is %i %s', async (name, role, changed, status, code) => {
     const refused = await callExample(name, role, changed);
