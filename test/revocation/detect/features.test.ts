@@ -421,11 +421,11 @@ describe('screening', () => {
     const object = logFile(
       folder,
       'screened.gz',
-      tsv([...watching(150), ...watching(150, { session: 'ZzZzZz987654', every: 0.5 })]),
+      tsv([...watching(150), ...watching(300, { session: 'ZzZzZz987654', every: 0.5 })]),
     );
     const found = await engine.features({ from: HOUR, to: HOUR + 3600, objects: [object], everySession: false });
     expect(found.sessions.map(({ sessionId }) => sessionId)).toEqual(['ZzZzZz987654']);
-    expect(found).toMatchObject({ sessionCount: 2, rows: 300 });
+    expect(found).toMatchObject({ sessionCount: 2, rows: 450 });
   });
 });
 
