@@ -2,9 +2,10 @@ import { text } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
+import { revocationName } from '../edge-functions/store/names.ts';
+import { replaceRevocations } from '../edge-functions/store/revocations.ts';
 import { compileSessions } from '../revocation/publish/rule-group.ts';
 import { RULE_GROUP_LIMITS } from '../revocation/publish/rule-group-limits.ts';
-import { compileEntries } from '../revocation/publish/store-entries.ts';
 import { redact, SESSION_ID } from '../token/index.ts';
 import { alignColumns, InputError, integer, note, print, readText } from './command.ts';
 
@@ -63,10 +64,17 @@ export function registerRevocationCompile(revocation: Command): void {
     });
 }
 
-/** The same shape as for WAF, which counts capacity where the store counts bytes. */
+/** What an edge store without other entries would hold, in the shape as for WAF, which counts capacity where a store counts bytes. */
 function storeEntries(ids: string[]) {
-  const { entries, included, dropped } = compileEntries(ids);
-  return { rules: entries, capacityWcu: 0, included, dropped };
+  const unique = [...new Set(ids)];
+  const entries = new Map<string, string>();
+  replaceRevocations(entries, { sessions: unique.filter((id) => SESSION_ID.test(id)), assets: [], before: 0 });
+  return {
+    rules: [...entries].map(([key, value]) => ({ key, value })),
+    capacityWcu: 0,
+    included: unique.filter((id) => entries.has(revocationName(id))),
+    dropped: unique.filter((id) => !entries.has(revocationName(id))),
+  };
 }
 
 /** The ids of a file: its lines without the blank ones, or its JSON array. Throws `InputError`. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { replaceRevocations } from '../../edge-functions/store/revocations.ts';
 import { portcullis, portcullisWithInput } from '../harness/cli.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
@@ -61,6 +62,16 @@ describe('portcullis revocation compile', () => {
       dropped: [],
     });
     expect(code).toBe(0);
+  });
+
+  test('--target store takes as many as the edge store itself, in their order, and drops odd ids', async () => {
+    const list = ids(345_200);
+    const entries = new Map<string, string>();
+    const omitted = replaceRevocations(entries, { sessions: list, assets: [], before: 0 }).sessions;
+    const { stdout, stderr } = await compile('--target', 'store', '--sessions', file(['short', ...list].join('\n')));
+    expect(stdout).toBe(`sessions  ${entries.size}\ndropped   ${omitted.length + 1}\nentries   ${entries.size}\n`);
+    expect(omitted.length).toBeGreaterThan(0);
+    expect(stderr).toContain(`dropped for want of room: ${omitted.length} sessions`);
   });
 
   test('reads standard input, lines as Windows ends them, and says it in words', async () => {
