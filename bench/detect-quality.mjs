@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parse } from 'valibot';
 import { connect, openDuckDbEngine } from '../dist/lib/revocation/detect/duckdb.js';
+import { columnOf, STANDARD_FIELDS } from '../dist/lib/revocation/detect/log-fields.js';
 import { score } from '../dist/lib/revocation/detect/score.js';
 import { DetectionSettingsSchema } from '../dist/lib/revocation/detect/settings.js';
 import { simulate } from '../dist/lib/revocation/simulate/simulate.js';
@@ -70,19 +71,7 @@ async function simpleScores(folder) {
 }
 
 function tsv(folder) {
-  const names = [
-    'date',
-    'time',
-    'x_edge_location',
-    'sc_bytes',
-    'c_ip',
-    'cs_method',
-    'cs_host',
-    'cs_uri_stem',
-    'sc_status',
-  ];
-  const all = [...names, 'cs_referer', 'cs_user_agent', ...Array.from({ length: 22 }, (_, i) => `other_${i}`)];
-  const columns = all.map((name) => `'${name}': 'VARCHAR'`).join(', ');
+  const columns = STANDARD_FIELDS.map((field) => `'${columnOf(field)}': 'VARCHAR'`).join(', ');
   return `read_csv('${folder}/logs/*.gz', delim = '\\t', quote = '', escape = '', skip = 2, header = false, columns = {${columns}})`;
 }
 

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import * as v from 'valibot';
 import { connect, openDuckDbEngine } from '../dist/lib/revocation/detect/duckdb.js';
 import { logFiles } from '../dist/lib/revocation/detect/files.js';
+import { columnOf, STANDARD_FIELDS, V2_FIELDS } from '../dist/lib/revocation/detect/log-fields.js';
 import { score } from '../dist/lib/revocation/detect/score.js';
 import { DetectionSettingsSchema } from '../dist/lib/revocation/detect/settings.js';
 
@@ -28,7 +29,8 @@ const { values: options } = parseArgs({
   },
 });
 
-const FIELDS = {
+/** What the fields hold, as SQL; nothing (`-`) where it does not say. */
+const VALUES = {
   date: `strftime(requested_at, '%Y-%m-%d')`,
   time: `strftime(requested_at, '%H:%M:%S')`,
   'x-edge-location': `['FRA56-P4', 'CDG50-P1', 'LHR61-P2', 'AMS1-C1'][1 + who % 4]`,
@@ -43,43 +45,25 @@ const FIELDS = {
   'cs(Referer)': `'https://play.example.com/'`,
   'cs(User-Agent)': `concat('Mozilla/5.0%20(Windows%20NT%2010.0;%20Win64;%20x64)%20AppleWebKit/537.36%20(KHTML,%20like%20Gecko)',
     '%20Chrome/', 100 + (who + viewer) % 30, '.0.0.0%20Safari/537.36')`,
-  'cs-uri-query': `'-'`,
-  'cs(Cookie)': `'-'`,
   'x-edge-result-type': `'Hit'`,
   'x-edge-request-id': `concat(substr(to_base64(unhex(sha256(rnd::VARCHAR))), 1, 43), substr(to_base64(unhex(md5(rnd::VARCHAR))), 1, 11), '==')`,
   'x-host-header': `'media.example.com'`,
   'cs-protocol': `'https'`,
   'cs-bytes': `'412'`,
   'time-taken': `format('0.{:03d}', rnd % 400)`,
-  'x-forwarded-for': `'-'`,
   'ssl-protocol': `'TLSv1.3'`,
   'ssl-cipher': `'TLS_AES_128_GCM_SHA256'`,
   'x-edge-response-result-type': `'Hit'`,
   'cs-protocol-version': `'HTTP/2.0'`,
-  'fle-status': `'-'`,
-  'fle-encrypted-fields': `'-'`,
   'c-port': `CAST(1024 + rnd % 60000 AS VARCHAR)`,
   'time-to-first-byte': `format('0.{:03d}', rnd % 300)`,
   'x-edge-detailed-result-type': `'Hit'`,
   'sc-content-type': `'video/mp4'`,
   'sc-content-len': `CAST(rnd % 900000 AS VARCHAR)`,
-  'sc-range-start': `'-'`,
-  'sc-range-end': `'-'`,
-};
-const V2_FIELDS = {
   asn: `CAST(3000 + who % 50 AS VARCHAR)`,
   'c-country': `['DE', 'FR', 'GB'][1 + (who + viewer) % 3]`,
-  'viewer-request-log-data': `'-'`,
 };
-const column = (field) =>
-  field
-    .replaceAll(/[^A-Za-z0-9]+/g, '_')
-    .replace(/_$/, '')
-    .toLowerCase();
-const select = (fields) =>
-  Object.entries(fields)
-    .map(([field, sql]) => `${sql} AS ${column(field)}`)
-    .join(',\n');
+const select = (fields) => fields.map((field) => `${VALUES[field] ?? `'-'`} AS ${columnOf(field)}`).join(',\n');
 
 /** Claims as a policy with address, country and two paths makes them, and their MAC. */
 const CLAIMS = `concat('{"iss":"portcullis","aid":"title-', range % 200, '","sid":"', substr(md5(range::VARCHAR), 1, 12),
@@ -121,13 +105,15 @@ async function makeLogs(folder, rows) {
     // Made of sessions, not of hours: the lines of each object are in the order of their times all the same.
     const [first, end] = [i, i + 1].map((share) => Math.round((sessions * share) / OBJECTS));
     const parquet = join(folder, 'parquet', `${i}.parquet`);
-    await connection.run(`COPY (${lines(first, end, { ...FIELDS, ...V2_FIELDS })}) TO '${parquet}' (FORMAT parquet)`);
+    await connection.run(
+      `COPY (${lines(first, end, [...STANDARD_FIELDS, ...V2_FIELDS])}) TO '${parquet}' (FORMAT parquet)`,
+    );
     const text = join(folder, `${i}.tsv`);
-    const v1 = Object.keys(FIELDS).map(column).join(', ');
+    const v1 = STANDARD_FIELDS.map(columnOf).join(', ');
     await connection.run(
       `COPY (SELECT ${v1} FROM '${parquet}') TO '${text}' (FORMAT csv, HEADER false, DELIMITER '\t', QUOTE '', ESCAPE '')`,
     );
-    const header = `#Version: 1.0\\n#Fields: ${Object.keys(FIELDS).join(' ')}\\n`;
+    const header = `#Version: 1.0\\n#Fields: ${STANDARD_FIELDS.join(' ')}\\n`;
     const gz = join(folder, 'gz', `E2EXAMPLE.2026-11-22-14.${String(i).padStart(8, '0')}.gz`);
     execFileSync('sh', ['-c', `(printf '${header}'; cat '${text}') | gzip -4 > '${gz}'`]);
     rmSync(text);
@@ -157,7 +143,7 @@ async function measure(folder, format) {
   await engine.close();
   const peakBytes = peak();
   const names = `[${objects.map(({ name }) => `'${name}'`)}]`;
-  const columns = Object.keys(FIELDS).map((field) => `${column(field)}: 'VARCHAR'`);
+  const columns = STANDARD_FIELDS.map((field) => `${columnOf(field)}: 'VARCHAR'`);
   const source =
     format === 'parquet'
       ? `read_parquet(${names})`

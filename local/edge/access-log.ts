@@ -1,51 +1,17 @@
 import { closeSync, existsSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { type LogField, STANDARD_FIELDS } from '../../revocation/detect/log-fields.ts';
 import { redact } from '../../token/index.ts';
 import { type LogFile, openLogFile } from '../log-file.ts';
 
-/**
- * The 33 fields of CloudFront standard logs (AWS, "Standard log file fields"), in their order; then three that standard logs v2
- * have beside them: what the viewer-request function logs of its decision, the operator of the viewer's network, its country.
- */
+/** Those of standard logs; then, of v2, what the viewer-request function logs of its decision, the viewer's network and country. */
 export const FIELDS = [
-  'date',
-  'time',
-  'x-edge-location',
-  'sc-bytes',
-  'c-ip',
-  'cs-method',
-  'cs(Host)',
-  'cs-uri-stem',
-  'sc-status',
-  'cs(Referer)',
-  'cs(User-Agent)',
-  'cs-uri-query',
-  'cs(Cookie)',
-  'x-edge-result-type',
-  'x-edge-request-id',
-  'x-host-header',
-  'cs-protocol',
-  'cs-bytes',
-  'time-taken',
-  'x-forwarded-for',
-  'ssl-protocol',
-  'ssl-cipher',
-  'x-edge-response-result-type',
-  'cs-protocol-version',
-  'fle-status',
-  'fle-encrypted-fields',
-  'c-port',
-  'time-to-first-byte',
-  'x-edge-detailed-result-type',
-  'sc-content-type',
-  'sc-content-len',
-  'sc-range-start',
-  'sc-range-end',
+  ...STANDARD_FIELDS,
   'viewer-request-log-data',
   'asn',
   'c-country',
-] as const;
+] as const satisfies readonly LogField[];
 
-export type LogEntry = Partial<Record<(typeof FIELDS)[number], string | number | undefined>>;
+export type LogEntry = Partial<Record<LogField, string | number | undefined>>;
 
 const HEADER = `#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`;
 

@@ -1,4 +1,5 @@
-import { LOG_COLUMNS, type LogColumn, type LogTable } from './sql.ts';
+import { columnOf, STANDARD_FIELDS, V2_FIELDS } from './log-fields.ts';
+import { LOG_COLUMNS, type LogTable } from './sql.ts';
 
 /** A table of access logs in the Glue catalogue that Athena reads. */
 export interface AthenaTable {
@@ -14,42 +15,7 @@ export interface AthenaTable {
   distributionId: string;
 }
 
-/** The 33 fields of standard logs v1 in their order, as v2 Parquet names them (CloudFront, "Log file fields"). */
-const V1_COLUMNS = [
-  'date',
-  'time',
-  'x_edge_location',
-  'sc_bytes',
-  'c_ip',
-  'cs_method',
-  'cs_host',
-  'cs_uri_stem',
-  'sc_status',
-  'cs_referer',
-  'cs_user_agent',
-  'cs_uri_query',
-  'cs_cookie',
-  'x_edge_result_type',
-  'x_edge_request_id',
-  'x_host_header',
-  'cs_protocol',
-  'cs_bytes',
-  'time_taken',
-  'x_forwarded_for',
-  'ssl_protocol',
-  'ssl_cipher',
-  'x_edge_response_result_type',
-  'cs_protocol_version',
-  'fle_status',
-  'fle_encrypted_fields',
-  'c_port',
-  'time_to_first_byte',
-  'x_edge_detailed_result_type',
-  'sc_content_type',
-  'sc_content_len',
-  'sc_range_start',
-  'sc_range_end',
-];
+const V1_COLUMNS = STANDARD_FIELDS.map(columnOf);
 
 /** `2026-11-22T14` of a time in seconds. */
 const hourOf = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 13);
@@ -97,8 +63,7 @@ export function athenaLogTable({ database, table, format, location, distribution
  */
 export function createTableSql(athenaTable: AthenaTable, since: number): string {
   const { database, table, format, location, distributionId } = athenaTable;
-  const v2Columns: LogColumn[] = ['asn', 'c_country', 'viewer_request_log_data'];
-  const columns = format === 'v1' ? V1_COLUMNS : [...V1_COLUMNS, ...v2Columns];
+  const columns = format === 'v1' ? V1_COLUMNS : [...V1_COLUMNS, ...V2_FIELDS.map(columnOf)];
   const create = `CREATE EXTERNAL TABLE IF NOT EXISTS \`${identifier(database)}\`.\`${identifier(table)}\` (
 ${columns.map((column) => `  \`${column}\` string`).join(',\n')}
 )`;

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { constants, createGunzip, gunzipSync } from 'node:zlib';
-import type { LogColumn } from './sql.ts';
-import { LOG_COLUMNS } from './sql.ts';
+import { columnOf } from './log-fields.ts';
+import { LOG_COLUMNS, type LogColumn } from './sql.ts';
 
 /** How a log object is written, found out from its first bytes. */
 export type LogFormat =
@@ -23,15 +23,9 @@ const GZIP = Buffer.from([0x1f, 0x8b]);
 const PARQUET = Buffer.from('PAR1');
 const LINE_FEED = 10;
 
-/**
- * The column of a field, as v2 Parquet calls it, whatever format the name is from: `cs(User-Agent)` and `cs-user-agent` are
- * `cs_user_agent`.
- */
+/** The column that a field is to detection, whatever format its name is from; undefined for one that it does not read. */
 export function columnOfField(field: string): LogColumn | undefined {
-  const name = field
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '_')
-    .replace(/_$/, '');
+  const name = columnOf(field);
   return LOG_COLUMNS.find((column) => column === name);
 }
 

@@ -1,47 +1,9 @@
+import { STANDARD_FIELDS, V2_FIELDS } from '../detect/log-fields.ts';
 import type { PlaybackRequest } from './playback.ts';
 import type { Random } from './random.ts';
 import type { Session } from './session.ts';
 
-/** The 33 fields of CloudFront standard logs, in their order (AWS, "Standard logging reference"). */
-const STANDARD_FIELDS = [
-  'date',
-  'time',
-  'x-edge-location',
-  'sc-bytes',
-  'c-ip',
-  'cs-method',
-  'cs(Host)',
-  'cs-uri-stem',
-  'sc-status',
-  'cs(Referer)',
-  'cs(User-Agent)',
-  'cs-uri-query',
-  'cs(Cookie)',
-  'x-edge-result-type',
-  'x-edge-request-id',
-  'x-host-header',
-  'cs-protocol',
-  'cs-bytes',
-  'time-taken',
-  'x-forwarded-for',
-  'ssl-protocol',
-  'ssl-cipher',
-  'x-edge-response-result-type',
-  'cs-protocol-version',
-  'fle-status',
-  'fle-encrypted-fields',
-  'c-port',
-  'time-to-first-byte',
-  'x-edge-detailed-result-type',
-  'sc-content-type',
-  'sc-content-len',
-  'sc-range-start',
-  'sc-range-end',
-];
 const URI_STEM = STANDARD_FIELDS.indexOf('cs-uri-stem');
-
-/** Those, and what standard logging v2 may be told to add. */
-const V2_FIELDS = [...STANDARD_FIELDS, 'asn', 'c-country', 'viewer-request-log-data'];
 
 /** Formats that CloudFront delivers to S3: legacy logs, and three of v2. Parquet is made of tab-separated lines of v2. */
 export const LOG_FORMATS = ['v1', 'parquet', 'json', 'w3c'] as const;
@@ -49,13 +11,8 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** Which fields a log has, in their order; `uri`: whether the tokenised path is logged, which only v2 can leave out. */
 export function fieldsOf(format: LogFormat, uri: boolean): string[] {
-  if (format === 'v1') return STANDARD_FIELDS;
-  return uri ? V2_FIELDS : V2_FIELDS.filter((field) => field !== 'cs-uri-stem');
-}
-
-/** Name of the column that a field is in Parquet files. */
-export function columnOf(field: string): string {
-  return field.replaceAll(/[()-]/g, '_').replace(/_$/, '').toLowerCase();
+  if (format === 'v1') return [...STANDARD_FIELDS];
+  return [...STANDARD_FIELDS, ...V2_FIELDS].filter((field) => uri || field !== 'cs-uri-stem');
 }
 
 /** The lines before the first request, each with its end. */

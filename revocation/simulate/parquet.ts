@@ -1,4 +1,4 @@
-import { columnOf } from './log-lines.ts';
+import { columnOf } from '../detect/log-fields.ts';
 
 /** Makes Parquet files of tab-separated lines, every column a string, as standard logging v2 does. */
 export interface ParquetWriter {
