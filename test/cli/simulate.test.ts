@@ -32,7 +32,8 @@ test('for people: a line a scenario', async () => {
 });
 
 test.each([
-  [['--start', 'yesterday'], /It must be a time such as 2026-01-01T00:00:00Z/],
+  [['--start', 'yesterday'], /seconds since the epoch, or a time with its zone: 2026-11-22T14:00:00Z/],
+  [['--start', '99999999999999'], /whole number from 0/],
   [['--sessions', '0'], /whole number from 1/],
   [['--format', 'csv'], /Allowed choices are v1, parquet, json, w3c/],
   [['--no-uri'], /standard logs v1 always hold cs-uri-stem: choose another --format/],
