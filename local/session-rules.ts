@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
-import { FileRuleGroup } from '../revocation/publish/file.ts';
 import type { RevocationPublisher } from '../revocation/publish/revocation-publisher.ts';
+import { FileRuleGroup } from '../revocation/publish/rule-group-file.ts';
 import { ruleGroupPublisher } from '../revocation/publish/rule-group-publisher.ts';
 import type { WafSettings } from '../revocation/publish/settings.ts';
 import type { DataDirectory } from './data-directory.ts';

@@ -1,7 +1,7 @@
 import type { Rule } from '@aws-sdk/client-wafv2';
 import * as v from 'valibot';
 import { checkRuleGroup, RULE_GROUP_LIMITS } from '../../revocation/publish/rule-group-limits.ts';
-import { RuleGroupError } from '../../revocation/publish/rule-groups.ts';
+import { RuleGroupError } from '../../revocation/publish/rule-group-store.ts';
 import { StackError } from '../errors.ts';
 
 /** What a rule can look at. `path` and `query` as sent. */

@@ -1,5 +1,5 @@
 import type { Rule, Statement } from '@aws-sdk/client-wafv2';
-import { RuleGroupError } from './rule-groups.ts';
+import { RuleGroupError } from './rule-group-store.ts';
 
 /** Quotas of a WAFv2 rule group (AWS WAF Developer Guide, "AWS WAF quotas"; AWS WAF API Reference). */
 export const RULE_GROUP_LIMITS = {

@@ -2,7 +2,7 @@ import type { RevocationEntry } from '../list/revocation-list.ts';
 import { coalesced } from './coalesced.ts';
 import type { PublishReport, RevocationPublisher } from './revocation-publisher.ts';
 import { compileSessions, isOwnRule, type RuleGroupOptions } from './rule-group.ts';
-import { RuleGroupError, type RuleGroups } from './rule-groups.ts';
+import { RuleGroupError, type RuleGroupStore } from './rule-group-store.ts';
 
 export interface RuleGroupPublisherOptions extends Omit<RuleGroupOptions, 'capacityWcu'> {
   /** Waits, in milliseconds. */
@@ -26,7 +26,7 @@ const PASSING = new Set(['ERR_RULE_GROUP_CONFLICT', 'ERR_RULE_GROUP_THROTTLED', 
  */
 export function ruleGroupPublisher(
   active: () => Promise<RevocationEntry[]>,
-  group: RuleGroups,
+  group: RuleGroupStore,
   options: RuleGroupPublisherOptions,
 ): RevocationPublisher {
   let mayUpdate: Promise<unknown> = Promise.resolve();

@@ -7,7 +7,7 @@ import {
   WAFV2Client,
 } from '@aws-sdk/client-wafv2';
 import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-failure.ts';
-import { RuleGroupError, type RuleGroupErrorCode, type RuleGroups } from './rule-groups.ts';
+import { RuleGroupError, type RuleGroupErrorCode, type RuleGroupStore } from './rule-group-store.ts';
 
 /** Which rule group. */
 export interface WafRuleGroup {
@@ -33,7 +33,7 @@ const CODES: Record<AwsFailure['cause'], RuleGroupErrorCode> = {
  * seconds to minutes. Throttling and faults are reported once the client has tried as often as it is set to. What it rejects
  * with quotes nothing of the rules.
  */
-export function wafRuleGroups(client: WAFV2Client, { name, id, scope }: WafRuleGroup): RuleGroups {
+export function wafRuleGroup(client: WAFV2Client, { name, id, scope }: WafRuleGroup): RuleGroupStore {
   const refuse = (error: unknown): never => {
     throw translated(error, name);
   };

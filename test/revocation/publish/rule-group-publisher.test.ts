@@ -3,9 +3,13 @@ import { join } from 'node:path';
 import type { Rule } from '@aws-sdk/client-wafv2';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { RevocationEntry } from '../../../revocation/list/revocation-list.ts';
-import { FileRuleGroup } from '../../../revocation/publish/file.ts';
+import { FileRuleGroup } from '../../../revocation/publish/rule-group-file.ts';
 import { ruleGroupPublisher } from '../../../revocation/publish/rule-group-publisher.ts';
-import { RuleGroupError, type RuleGroupErrorCode, type RuleGroups } from '../../../revocation/publish/rule-groups.ts';
+import {
+  RuleGroupError,
+  type RuleGroupErrorCode,
+  type RuleGroupStore,
+} from '../../../revocation/publish/rule-group-store.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
@@ -37,7 +41,7 @@ async function world({ capacityWcu = 300, path = join(scratch, `${randomUUID()}.
     if (fault && 'after' in fault) throw new RuleGroupError(fault.after, 'simulated');
     return result;
   };
-  const service: RuleGroups = {
+  const service: RuleGroupStore = {
     get: () => faulty('get', () => group.get()),
     update: (rules, lockToken) =>
       faulty('update', () => {

@@ -9,8 +9,8 @@ export interface StoredRuleGroup {
   capacityWcu: number;
 }
 
-/** A WAFv2 rule group: all its rules are replaced together. */
-export interface RuleGroups {
+/** Where one WAFv2 rule group is kept: all its rules are replaced together. */
+export interface RuleGroupStore {
   /** Rejects with `RuleGroupError`. */
   get(): Promise<StoredRuleGroup>;
   /**

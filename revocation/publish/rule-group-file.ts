@@ -5,7 +5,7 @@ import type { Rule } from '@aws-sdk/client-wafv2';
 import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
 import { checkRuleGroup } from './rule-group-limits.ts';
-import { RuleGroupError, type RuleGroups, type StoredRuleGroup } from './rule-groups.ts';
+import { RuleGroupError, type RuleGroupStore, type StoredRuleGroup } from './rule-group-store.ts';
 
 /** What GetRuleGroup answers (AWS WAF API Reference), as far as it is used here. */
 const RuleGroupFile = v.object({
@@ -17,7 +17,7 @@ const RuleGroupFile = v.object({
  * A rule group in one file (mode 0600), replaced atomically, with the quotas and the lock token of AWS WAF; readers in this
  * process see a change at once.
  */
-export class FileRuleGroup implements RuleGroups {
+export class FileRuleGroup implements RuleGroupStore {
   readonly #path: string;
   readonly #capacityWcu: number;
   #rules: Rule[];

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { CreateRuleGroupCommand, GetRuleGroupCommand, type Rule, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { mockClient } from 'aws-sdk-client-mock';
 import { afterAll, describe, expect, test } from 'vitest';
-import { FileRuleGroup } from '../../revocation/publish/file.ts';
 import { compileSessions } from '../../revocation/publish/rule-group.ts';
+import { FileRuleGroup } from '../../revocation/publish/rule-group-file.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
-import type { RuleGroups } from '../../revocation/publish/rule-groups.ts';
-import { wafRuleGroups } from '../../revocation/publish/waf.ts';
+import type { RuleGroupStore } from '../../revocation/publish/rule-group-store.ts';
+import { wafRuleGroup } from '../../revocation/publish/waf.ts';
 import { isOnPath } from '../harness/programs.ts';
 import { freePort, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
@@ -17,7 +17,7 @@ const scratch = temporaryDirectory();
 const CAPACITY = 300;
 
 /** An empty group of `CAPACITY`, opened as by another process each time. */
-type Open = () => Promise<() => Promise<RuleGroups>>;
+type Open = () => Promise<() => Promise<RuleGroupStore>>;
 
 const openFile: Open = async () => {
   const path = join(scratch, `${randomUUID()}.json`);
@@ -58,7 +58,7 @@ async function createWafGroup() {
 }
 const openWaf: Open = async () => {
   const { client, group } = await createWafGroup();
-  return async () => wafRuleGroups(client, group);
+  return async () => wafRuleGroup(client, group);
 };
 
 afterAll(() => {
@@ -76,7 +76,7 @@ const ADAPTERS: [name: string, open: Open, isHere: boolean, hasQuotas: boolean][
 ];
 
 for (const [name, open, isHere, hasQuotas] of ADAPTERS) {
-  describe.skipIf(!isHere)(`RuleGroups: ${name}${isHere ? '' : ' (not on the PATH)'}`, () => {
+  describe.skipIf(!isHere)(`RuleGroupStore: ${name}${isHere ? '' : ' (not on the PATH)'}`, () => {
     test('a new group is empty and says its capacity', async () => {
       const group = await (await open())();
       expect(await group.get()).toEqual({ rules: [], lockToken: expect.stringMatching(/./), capacityWcu: CAPACITY });
@@ -187,7 +187,7 @@ describe('the file', () => {
 describe.skipIf(!isOnPath('moto_server'))('a group of AWS WAF', () => {
   test('keeps its description and visibility configuration when its rules are replaced', async () => {
     const { client, group } = await createWafGroup();
-    const opened = wafRuleGroups(client, group);
+    const opened = wafRuleGroup(client, group);
     const describe = async () => {
       const { RuleGroup } = await client.send(
         new GetRuleGroupCommand({ Name: group.name, Id: group.id, Scope: group.scope }),
@@ -203,7 +203,7 @@ describe.skipIf(!isOnPath('moto_server'))('a group of AWS WAF', () => {
   test('that is not there is said to be missing', async () => {
     const { client, group } = await createWafGroup();
     const code = 'ERR_RULE_GROUP_MISSING';
-    await expect(wafRuleGroups(client, { ...group, id: randomUUID() }).get()).rejects.toMatchObject({ code });
+    await expect(wafRuleGroup(client, { ...group, id: randomUUID() }).get()).rejects.toMatchObject({ code });
   });
 });
 
@@ -213,7 +213,7 @@ describe('what AWS WAF answers', () => {
     mockClient(client)
       .on(GetRuleGroupCommand)
       .rejects(Object.assign(new Error('^/(?:AbCdEf123456)'), { $metadata: {}, ...error }));
-    return wafRuleGroups(client, { name: 'revoked', id: 'i', scope: 'CLOUDFRONT' });
+    return wafRuleGroup(client, { name: 'revoked', id: 'i', scope: 'CLOUDFRONT' });
   };
 
   test.each([
@@ -239,7 +239,7 @@ describe('what AWS WAF answers', () => {
   test('an answer without a group is none of AWS WAF', async () => {
     const client = new WAFV2Client({ region: 'us-east-1', credentials });
     mockClient(client).on(GetRuleGroupCommand).resolves({});
-    const group = wafRuleGroups(client, { name: 'revoked', id: 'i', scope: 'CLOUDFRONT' });
+    const group = wafRuleGroup(client, { name: 'revoked', id: 'i', scope: 'CLOUDFRONT' });
     await expect(group.get()).rejects.toMatchObject({ code: 'ERR_RULE_GROUP_REFUSED' });
   });
 });
