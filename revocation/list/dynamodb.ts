@@ -80,16 +80,8 @@ interface EventItem extends RevocationEntry {
   deleteAt?: number | undefined;
 }
 
-/** A head, with a mark of the one write that made it; none when the version before did. */
+/** A head, with a mark of the one write that made it; none when a version without a history did. */
 type Head = EventItem & { write?: string };
-
-/** An item that the version before wrote: entries by hand, deleted when they were taken back. */
-interface OldItem extends RevocationKey {
-  reason: string;
-  by: string;
-  revokedAt: number;
-  expiresAt?: number;
-}
 
 /** What to do with a head: the next event, or none, and what to say of it. */
 interface Decision<Outcome> {
@@ -276,14 +268,13 @@ function decideToAdd(head: Head | undefined, entry: RevocationEntry): Decision<A
   return add(changed, 'changed');
 }
 
-/** The condition that the head is still this one. */
+/** The condition that the head is still this one; `at` only ever grows, and is not stored by a version without a history. */
 function isStill(head: Head | undefined): Partial<PutCommandInput> {
   if (!head) return { ConditionExpression: 'attribute_not_exists(id)' };
-  const isOld = head.write === undefined;
   return {
-    ConditionExpression: isOld ? 'attribute_not_exists(#at) AND revokedAt = :revokedAt' : '#at = :at',
+    ConditionExpression: '#at = :at OR (attribute_not_exists(#at) AND revokedAt = :revokedAt)',
     ExpressionAttributeNames: { '#at': 'at' },
-    ExpressionAttributeValues: isOld ? { ':revokedAt': head.revokedAt } : { ':at': head.at },
+    ExpressionAttributeValues: { ':at': head.at, ':revokedAt': head.revokedAt },
   };
 }
 
@@ -321,14 +312,10 @@ function entriesOf(items: Record<string, unknown>[] | undefined, now: number): R
     .map(entryOf);
 }
 
-/** An item of the table of heads, also one of the version before, which knew only what people revoke. */
+/** An item of the table of heads. What was stored before there was a history still revokes, as of a person who gave no reason. */
 function headOf(item: Record<string, unknown>): Head {
-  if ('at' in item) return item as unknown as Head;
-  const { kind, id, reason, by, revokedAt, expiresAt } = item as unknown as OldItem;
-  const reasons = reason ? [reason] : [];
-  const entry: RevocationEntry = { kind, id, source: 'manual', reasons, by, revokedAt };
-  if (expiresAt !== undefined) entry.expiresAt = expiresAt;
-  return itemOf({ at: revokedAt * 1000, action: 'revoked', entry, by });
+  const at = Number(item.revokedAt) * 1000;
+  return { at, action: 'revoked', actor: item.by, source: 'manual', reasons: [], ...item } as unknown as Head;
 }
 
 function itemOf({ at, action, entry, by }: RevocationEvent): EventItem {
