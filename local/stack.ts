@@ -138,10 +138,11 @@ export async function startStack({
     await sessionRules?.publisher.reconcile();
     const publication = keepPublished(
       [
-        { name: 'the edge store', publisher },
-        ...(sessionRules ? [{ name: 'the WAF rule group', publisher: sessionRules.publisher }] : []),
+        { name: 'edge store', publisher },
+        ...(sessionRules ? [{ name: 'WAF rule group', publisher: sessionRules.publisher }] : []),
       ],
       report,
+      (target, omitted) => telemetry.metric('RevocationsOmitted', omitted, { target }),
     );
     closers.push(() => publication.close());
 

@@ -8,7 +8,7 @@ const RETRY_MS = 1000;
 /** Left-out entries that are named. */
 const NAMED = 5;
 
-/** Where the list is published, by a name for people. */
+/** Where the list is published, by its name for people: `edge store`. */
 export interface Target {
   name: string;
   publisher: RevocationPublisher;
@@ -25,9 +25,16 @@ export interface Publication {
   close(): Promise<void>;
 }
 
-/** Reconciles every target with the list now and then, sooner after a failure. What goes wrong or is left out is reported. */
-export function keepPublished(targets: [Target, ...Target[]], report: (line: string) => void): Publication {
-  const [first, ...others] = targets.map((target) => keepReconciled(target, report));
+/**
+ * Reconciles every target with the list now and then, sooner after a failure. What goes wrong or is left out is reported;
+ * `countOmitted` is told of every publication that leaves out some.
+ */
+export function keepPublished(
+  targets: [Target, ...Target[]],
+  report: (line: string) => void,
+  countOmitted: (target: string, omitted: number) => void,
+): Publication {
+  const [first, ...others] = targets.map((target) => keepReconciled(target, report, countOmitted));
   return {
     async publish(changed) {
       for (const other of others) void other.publish(changed).catch(() => undefined);
@@ -39,7 +46,11 @@ export function keepPublished(targets: [Target, ...Target[]], report: (line: str
   };
 }
 
-function keepReconciled({ name, publisher }: Target, report: (line: string) => void): Publication {
+function keepReconciled(
+  { name, publisher }: Target,
+  report: (line: string) => void,
+  countOmitted: (target: string, omitted: number) => void,
+): Publication {
   let failures = 0;
   let omitted = 0;
   let isClosed = false;
@@ -59,10 +70,11 @@ function keepReconciled({ name, publisher }: Target, report: (line: string) => v
       const { omitted: left } = await result;
       failures = 0;
       if (left.length > 0 && left.length !== omitted) report(describeOmitted(name, left));
+      if (left.length > 0) countOmitted(name, left.length);
       omitted = left.length;
     } catch (error) {
       failures++;
-      report(`revocations were not published to ${name}, and will be again: ${(error as Error).message}`);
+      report(`revocations were not published to the ${name}, and will be again: ${(error as Error).message}`);
       schedule();
       throw error;
     }
@@ -81,5 +93,5 @@ function keepReconciled({ name, publisher }: Target, report: (line: string) => v
 function describeOmitted(name: string, omitted: RevocationKey[]): string {
   const named = omitted.slice(0, NAMED).map(({ kind, id }) => `${kind} ${id}`);
   const more = omitted.length > NAMED ? ', …' : '';
-  return `${name} has no room for ${omitted.length} revocations, among them ${named.join(', ')}${more}`;
+  return `the ${name} has no room for ${omitted.length} revocations, among them ${named.join(', ')}${more}`;
 }

@@ -54,6 +54,8 @@ describe('revoked sessions in the rule group, on the local stack', () => {
     await revocation(stack, sessionId, 'POST');
     await expect.poll(async () => (await rawRequest(stack.edge, new URL(playbackUrl).pathname)).status).toBe(403);
     expect(stack.output()).toContain('the WAF rule group has no room for 1 revocations, among them session Session');
+    const metrics = readFileSync(join(stack.data, 'logs', 'api.log'), 'utf8').split('\n');
+    expect(metrics.filter((line) => /"target":"WAF rule group".*"RevocationsOmitted":1/.test(line))).not.toEqual([]);
   });
 
   test('a group that cannot be used is an error in one line', async () => {

@@ -14,7 +14,7 @@ export function requestLog(telemetry: Telemetry): MiddlewareHandler {
     const code = c.error && problemCode(c.error);
     telemetry.metric('Latency', durationMs);
     if (status >= 500) telemetry.metric('Failed', 1);
-    else if (status >= 400) telemetry.metric('Denied', 1, code ?? `HTTP_${status}`);
+    else if (status >= 400) telemetry.metric('Denied', 1, { code: code ?? `HTTP_${status}` });
     if (status === 429) telemetry.metric('RateLimited', 1);
     const caller = c.get('caller') as Caller | undefined;
     telemetry.request({

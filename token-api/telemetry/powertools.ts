@@ -15,11 +15,11 @@ const SERVICE = 'api';
 export function powertoolsTelemetry(write: (line: string) => void): Telemetry {
   const logger = new LineLogger(write);
   const metrics = new LineMetrics(write, logger);
-  const byCode = new LineMetrics(write, logger);
+  const bySeries = new LineMetrics(write, logger);
   return {
-    metric(name, value, code) {
-      if (code === undefined) metrics.addMetric(name, METRICS[name], value);
-      else byCode.addDimension('code', code).addMetric(name, METRICS[name], value).publishStoredMetrics();
+    metric(name, value, dimension) {
+      if (!dimension) metrics.addMetric(name, METRICS[name], value);
+      else bySeries.addDimensions(dimension).addMetric(name, METRICS[name], value).publishStoredMetrics();
     },
     request(line) {
       logger[line.status >= 500 ? 'error' : 'info']('request', { ...line });

@@ -40,12 +40,14 @@ export const METRICS = {
   DetectionCapHit: 'Count',
   /** Runs that failed. */
   DetectionFailed: 'Count',
+  /** Revocations that a target has no room for, with the target as a dimension. */
+  RevocationsOmitted: 'Count',
 } as const;
 
 /** Where the API says what it does. */
 export interface Telemetry {
   /** Writes the line of a request. */
   request(line: RequestLine): void;
-  /** Counts something; `code` makes it a series of its own. */
-  metric(name: keyof typeof METRICS, value: number, code?: string): void;
+  /** Counts something; a dimension makes it a series of its own. */
+  metric(name: keyof typeof METRICS, value: number, dimension?: { code: string } | { target: string }): void;
 }

@@ -35,7 +35,8 @@ function open(around: (update: () => Promise<string>) => Promise<string> = (upda
   };
   const list = dynamoDbRevocationList(database.client);
   const publisher = edgePublisher(list, new EdgeStore(store), () => NOW);
-  const publication = keepPublished([{ name: 'the edge store', publisher }], () => undefined);
+  const ignore = () => undefined;
+  const publication = keepPublished([{ name: 'edge store', publisher }], ignore, ignore);
   closers.push(() => publication.close());
   const decisions = { recent: () => [], subscribe: () => () => undefined };
   const authorize = () => callerFromHeaders;

@@ -25,6 +25,7 @@ beforeEach(() => {
   now += 10_000;
 });
 
+const ignore = () => undefined;
 const key = (id: string, kind: RevocationKey['kind'] = 'session'): RevocationKey => ({ kind, id });
 const add = (id: string, more: Partial<RevocationEntry> = {}) => {
   const times = { revokedAt: now, expiresAt: now + 1000 };
@@ -209,7 +210,7 @@ describe('publication', () => {
   test('reports a failure, tries again by itself, and closes', async () => {
     const { service, keyValueStore, publisher } = open();
     const lines: string[] = [];
-    const publication = keepPublished([{ name: 'the edge store', publisher }], (line) => lines.push(line));
+    const publication = keepPublished([{ name: 'edge store', publisher }], (line) => lines.push(line), ignore);
     await publisher.reconcile();
     service.before = () => {
       throw throttled();
@@ -236,7 +237,7 @@ describe('publication', () => {
         return fails ? Promise.reject(new Error('full')) : report;
       },
     };
-    const publication = keepPublished([{ name: 'a target', publisher: target }], () => undefined);
+    const publication = keepPublished([{ name: 'target', publisher: target }], ignore, ignore);
     for (let i = 0; i < 18; i++) {
       await publication.publish([]);
       await vi.advanceTimersByTimeAsync(10_000);
@@ -268,19 +269,29 @@ describe('publication', () => {
     const full = { publish: async () => ({ published: 3, omitted }), reconcile: slow.reconcile };
     const lines: string[] = [];
     const targets = [
-      { name: 'the edge store', publisher },
-      { name: 'a slow one', publisher: slow },
-      { name: 'a full one', publisher: full },
+      { name: 'edge store', publisher },
+      { name: 'slow one', publisher: slow },
+      { name: 'full one', publisher: full },
     ] as const;
-    const publication = keepPublished([...targets], (line) => lines.push(line));
+    const counted: [string, number][] = [];
+    const publication = keepPublished(
+      [...targets],
+      (line) => lines.push(line),
+      (...count) => counted.push(count),
+    );
     await add('NotWaiting01');
     await publication.publish([key('NotWaiting01')]);
     await publication.publish([key('NotWaiting01')]);
     expect(await revokedAt(keyValueStore)).toEqual(['r/NotWaiting01']);
     await expect.poll(() => lines).toHaveLength(1);
     expect(lines[0]).toMatch(
-      /^a full one has no room for 7 revocations, among them session Left0, .*session Left4, …$/,
+      /^the full one has no room for 7 revocations, among them session Left0, .*session Left4, …$/,
     );
+    // Said once, counted each time: what is counted only once is no alarm for as long as it lasts.
+    expect(counted).toEqual([
+      ['full one', 7],
+      ['full one', 7],
+    ]);
     await publication.close();
   });
 });
