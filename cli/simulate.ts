@@ -16,7 +16,8 @@ Examples:
 
 The folder then holds logs/ (named as CloudFront names them), labels.tsv (what each session is), objects.tsv (when each log
 object would have arrived) and summary.json. The same options give the same content. Nobody's data is in it: addresses are
-of ranges that nobody has, tokens are random.`;
+of ranges that nobody has, tokens are random. Exit code 2 when the folder is not empty or cannot be written to
+(ERR_SIMULATION_FOLDER), or Parquet is asked for and DuckDB is not installed (ERR_SIMULATION_SETUP).`;
 
 interface SimulateOptions {
   out: string;

@@ -6,7 +6,7 @@ import { WafSettingsSchema } from './publish/settings.ts';
 /** What can be configured of revocation. */
 export const RevocationSettingsSchema = v.strictObject({
   detection: v.optional(DetectionSettingsSchema, {}),
-  /** Where Athena finds the logs; without it detection reads files. */
+  /** Where Athena finds the logs, for those who ask it: `portcullis session detect --athena`. */
   athena: v.optional(AthenaSettingsSchema),
   waf: v.optional(WafSettingsSchema, {}),
 });

@@ -5,12 +5,12 @@ import { RULE_GROUP_LIMITS } from './rule-group-limits.ts';
 export const WafSettingsSchema = v.strictObject({
   /** Whether they are; WAF is charged for every request. */
   publish: v.optional(v.boolean(), false),
-  /** Name of the rule group. */
+  /** Name of the rule group on AWS. This machine keeps it in a file, and reads neither this nor its id and scope. */
   name: v.optional(
     v.pipe(v.string(), v.regex(/^[\w-]{1,128}$/, 'must be 1–128 letters, digits, - and _')),
     'portcullis-revoked-sessions',
   ),
-  /** Its id, as CreateRuleGroup gives it; not needed on this machine. */
+  /** Its id, as CreateRuleGroup gives it. */
   id: v.optional(v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,36}$/, 'must be the id of a rule group'))),
   /** `CLOUDFRONT` for a distribution. */
   scope: v.optional(v.picklist(['CLOUDFRONT', 'REGIONAL']), 'CLOUDFRONT'),
