@@ -1,10 +1,11 @@
-// npm run bench:revocation [-- --json]: three figures of revocation.
+// npm run bench:revocation [-- --json]: four figures of revocation.
 // 1. From the revocation call to the first refused request, on the local stack in a process of its own, while 500 requests a
 //    second run against its edge: the session asks again and again from the call on until it is refused. Beside it, in
 //    turns, the same for a call of the API that changes nothing: what the machine does meets both alike.
 // 2. Calls to CloudFront KeyValueStore: those of one change while a list of 100,000 is published, of its first publication,
 //    and of a process that begins without a mirror. Counted on a store in memory; time and money are reckoned from them.
-// 3. How many sessions of 12 characters fit.
+// 3. How many sessions of 12 characters fit into an edge store, and into WAF rule groups of 1,500 and 5,000 WCU.
+// 4. What such a group, full, costs the local edge for a request that it lets through; beside it, in turns, no rules at all.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
@@ -15,7 +16,9 @@ import autocannon from 'autocannon';
 import { EdgeStore } from '../dist/lib/edge-functions/store/edge-store.js';
 import { STORE_LIMITS, StoreError } from '../dist/lib/edge-functions/store/key-value-store.js';
 import { countRevocations, replaceRevocations } from '../dist/lib/edge-functions/store/revocations.js';
+import { compileRuleGroup } from '../dist/lib/local/edge/rule-group.js';
 import { edgePublisher } from '../dist/lib/revocation/publish/edge-store.js';
+import { compileSessions } from '../dist/lib/revocation/publish/rule-group.js';
 
 const CLI = fileURLToPath(new URL('../dist/lib/cli/portcullis.js', import.meta.url));
 const UNLIMITED = { api: { requestsPerMinute: { player: 10_000_000, backend: 10_000_000 } } };
@@ -24,6 +27,10 @@ const REQUESTS_PER_SECOND = 500;
 const CONNECTIONS = 16;
 const LISTED = 100_000;
 const CHANGES = 50;
+/** Capacities of rule groups: that of a web ACL without a surcharge, and the largest. */
+const CAPACITIES_WCU = [1500, 5000];
+const ROUNDS = 20;
+const REQUESTS_A_ROUND = 100;
 /** What a call to the store is taken to last; AWS promises nothing. */
 const CALL_MS = 50;
 /** Of the API of KeyValueStore (CloudFront pricing, November 2026). */
@@ -200,16 +207,50 @@ function capacity() {
   return { sessions: countRevocations(entries), bytes: STORE_LIMITS.totalBytes };
 }
 
+/** A rule group with as many sessions as fit, and milliseconds for a request of another session, with it and with none. */
+function ruleGroup(wcu) {
+  const sessions = Array.from({ length: 25_000 }, (_, i) => sessionId(i));
+  const options = { tokenPrefix: '/', allowedOrigins: ['*'], capacityWcu: wcu };
+  const { rules, capacityWcu, included } = compileSessions(sessions, options);
+  const path = `/AbCdEf123456.${'h'.repeat(80)}.${'p'.repeat(220)}.${'s'.repeat(43)}/aurora/360p/segment-001.m4s`;
+  const request = { method: 'GET', path, query: '', headers: {}, country: 'DE' };
+  const timed = (group) => {
+    const began = performance.now();
+    for (let i = 0; i < REQUESTS_A_ROUND; i++) if (group(request)) throw new Error('another session was blocked');
+    return (performance.now() - began) / REQUESTS_A_ROUND;
+  };
+  const [full, none] = [compileRuleGroup(rules), compileRuleGroup([])];
+  const rounds = Array.from({ length: ROUNDS }, () => [timed(full), timed(none)]);
+  const median = (column) =>
+    at(
+      rounds.map((round) => round[column]),
+      0.5,
+    );
+  return {
+    ...{ groupWcu: wcu, capacityWcu, sessions: included.length, rules: rules.length },
+    ...{ bytes: JSON.stringify(rules).length, milliseconds: median(0), withoutRulesMilliseconds: median(1) },
+  };
+}
+
 try {
-  const report = { node: process.version, effect: await effect(), store: await calls(), capacity: capacity() };
+  const report = {
+    node: process.version,
+    effect: await effect(),
+    store: await calls(),
+    capacity: capacity(),
+    ruleGroups: CAPACITIES_WCU.map(ruleGroup),
+  };
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
-    const { effect, store, capacity } = report;
+    const { effect, store, capacity, ruleGroups } = report;
     const told = ({ p50, p99, most }) =>
       `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, most ${most.toFixed(1)} ms`;
     const rate = `${Math.round(effect.requestsPerSecond)} requests/s`;
     const price = ({ calls, dollars, minutes }) =>
       `${calls} calls, $${dollars.toFixed(2)}, ${minutes.toFixed(1)} minutes at ${CALL_MS} ms a call`;
+    const groupLine = ({ groupWcu, capacityWcu, sessions, rules, bytes, milliseconds, withoutRulesMilliseconds }) =>
+      `that fit into a rule group of ${groupWcu} WCU: ${sessions} in ${capacityWcu} WCU, ${rules} rules, ${Math.round(bytes / 1000)} KB; ` +
+      `${milliseconds.toFixed(3)} ms a request, ${withoutRulesMilliseconds.toFixed(4)} ms without rules`;
     process.stdout.write(`revocation call to first refused request, ${effect.revocations} of them, ${rate}:
   ${told(effect.milliseconds)}
 a call that only reads, in the same run:
@@ -219,6 +260,7 @@ a reconciliation that changes nothing: ${store.reconciliation.calls} calls, ${st
 its first publication: ${price(store.firstPublication)}
 a process without a mirror: ${price(store.coldLoad)}
 sessions of 12 characters that fit: ${capacity.sessions} in ${capacity.bytes} bytes
+${ruleGroups.map(groupLine).join('\n')}
 `);
   }
 } catch (error) {
