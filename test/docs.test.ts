@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { packagePath } from '../local/package-root.ts';
 import { REVOCATION_PROBLEMS } from '../revocation/http/problem-docs.ts';
@@ -35,6 +36,44 @@ test('docs/api.md has every problem code in its table of errors, with its status
 test('a problem code that both sides have means the same on both', () => {
   const shared = Object.entries(REVOCATION_PROBLEMS).filter(([code]) => code in PROBLEMS);
   for (const [code, row] of shared) expect(PROBLEMS).toHaveProperty(code, row);
+});
+
+const PROSE = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'];
+const DOCS = readdirSync(packagePath('docs')).filter((name) => name.endsWith('.md'));
+const documents = [...PROSE, ...DOCS.map((name) => `docs/${name}`)].map((name) => packagePath(name));
+
+/** The anchors of headings, as GitHub makes them. */
+const anchorsOf = (path: string) =>
+  [...readFileSync(path, 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+test('links in the documents lead somewhere', () => {
+  const broken = documents.flatMap((document) => {
+    const text = readFileSync(document, 'utf8').replaceAll(/```[\s\S]*?```|`[^`\n]*`/g, '');
+    const links = [...text.matchAll(/\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)/g)];
+    return links.flatMap(([link, path = '', anchor]) => {
+      const target = path === '' ? document : resolve(dirname(document), path);
+      const leads = existsSync(target) && (anchor === undefined || anchorsOf(target).includes(anchor));
+      return leads ? [] : `${document}: ${link}`;
+    });
+  });
+  expect(broken).toEqual([]);
+});
+
+test('every code of revocation is said in a document, or in the help of a command', () => {
+  const textOf = (folder: string, end: string) =>
+    readdirSync(packagePath(folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith(end))
+      .map((name) => readFileSync(packagePath(folder, name), 'utf8'))
+      .join('\n');
+  const codes = new Set(textOf('revocation', '.ts').match(/\bERR_[A-Z_]+/g));
+  const said = [...documents.map((path) => readFileSync(path, 'utf8')), textOf('cli', '.ts')].join('\n');
+  expect(codes.size).toBeGreaterThan(30);
+  expect([...codes].filter((code) => !new RegExp(`\\b${code}\\b`).test(said))).toEqual([]);
 });
 
 test('the derived keys in docs/token.md are right', () => {
