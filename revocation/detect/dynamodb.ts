@@ -9,8 +9,9 @@ import {
   GetCommand,
   PutCommand,
 } from '@aws-sdk/lib-dynamodb';
+import { sendInBatches } from '../batches.ts';
 import type { DetectionRun, DetectionRuns } from './detection-runs.ts';
-import type { Ledger, LogObject } from './log-objects.ts';
+import type { Ledger } from './log-objects.ts';
 
 /** The ledger: one item a log object, with the version that was dealt with; time to live: `expiresAt`. */
 export const LOG_OBJECTS_TABLE = {
@@ -38,40 +39,40 @@ const WRITE_BATCH = 25;
  */
 const LEDGER_DAYS = 60;
 
+type Writes = NonNullable<BatchWriteCommandOutput['UnprocessedItems']>[string];
+
 /** The ledger in DynamoDB. An item that was deleted, or committed by a slower run, costs one more look at an object: no more. */
 export function dynamoDbLedger(client: DynamoDBDocumentClient): Ledger {
   const { TableName } = LOG_OBJECTS_TABLE;
   return {
     async unseen(objects) {
       const versions = new Map<string, string>();
-      for (const some of batches(unique(objects), READ_BATCH)) {
-        let keys = some.map(({ name }) => ({ objectName: name }));
-        while (keys.length > 0) {
+      const names = [...new Set(objects.map(({ name }) => name))];
+      await sendInBatches(
+        names.map((objectName) => ({ objectName })),
+        READ_BATCH,
+        async (Keys) => {
           // A read may lag: what it misses is looked at once more, and reading costs half of a consistent one.
           const page: BatchGetCommandOutput = await client.send(
-            new BatchGetCommand({ RequestItems: { [TableName]: { Keys: keys } } }),
+            new BatchGetCommand({ RequestItems: { [TableName]: { Keys } } }),
           );
           for (const { objectName, version } of page.Responses?.[TableName] ?? []) versions.set(objectName, version);
-          keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof keys;
-        }
-      }
+          return (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof Keys;
+        },
+      );
       return objects.filter(({ name, version }) => versions.get(name) !== version);
     },
     async commit(objects, now) {
       const expiresAt = now + LEDGER_DAYS * 86_400;
-      for (const some of batches(unique(objects), WRITE_BATCH)) {
-        let writes: NonNullable<BatchWriteCommandOutput['UnprocessedItems']>[string] = some.map(
-          ({ name, version, bytes, hour }) => ({
-            PutRequest: { Item: { objectName: name, version, bytes, hour, committedAt: now, expiresAt } },
-          }),
-        );
-        while (writes.length > 0) {
-          const { UnprocessedItems } = await client.send(
-            new BatchWriteCommand({ RequestItems: { [TableName]: writes } }),
-          );
-          writes = UnprocessedItems?.[TableName] ?? [];
-        }
-      }
+      // By name: DynamoDB refuses a batch that names a key twice.
+      const unique = [...new Map(objects.map((object) => [object.name, object])).values()];
+      const writes: Writes = unique.map(({ name, version, bytes, hour }) => ({
+        PutRequest: { Item: { objectName: name, version, bytes, hour, committedAt: now, expiresAt } },
+      }));
+      await sendInBatches(writes, WRITE_BATCH, async (batch) => {
+        const { UnprocessedItems } = await client.send(new BatchWriteCommand({ RequestItems: { [TableName]: batch } }));
+        return UnprocessedItems?.[TableName] ?? [];
+      });
     },
   };
 }
@@ -132,13 +133,4 @@ async function conditionally(write: Promise<unknown>): Promise<boolean> {
     if (error instanceof ConditionalCheckFailedException) return false;
     throw error;
   }
-}
-
-/** The objects by their names: DynamoDB refuses a batch that names a key twice. */
-function unique(objects: LogObject[]): LogObject[] {
-  return [...new Map(objects.map((object) => [object.name, object])).values()];
-}
-
-function batches<Item>(items: Item[], size: number): Item[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }

@@ -26,6 +26,7 @@ export const REVOCATION_PROBLEMS = {
   ERR_STORE_LIMIT: { status: 422, meaning: 'More modes or blocks than the edge store can hold.' },
   ERR_STORE_THROTTLED: { status: 503, meaning: 'The edge store takes no more calls just now; try again.' },
   ERR_STORE_UNAVAILABLE: { status: 503, meaning: 'The edge store does not answer; try again.' },
+  ERR_DATABASE_THROTTLED: { status: 503, meaning: 'The database takes no more calls just now; try again.' },
   ERR_DETECTION_NONE: { status: 404, meaning: 'Detection has not run yet.' },
   ERR_DETECTION_OFF: { status: 409, meaning: 'Detection is switched off: `revocation.detection.mode`.' },
   ERR_DETECTION_RUNNING: { status: 409, meaning: 'Detection is running; ask for the latest run in a moment.' },

@@ -1,4 +1,5 @@
 import { StoreError } from '../../edge-functions/store/key-value-store.ts';
+import { BatchError } from '../batches.ts';
 import { DetectionError } from '../detect/detection-engine.ts';
 import { RevocationListError } from '../list/revocation-list.ts';
 import { CursorError } from '../pages/cursor.ts';
@@ -14,7 +15,8 @@ export async function refuseAsProblem<Result>(result: Promise<Result>): Promise<
       error instanceof StoreError ||
       error instanceof CursorError ||
       error instanceof RevocationListError ||
-      error instanceof DetectionError;
+      error instanceof DetectionError ||
+      error instanceof BatchError;
     throw isKnown && isProblemCode(error.code) ? problem(error.code, error.message) : error;
   });
 }

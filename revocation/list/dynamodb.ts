@@ -13,6 +13,7 @@ import {
   ScanCommand,
 } from '@aws-sdk/lib-dynamodb';
 import * as v from 'valibot';
+import { sendInBatches } from '../batches.ts';
 import { decodeCursor, encodeCursor } from '../pages/cursor.ts';
 import {
   type Added,
@@ -152,17 +153,13 @@ export function dynamoDbRevocationList(client: DynamoDBDocumentClient): Revocati
   async function holding(keys: RevocationKey[], now: number): Promise<RevocationEntry[]> {
     const found: RevocationEntry[] = [];
     const unique = [...new Map(keys.map(({ kind, id }) => [nameOf({ kind, id }), { id, kind }])).values()];
-    for (let i = 0; i < unique.length; i += BATCH) {
-      let Keys = unique.slice(i, i + BATCH);
-      for (let attempt = 1; Keys.length > 0; attempt++) {
-        const page: BatchGetCommandOutput = await client.send(
-          new BatchGetCommand({ RequestItems: { [TableName]: { Keys, ConsistentRead: true } } }),
-        );
-        found.push(...entriesOf(page.Responses?.[TableName], now));
-        Keys = (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof Keys;
-        if (Keys.length > 0) await sleep(Math.random() * BACKOFF_MS * attempt);
-      }
-    }
+    await sendInBatches(unique, BATCH, async (Keys) => {
+      const page: BatchGetCommandOutput = await client.send(
+        new BatchGetCommand({ RequestItems: { [TableName]: { Keys, ConsistentRead: true } } }),
+      );
+      found.push(...entriesOf(page.Responses?.[TableName], now));
+      return (page.UnprocessedKeys?.[TableName]?.Keys ?? []) as typeof Keys;
+    });
     return found;
   }
 
