@@ -12,7 +12,7 @@ import { type DetectionWindow, END_OF_TIME } from '../revocation/detect/plan.ts'
 import type { SuspiciousSession } from '../revocation/suspicious/suspicious-sessions.ts';
 import { apiCommand, callApi, callList, type StackAccess, stackOptions } from './api.ts';
 import { loadAws } from './aws.ts';
-import { alignColumns, EXIT_NO, formatTime, InputError, note, print, time } from './command.ts';
+import { alignColumns, EXIT_NO, formatTime, InputError, note, print, report, time } from './command.ts';
 import { startProgress } from './progress.ts';
 
 const EXAMPLES = `
@@ -28,6 +28,9 @@ run stopped at its cap; 2: none could be read.`;
 
 /** How long a run may take that the API is asked for, in milliseconds: as long as it gives one. */
 const RUN_MS = 900_000;
+/** How long the API may take to say that a run goes on, and how often it is asked then, in milliseconds. */
+const ANSWER_MS = 30_000;
+const POLL_MS = 2000;
 
 interface DetectOptions extends StackAccess {
   logs?: string[];
@@ -103,12 +106,15 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
   const { engine, window } = logs ? await openFiles(configuration, logs) : await openAthena(configuration, from, to);
   const progress = startProgress();
   const settings = configuration.revocation.detection;
+  const wanted = { windows: [window], everySession: all, plotAtMost: 0 };
   try {
-    const evaluation = await evaluate(engine, [window], settings, all, progress.update).finally(() => progress.stop());
+    const evaluation = await evaluate(engine, settings, wanted, progress.update).finally(() => progress.stop());
     const { findings, rows, sessionCount, odd, refused, cost } = evaluation;
-    const sessions = findings.map(({ sessionId: _, window: __, features: { sessionId, ...features }, ...finding }) => {
-      return { sessionId, ...finding, ...features };
-    });
+    const sessions = findings.map(
+      ({ sessionId: _, timeline: __, features: { sessionId, ...features }, ...finding }) => {
+        return { sessionId, ...finding, ...features };
+      },
+    );
     print(json, { sessions, rows, sessionCount, odd, refused, cost }, [
       ...(findings.length > 0 ? sessionTable(['title', 'verdict'], findings.map(row)) : []),
       `${sessionCount} sessions in ${rows} lines: ${summary(findings)}${cost ? `; $${cost.usd.toFixed(4)}` : ''}`,
@@ -162,8 +168,8 @@ function summary(findings: Finding[]): string {
 
 /** Has the running stack look at its new logs. */
 async function runOnStack(options: DetectOptions): Promise<void> {
-  const { body } = await callApi(options, 'POST', '/v1/detections', undefined, { patienceMs: RUN_MS });
-  const run = body as unknown as DetectionRun;
+  const { status, body } = await callApi(options, 'POST', '/v1/detections', undefined, { patienceMs: ANSWER_MS });
+  const run = (status === 202 ? await awaitRun(options, Number(body.startedAt)) : body) as unknown as DetectionRun;
   const { objects, rows, sessionCount, flagged, revoked, mode, alarm, refused } = run;
   const found = `${sessionCount} sessions in ${rows} lines of the last hours: ${flagged} suspicious, ${revoked} revoked (mode ${mode})`;
   print(options.json, run, [objects === 0 ? 'there are no new log lines' : found]);
@@ -171,6 +177,20 @@ async function runOnStack(options: DetectOptions): Promise<void> {
   if (!alarm) return;
   note(alarm.message);
   process.exitCode = EXIT_NO;
+}
+
+/** Waits for the run that began then or later, and resolves to what it did. */
+async function awaitRun(options: StackAccess, startedAt: number): Promise<Record<string, unknown>> {
+  if (process.stderr.isTTY) report('detection is running; this waits for what it finds');
+  for (let waited = 0; waited < RUN_MS; waited += POLL_MS) {
+    const answers = ['ERR_DETECTION_RUNNING', 'ERR_DETECTION_NONE'];
+    const { body } = await callApi(options, 'GET', '/v1/detections/latest', undefined, { answers });
+    if (Number(body.checkedAt) >= startedAt) return body;
+    const isRunning = body.running === true || body.code === 'ERR_DETECTION_RUNNING';
+    if (!isRunning) throw new InputError('the run of detection failed; the log of the API says why');
+    await sleep(POLL_MS);
+  }
+  throw new InputError('detection has not come to an end in time; GET /v1/detections/latest has what it finds');
 }
 
 function nameRefused(refused: RefusedObject[]): void {

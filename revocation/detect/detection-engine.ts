@@ -16,6 +16,8 @@ export interface FeatureRequest {
 export interface RefusedObject {
   name: string;
   why: string;
+  /** Whether it may be read the next time although it is still the same: a disk that was away, a memory that was full. */
+  mayPass?: boolean | undefined;
 }
 
 /** What an engine found. */
@@ -68,9 +70,12 @@ export type DetectionErrorCode =
 /** Why detection failed; nothing was recorded and nothing revoked. The message says what to do next. */
 export class DetectionError extends Error {
   readonly code: DetectionErrorCode;
-  constructor(code: DetectionErrorCode, message: string) {
+  /** Of `ERR_DETECTION_LOGS`: the objects, when each was refused for a reason of its own. */
+  readonly refused: RefusedObject[] | undefined;
+  constructor(code: DetectionErrorCode, message: string, refused?: RefusedObject[]) {
     super(message);
     this.name = 'DetectionError';
     this.code = code;
+    this.refused = refused;
   }
 }

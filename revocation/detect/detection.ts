@@ -7,8 +7,10 @@ import type { DetectionSettings } from './settings.ts';
 export interface Detection {
   /** Runs it now. Rejects with `DetectionError`: `ERR_DETECTION_OFF`, `ERR_DETECTION_RUNNING`, or why it failed. */
   run(): Promise<DetectionRun>;
-  /** What the last run did. */
+  /** What the last run did that had something to do. */
   latest(): Promise<DetectionRun | undefined>;
+  /** Whether it runs just now. */
+  isRunning(): Promise<boolean>;
 }
 
 /** How long a run may last, in seconds: as long as a Lambda function (AWS, "Lambda quotas"). */
@@ -44,5 +46,6 @@ export function createDetection(
       }
     },
     latest: () => runs.latest(),
+    isRunning: () => runs.isRunning(now()),
   };
 }

@@ -219,7 +219,7 @@ class DuckDbEngine implements DetectionEngine {
     if (this.#loaded?.request === asked) return this.#loaded;
     this.#loaded = undefined;
     const refused: RefusedObject[] = [];
-    const refuse: Refuse = ({ name }, why) => void refused.push({ name, why });
+    const refuse: Refuse = ({ name }, error) => void refused.push({ name, ...refusalOf(error) });
     const batches = await this.#batches(objects, refuse);
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const load = () => keepEach(this.#relations(request).filter(({ name }) => LOADED.includes(name)));
@@ -246,6 +246,7 @@ class DuckDbEngine implements DetectionEngine {
       throw new DetectionError(
         'ERR_DETECTION_LOGS',
         `none of the ${objects.length} log objects can be read; ${refused[0]?.name}: ${refused[0]?.why}`,
+        refused,
       );
     }
     await load();
@@ -301,7 +302,7 @@ class DuckDbEngine implements DetectionEngine {
           batches.push(started);
         }
       } catch (error) {
-        refuse(object, whyOf(error));
+        refuse(object, error);
       }
     }
     return batches;
@@ -323,7 +324,7 @@ class DuckDbEngine implements DetectionEngine {
         if (format.kind === 'parquet') await this.#store(request, batch, [object.name], false);
         else await this.#readCopy(request, batch, object);
       } catch (error) {
-        refuse(object, whyOf(error));
+        refuse(object, error);
       }
     }
   }
@@ -398,14 +399,18 @@ class DuckDbEngine implements DetectionEngine {
   }
 }
 
-type Refuse = (object: LogObject, why: string) => void;
+type Refuse = (object: LogObject, error: unknown) => void;
 
-/** What to say of an object that could not be read. */
-function whyOf(error: unknown): string {
-  if (error instanceof LogObjectError) return error.message;
+/** What DuckDB's message begins with when it is not about what the file holds. */
+const PASSING = /^(?:IO|Out of Memory|Interrupt) Error/;
+
+/** What to say of an object that could not be read, and whether that may pass although the object stays as it is. */
+function refusalOf(error: unknown): Pick<RefusedObject, 'why' | 'mayPass'> {
+  if (error instanceof LogObjectError) return { why: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code) return `it cannot be opened (${code})`;
-  return `DuckDB cannot read it: ${message.split('\n')[0]}`;
+  if (code) return { why: `it cannot be opened (${code})`, mayPass: true };
+  const why = `DuckDB cannot read it: ${message.split('\n')[0]}`;
+  return PASSING.test(message) ? { why, mayPass: true } : { why };
 }
 
 function columnsOf(names: string[]): Columns {

@@ -8,6 +8,7 @@ import {
   type DynamoDBDocumentClient,
   GetCommand,
   PutCommand,
+  UpdateCommand,
 } from '@aws-sdk/lib-dynamodb';
 import { sendInBatches } from '../batches.ts';
 import type { DetectionRun, DetectionRuns } from './detection-runs.ts';
@@ -66,8 +67,8 @@ export function dynamoDbLedger(client: DynamoDBDocumentClient): Ledger {
       const expiresAt = now + LEDGER_DAYS * 86_400;
       // By name: DynamoDB refuses a batch that names a key twice.
       const unique = [...new Map(objects.map((object) => [object.name, object])).values()];
-      const writes: Writes = unique.map(({ name, version, bytes, hour }) => ({
-        PutRequest: { Item: { objectName: name, version, bytes, hour, committedAt: now, expiresAt } },
+      const writes: Writes = unique.map(({ name, version, bytes, hour, refused }) => ({
+        PutRequest: { Item: { objectName: name, version, bytes, hour, refused, committedAt: now, expiresAt } },
       }));
       await sendInBatches(writes, WRITE_BATCH, async (batch) => {
         const { UnprocessedItems } = await client.send(new BatchWriteCommand({ RequestItems: { [TableName]: batch } }));
@@ -80,6 +81,33 @@ export function dynamoDbLedger(client: DynamoDBDocumentClient): Ledger {
 /** The runs in DynamoDB. Whoever dies while running blocks others until its time is over, and no longer. */
 export function dynamoDbDetectionRuns(client: DynamoDBDocumentClient): DetectionRuns {
   const { TableName } = DETECTIONS_TABLE;
+
+  /** Keeps a result as the latest, or of a run that had nothing to do when it was, unless it is the first of all. */
+  async function keep(result: DetectionRun): Promise<void> {
+    const { ranAt, checkedAt, objects } = result;
+    if (objects === 0 && (await conditionally(client.send(new UpdateCommand(checked(checkedAt)))))) return;
+    await conditionally(
+      client.send(
+        new PutCommand({
+          TableName,
+          // As text: its numbers and its depth are of no interest to the database.
+          Item: { id: 'latest', ranAt, checkedAt, result: JSON.stringify(result) },
+          ConditionExpression:
+            objects === 0 ? 'attribute_not_exists(id)' : 'attribute_not_exists(id) OR ranAt <= :ranAt',
+          ...(objects > 0 && { ExpressionAttributeValues: { ':ranAt': ranAt } }),
+        }),
+      ),
+    );
+  }
+
+  const checked = (checkedAt: number) => ({
+    TableName,
+    Key: { id: 'latest' },
+    UpdateExpression: 'SET checkedAt = :checkedAt',
+    ConditionExpression: 'checkedAt <= :checkedAt',
+    ExpressionAttributeValues: { ':checkedAt': checkedAt },
+  });
+
   return {
     begin: (run, now, until) =>
       conditionally(
@@ -93,19 +121,7 @@ export function dynamoDbDetectionRuns(client: DynamoDBDocumentClient): Detection
         ),
       ),
     async finish(run, result) {
-      if (result) {
-        await conditionally(
-          client.send(
-            new PutCommand({
-              TableName,
-              // As text: its numbers and its depth are of no interest to the database.
-              Item: { id: 'latest', ranAt: result.ranAt, result: JSON.stringify(result) },
-              ConditionExpression: 'attribute_not_exists(id) OR ranAt <= :ranAt',
-              ExpressionAttributeValues: { ':ranAt': result.ranAt },
-            }),
-          ),
-        );
-      }
+      if (result) await keep(result);
       await conditionally(
         client.send(
           new DeleteCommand({
@@ -119,7 +135,11 @@ export function dynamoDbDetectionRuns(client: DynamoDBDocumentClient): Detection
     },
     async latest() {
       const { Item } = await client.send(new GetCommand({ TableName, Key: { id: 'latest' }, ConsistentRead: true }));
-      return Item && (JSON.parse(Item.result) as DetectionRun);
+      return Item && { ...(JSON.parse(Item.result) as DetectionRun), checkedAt: Item.checkedAt };
+    },
+    async isRunning(now) {
+      const { Item } = await client.send(new GetCommand({ TableName, Key: { id: 'running' }, ConsistentRead: true }));
+      return Item !== undefined && Item.runsUntil > now;
     },
   };
 }

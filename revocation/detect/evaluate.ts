@@ -3,6 +3,7 @@ import type { Verdict } from '../suspicious/suspicious-sessions.ts';
 import {
   type DetectionEngine,
   DetectionError,
+  type FeatureRequest,
   type FeatureResult,
   type IdentityTimeline,
   type RefusedObject,
@@ -22,8 +23,17 @@ export interface Finding {
   /** In words, the weightiest first. */
   reasons: string[];
   features: SessionFeatures;
-  /** Index of the window in which it looked worst. */
-  window: number;
+  /** Who fetched when, in the window in which it looked worst; empty unless it was asked for. */
+  timeline: IdentityTimeline[];
+}
+
+/** What is to be evaluated. */
+export interface EvaluationRequest {
+  windows: DetectionWindow[];
+  /** Whether harmless sessions are wanted too. */
+  everySession: boolean;
+  /** How many sessions get a timeline, those with the highest scores. */
+  plotAtMost: number;
 }
 
 /** What the windows of a run hold. */
@@ -46,15 +56,15 @@ const TIMELINES_AT_ONCE = 500;
 const LABEL_LENGTH = 120;
 
 /**
- * Scores the sessions of the windows; of one in several windows, the highest score counts. A window none of whose objects can
- * be read is named object by object and does not keep the others from being evaluated. Rejects with `DetectionError` when none
- * of them could be read, or for any other reason of the engine.
+ * Scores the sessions of the windows; of one in several windows, the highest score counts. Timelines are asked for window by
+ * window, straight after the features: an engine has one window at hand. A window none of whose objects can be read is named
+ * object by object and does not keep the others from being evaluated. Rejects with `DetectionError` when none of them could be
+ * read, or for any other reason of the engine.
  */
 export async function evaluate(
   engine: DetectionEngine,
-  windows: DetectionWindow[],
   settings: DetectionSettings,
-  everySession: boolean,
+  { windows, everySession, plotAtMost }: EvaluationRequest,
   onProgress?: ReportProgress,
 ): Promise<Evaluation> {
   const found = new Map<string, Finding>();
@@ -66,15 +76,18 @@ export async function evaluate(
   let unreadable: DetectionError | undefined;
   let read = 0;
 
-  for (const [index, window] of windows.entries()) {
+  for (const window of windows) {
+    const request = { ...window, everySession };
     let result: FeatureResult;
     try {
-      result = await engine.features({ ...window, everySession }, onProgress);
+      result = await engine.features(request, onProgress);
       read++;
     } catch (error) {
       if (!(error instanceof DetectionError && error.code === 'ERR_DETECTION_LOGS')) throw error;
       unreadable = error;
-      for (const { name } of window.objects) refused.set(name, { name, why: error.message });
+      // Why each of them, if the engine says so; else what keeps all of them from being read may pass.
+      const all = window.objects.map(({ name }) => ({ name, why: (error as Error).message, mayPass: true }));
+      for (const object of error.refused ?? all) refused.set(object.name, object);
       continue;
     }
     rows += result.rows;
@@ -84,19 +97,29 @@ export async function evaluate(
       const { bytesScanned = 0, usd = 0 } = cost ?? {};
       cost = { bytesScanned: bytesScanned + result.cost.bytesScanned, usd: usd + result.cost.usd };
     }
+    const worse: Finding[] = [];
     for (const given of result.sessions) {
       const features = soundFeatures(given);
       if (features !== given) odd.add(String(given.sessionId));
       if (!SESSION_ID.test(features.sessionId)) continue;
-      const finding = { sessionId: features.sessionId, ...judge(features, settings), features, window: index };
+      const { sessionId } = features;
+      const finding: Finding = { sessionId, ...judge(features, settings), features, timeline: [] };
       if (finding.verdict === 'harmless' && !everySession) continue;
-      const before = found.get(finding.sessionId);
-      if (!before || finding.score >= before.score) found.set(finding.sessionId, finding);
+      const before = found.get(sessionId);
+      if (before && finding.score < before.score) continue;
+      found.set(sessionId, finding);
+      worse.push(finding);
     }
+    await plot(engine, request, worse.sort(byScore).slice(0, plotAtMost));
   }
   if (unreadable && read === 0) throw unreadable;
-  const findings = [...found.values()].sort((a, b) => b.score - a.score || (a.sessionId < b.sessionId ? -1 : 1));
+  const findings = [...found.values()].sort(byScore);
   return { findings, rows, sessionCount, odd: odd.size, refused: [...refused.values()], cost };
+}
+
+/** The highest score first. */
+function byScore(a: Finding, b: Finding): number {
+  return b.score - a.score || (a.sessionId < b.sessionId ? -1 : 1);
 }
 
 function judge(features: SessionFeatures, settings: DetectionSettings): Pick<Finding, 'score' | 'verdict' | 'reasons'> {
@@ -122,29 +145,15 @@ function soundFeatures(features: SessionFeatures): SessionFeatures {
   ) as unknown as SessionFeatures;
 }
 
-/** A finding with who fetched when. */
-export interface PlottedFinding extends Finding {
-  timeline: IdentityTimeline[];
-}
-
-/** Adds to each finding who fetched when, in the window in which the session looked worst. */
-export async function plot(
-  engine: DetectionEngine,
-  windows: DetectionWindow[],
-  findings: Finding[],
-): Promise<PlottedFinding[]> {
-  const timelines = new Map<string, IdentityTimeline[]>();
-  for (const [index, window] of windows.entries()) {
-    const ids = findings.filter((finding) => finding.window === index).map(({ sessionId }) => sessionId);
-    for (let i = 0; i < ids.length; i += TIMELINES_AT_ONCE) {
-      const request = { ...window, everySession: false };
-      const found = await engine.timelines(request, ids.slice(i, i + TIMELINES_AT_ONCE));
-      for (const [id, timeline] of found) timelines.set(id, timeline);
+/** Adds to each finding who fetched when. */
+async function plot(engine: DetectionEngine, request: FeatureRequest, findings: Finding[]): Promise<void> {
+  for (let i = 0; i < findings.length; i += TIMELINES_AT_ONCE) {
+    const some = findings.slice(i, i + TIMELINES_AT_ONCE);
+    const ids = some.map(({ sessionId }) => sessionId);
+    const timelines = await engine.timelines(request, ids);
+    for (const finding of some) {
+      const timeline = timelines.get(finding.sessionId) ?? [];
+      finding.timeline = timeline.map(({ label, minutes }) => ({ label: label.slice(0, LABEL_LENGTH), minutes }));
     }
   }
-  return findings.map((finding) => {
-    const timeline = timelines.get(finding.sessionId) ?? [];
-    const short = timeline.map(({ label, minutes }) => ({ label: label.slice(0, LABEL_LENGTH), minutes }));
-    return { ...finding, timeline: short };
-  });
 }

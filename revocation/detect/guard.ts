@@ -1,3 +1,4 @@
+import { restoredSessions } from '../list/restored-sessions.ts';
 import type { RevocationList } from '../list/revocation-list.ts';
 import type { DetectionAlarm } from './detection-runs.ts';
 import type { Finding } from './evaluate.ts';
@@ -5,26 +6,26 @@ import type { DetectionSettings } from './settings.ts';
 
 /** What detection may do about what it found. */
 export interface Decision {
-  /** Sessions to revoke now. */
-  revoke: Finding[];
+  /** Sessions to revoke now, and why: no more of a finding, so that a decision stays small. */
+  revoke: Pick<Finding, 'sessionId' | 'reasons' | 'score'>[];
   /** Ids of sessions that are revoked already; telling the edge again makes up for a run that died before it had. */
   revoked: string[];
   alarm?: DetectionAlarm | undefined;
 }
 
-/** Histories that are read at the same time. */
-const READS_AT_ONCE = 25;
+/** For how long the cap holds, in seconds: what runs revoked in this time counts as well. */
+const CAP_SECONDS = 3600;
 
 /**
  * Holds detection to its limits: nothing is revoked but in mode `enforce`, nothing that the allow-list names, and nothing at
- * all when a run would revoke more than its share of the sessions in the window. Sessions that are revoked already, and those
- * that a person took back, are no part of that share: the list keeps both as they are.
+ * all when more than a share of the sessions in the window would be revoked within an hour. Sessions that are revoked already,
+ * and those that a person took back, are nothing that this run would revoke: the list keeps both as they are.
  */
 export async function guard(
   findings: Finding[],
   sessionCount: number,
   { mode, maxAutoShare, allow }: Pick<DetectionSettings, 'mode' | 'maxAutoShare' | 'allow'>,
-  list: Pick<RevocationList, 'revoked' | 'history'>,
+  list: Pick<RevocationList, 'revoked' | 'active' | 'history'>,
   now: number,
 ): Promise<Decision> {
   if (mode !== 'enforce') return { revoke: [], revoked: [] };
@@ -33,32 +34,31 @@ export async function guard(
   const auto = findings.filter((finding) => finding.verdict === 'auto' && !isAllowed(finding));
   const ids = auto.map(({ sessionId }) => sessionId);
   const revoked = await list.revoked('session', ids, now);
-  const revoke = auto.filter(({ sessionId }) => !revoked.has(sessionId));
+  const revoke = auto
+    .filter(({ sessionId }) => !revoked.has(sessionId))
+    .map(({ sessionId, reasons, score }) => ({ sessionId, reasons, score }));
+  if (revoke.length === 0) return { revoke, revoked: [...revoked] };
 
-  const allowed = Math.max(1, Math.floor(maxAutoShare * sessionCount));
+  const share = maxAutoShare === 0 ? 0 : Math.max(1, Math.floor(maxAutoShare * sessionCount));
+  const lately = (await list.active(now)).filter(
+    ({ kind, source, revokedAt }) => kind === 'session' && source === 'auto' && revokedAt > now - CAP_SECONDS,
+  ).length;
+  const allowed = Math.max(0, share - lately);
   const candidates = revoke.length > allowed ? await withoutRestored(revoke, list, now) : revoke.length;
   if (candidates <= allowed) return { revoke, revoked: [...revoked] };
   const message =
-    `${candidates} of ${sessionCount} sessions were to be revoked, and a run may revoke ${allowed}: none was. ` +
-    'Look at the suspicious sessions; if they are right, revoke them by hand or raise revocation.detection.maxAutoShare, ' +
-    'else raise autoScore';
+    `${candidates} of ${sessionCount} sessions were to be revoked, and ${allowed} may be after the ${lately} of the last ` +
+    'hour: none was. Look at the suspicious sessions; if they are right, revoke them by hand or raise ' +
+    'revocation.detection.maxAutoShare, else raise autoScore';
   return { revoke: [], revoked: [...revoked], alarm: { candidates, allowed, message } };
 }
 
 /** How many of these are not among those that a person took back. */
 async function withoutRestored(
-  findings: Finding[],
+  sessions: Decision['revoke'],
   list: Pick<RevocationList, 'history'>,
   now: number,
 ): Promise<number> {
-  let restored = 0;
-  for (let i = 0; i < findings.length; i += READS_AT_ONCE) {
-    const some = findings.slice(i, i + READS_AT_ONCE);
-    const histories = await Promise.all(some.map(({ sessionId }) => list.history('session', sessionId)));
-    restored += histories.filter(([latest]) => {
-      const expiresAt = latest?.entry.expiresAt ?? Number.POSITIVE_INFINITY;
-      return latest?.action === 'restored' && expiresAt > now;
-    }).length;
-  }
-  return findings.length - restored;
+  const ids = sessions.map(({ sessionId }) => sessionId);
+  return ids.length - (await restoredSessions(list, ids, now)).size;
 }

@@ -142,9 +142,8 @@ export async function copyLines(path: string, bytes: number, format: LogFormat, 
   } catch (error) {
     if (error instanceof LogObjectError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogObjectError(
-      code?.startsWith('Z_') ? 'this gzip file is cut off or damaged: fetch it again' : `it cannot be read (${code})`,
-    );
+    if (!code?.startsWith('Z_')) throw error;
+    throw new LogObjectError('this gzip file is cut off or damaged: fetch it again');
   } finally {
     output.end();
     await once(output, 'close');

@@ -15,10 +15,16 @@ export interface LogObjects {
   list(from: number): Promise<LogObject[]>;
 }
 
+/** A log object that detection has dealt with. */
+export interface SettledObject extends LogObject {
+  /** Why it cannot be read in this version; absent when its lines count. */
+  refused?: string | undefined;
+}
+
 /** The ledger of log objects that detection has dealt with: its watermark. */
 export interface Ledger {
-  /** Which of these objects have not been dealt with in this version. */
+  /** Which of these objects have not been dealt with in this version: neither read nor refused. */
   unseen(objects: LogObject[]): Promise<LogObject[]>;
   /** Writes down that these were dealt with, once everything that follows from them is recorded. */
-  commit(objects: LogObject[], now: number): Promise<void>;
+  commit(objects: SettledObject[], now: number): Promise<void>;
 }

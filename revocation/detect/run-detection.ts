@@ -2,10 +2,10 @@ import type { RevocationList } from '../list/revocation-list.ts';
 import type { SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
 import { type DetectionEngine, DetectionError, type ReportProgress } from './detection-engine.ts';
 import type { DetectionRun } from './detection-runs.ts';
-import { evaluate, type PlottedFinding, plot } from './evaluate.ts';
+import { type Evaluation, evaluate, type Finding } from './evaluate.ts';
 import { type Decision, guard } from './guard.ts';
-import type { Ledger, LogObject, LogObjects } from './log-objects.ts';
-import { planRun } from './plan.ts';
+import type { Ledger, LogObjects, SettledObject } from './log-objects.ts';
+import { type DetectionPlan, planRun } from './plan.ts';
 import type { DetectionSettings } from './settings.ts';
 
 /** What detection counts. */
@@ -51,14 +51,14 @@ const DETECTION = 'detection';
  * Runs detection once: what is new in the logs is evaluated, what is suspicious recorded, and in mode `enforce` what is beyond
  * doubt revoked. The ledger comes last: whatever fails before it leaves it as it was, so that the next run does the same
  * again; each step may be repeated, and two runs at once do no harm. Rejects with `DetectionError`, or with the error of a
- * port; a log object that cannot be read fails nothing and stays out of the ledger.
+ * port; a log object that cannot be read fails nothing.
  */
 export async function runDetection(
   ports: DetectionPorts,
   settings: DetectionSettings,
   onProgress?: ReportProgress,
 ): Promise<DetectionRun> {
-  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, now, report, metric } = ports;
+  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, now } = ports;
   const { mode, lookbackHours } = settings;
   if (mode === 'off') {
     throw new DetectionError('ERR_DETECTION_OFF', 'detection is off; set revocation.detection.mode to log or enforce');
@@ -66,58 +66,29 @@ export async function runDetection(
   const ranAt = now();
   // Lines that are older are about tokens that nobody can use any more.
   const plan = await planRun(logs, ledger, lookbackHours, ranAt - revocationSeconds - LATE_SECONDS);
-  metric('DetectionLag', lag(plan.unseen, ranAt));
-
-  const evaluation = await evaluate(engine, plan.windows, settings, false, onProgress);
-  const { findings, rows, sessionCount, odd, cost } = evaluation;
-  const plotted = await plot(engine, plan.windows, findings.slice(0, RECORDED_AT_MOST));
-  const decision = await guard(findings, sessionCount, settings, list, ranAt);
-
-  await record(plotted, suspicious, ranAt);
+  measureLag(plan, ranAt, ports.metric);
+  const wanted = { windows: plan.windows, everySession: false, plotAtMost: RECORDED_AT_MOST };
+  const evaluation = await evaluate(engine, settings, wanted, onProgress);
+  const decision = await guard(evaluation.findings, evaluation.sessionCount, settings, list, ranAt);
+  await record(evaluation.findings, suspicious, ranAt);
   const revoked = await revoke(decision, list, publish, ranAt, revocationSeconds);
-  const refusedNames = new Set(evaluation.refused.map(({ name }) => name));
-  await ledger.commit(
-    plan.unseen.filter(({ name }) => !refusedNames.has(name)),
-    ranAt,
-  );
-
-  metric('SuspiciousSessions', findings.length);
-  metric('AutoRevocations', revoked);
-  metric('DetectionCapHit', decision.alarm ? 1 : 0);
-  if (decision.alarm) report(`detection: ${decision.alarm.message}`);
-  if (findings.length > RECORDED_AT_MOST) {
-    report(`detection: ${findings.length} suspicious sessions, of which the ${RECORDED_AT_MOST} worst are listed`);
-  }
-  return {
-    ranAt,
-    mode,
-    objects: plan.unseen.length,
-    rows,
-    sessionCount,
-    flagged: findings.length,
-    auto: findings.filter(({ verdict }) => verdict === 'auto').length,
-    revoked,
-    odd,
-    refused: evaluation.refused.slice(0, NAMED_AT_MOST),
-    alarm: decision.alarm,
-    cost,
-  };
+  await commit(plan, evaluation, ledger, ranAt);
+  const run = summarize(plan, evaluation, decision, revoked, settings, ranAt);
+  tell(run, ports);
+  return run;
 }
 
-/** How long the oldest of these objects could have been dealt with already, in seconds. */
-function lag(unseen: LogObject[], now: number): number {
+/** Counts how long the oldest of the new objects could have been dealt with already, in seconds. */
+export function measureLag({ unseen }: DetectionPlan, now: number, metric: DetectionPorts['metric']): void {
   const ends = unseen.flatMap(({ hour }) => (hour === undefined ? [] : [hour + 3600]));
-  return Math.max(now - Math.min(now, ...ends), 0);
+  metric('DetectionLag', Math.max(now - Math.min(now, ...ends), 0));
 }
 
-/** Records findings for people to look at. */
-export async function record(
-  findings: PlottedFinding[],
-  suspicious: SuspiciousSessions,
-  detectedAt: number,
-): Promise<void> {
+/** Records the worst of the findings for people to look at. */
+export async function record(findings: Finding[], suspicious: SuspiciousSessions, detectedAt: number): Promise<void> {
   const expiresAt = detectedAt + REMEMBERED_SECONDS;
-  await suspicious.record(findings.map(({ window: _, ...finding }) => ({ ...finding, detectedAt, expiresAt })));
+  const worst = findings.slice(0, RECORDED_AT_MOST);
+  await suspicious.record(worst.map((finding) => ({ ...finding, detectedAt, expiresAt })));
 }
 
 /**
@@ -125,7 +96,7 @@ export async function record(
  * back.
  */
 export async function revoke(
-  { revoke: findings, revoked }: Decision,
+  { revoke: sessions, revoked }: Decision,
   list: Pick<RevocationList, 'add'>,
   publish: DetectionPorts['publish'],
   now: number,
@@ -133,8 +104,8 @@ export async function revoke(
 ): Promise<number> {
   const changed = [...revoked];
   let added = 0;
-  for (let i = 0; i < findings.length; i += WRITES_AT_ONCE) {
-    const some = findings.slice(i, i + WRITES_AT_ONCE);
+  for (let i = 0; i < sessions.length; i += WRITES_AT_ONCE) {
+    const some = sessions.slice(i, i + WRITES_AT_ONCE);
     const outcomes = await Promise.all(
       some.map(({ sessionId, reasons, score }) =>
         list.add({
@@ -155,4 +126,65 @@ export async function revoke(
   }
   if (changed.length > 0) await publish(changed);
   return added;
+}
+
+/**
+ * Writes into the ledger what was dealt with: read, or refused because of what is in it, which no other look would change. An
+ * object that may be read the next time stays out.
+ */
+export async function commit(
+  { unseen }: DetectionPlan,
+  { refused }: Evaluation,
+  ledger: Pick<Ledger, 'commit'>,
+  now: number,
+): Promise<void> {
+  const refusals = new Map(refused.map((object) => [object.name, object]));
+  const settled = unseen.flatMap((object): SettledObject[] => {
+    const refusal = refusals.get(object.name);
+    if (!refusal) return [object];
+    return refusal.mayPass ? [] : [{ ...object, refused: refusal.why }];
+  });
+  await ledger.commit(settled, now);
+}
+
+/** What the run did. */
+export function summarize(
+  { unseen }: DetectionPlan,
+  { findings, rows, sessionCount, odd, refused, cost }: Evaluation,
+  { alarm }: Decision,
+  revoked: number,
+  { mode, reviewScore, autoScore }: DetectionSettings,
+  ranAt: number,
+): DetectionRun {
+  return {
+    ranAt,
+    checkedAt: ranAt,
+    mode,
+    objects: unseen.length,
+    rows,
+    sessionCount,
+    flagged: findings.length,
+    auto: findings.filter(({ verdict }) => verdict === 'auto').length,
+    reviewScore,
+    autoScore,
+    revoked,
+    odd,
+    refused: refused.slice(0, NAMED_AT_MOST).map(({ name, why }) => ({ name, why })),
+    alarm,
+    cost,
+  };
+}
+
+/** Counts what a run did, and says what people should know of it. */
+export function tell(
+  { flagged, revoked, alarm }: DetectionRun,
+  { report, metric }: Pick<DetectionPorts, 'report' | 'metric'>,
+): void {
+  metric('SuspiciousSessions', flagged);
+  metric('AutoRevocations', revoked);
+  metric('DetectionCapHit', alarm ? 1 : 0);
+  if (alarm) report(`detection: ${alarm.message}`);
+  if (flagged > RECORDED_AT_MOST) {
+    report(`detection: ${flagged} suspicious sessions, of which the ${RECORDED_AT_MOST} worst are listed`);
+  }
 }

@@ -63,7 +63,7 @@ export const DetectionSettingsSchema = v.pipe(
     reviewScore: v.optional(score, 30),
     /** Score from which on a session is revoked without asking anybody. */
     autoScore: v.optional(score, 60),
-    /** Share of the sessions in the window that one run may revoke, one session at least. Above it nothing is revoked. */
+    /** Share of the sessions in the window that may be revoked within an hour, one at least unless 0. Above it none is. */
     maxAutoShare: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(1)), 0.01),
     /** What is never revoked by detection. */
     allow: v.optional(

@@ -29,12 +29,15 @@ const ANYBODY = { 'access-control-allow-origin': '*' };
 
 const RUN: DetectionRun = {
   ranAt: NOON,
+  checkedAt: NOON,
   mode: 'log',
   objects: 1,
   rows: 24310,
   sessionCount: 412,
   flagged: 3,
   auto: 1,
+  reviewScore: 35,
+  autoScore: 70,
   revoked: 0,
   odd: 0,
   refused: [],
@@ -61,6 +64,7 @@ class World {
   readonly #suspicious: SuspiciousSessions;
   readonly list: RevocationList;
   latest: DetectionRun | undefined;
+  running = false;
   /** What the next run does. */
   run: () => Promise<DetectionRun> = async () => RUN;
 
@@ -96,7 +100,11 @@ class World {
       authorize: () => callerFromHeaders,
       suspicious: this.#suspicious,
       list,
-      detection: { latest: async () => this.latest, run: async () => (this.latest = await this.run()) },
+      detection: {
+        latest: async () => this.latest,
+        isRunning: async () => this.running,
+        run: async () => (this.latest = await this.run()),
+      },
       report: () => undefined,
       now: () => NOON,
     });
@@ -212,6 +220,53 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     expect(await row('second012345').locator('.tags').textContent()).toBe('revoked by a person');
     expect(await row('third0123456').locator('.score').textContent()).toBe('40 of 100Needs a look');
     expect(await row('third0123456').locator('.tags').textContent()).toBe('');
+  });
+
+  test('marks on each bar from which score on a session needs a look, and from which it is a clear case', async () => {
+    await world.find(finding('AbCdEf012345', 82.5));
+    await open();
+    await row('AbCdEf012345').waitFor();
+    const bar = row('AbCdEf012345').locator('.score-bar');
+    // Nothing is known of them before the first run.
+    expect(await bar.locator('.mark:visible').count()).toBe(0);
+    world.latest = RUN;
+    await bar.locator('.mark.auto').waitFor();
+    const places = () =>
+      bar.evaluate((element) => {
+        const { left, width } = element.getBoundingClientRect();
+        const middle = (mark: Element) => {
+          const box = mark.getBoundingClientRect();
+          return Math.round(((box.left + box.width / 2 - left) / width) * 100);
+        };
+        return Array.from(element.querySelectorAll('.mark'), middle);
+      });
+    expect(await places()).toEqual([35, 70]);
+    world.latest = { ...RUN, reviewScore: 10, autoScore: 90 };
+    await expect.poll(places, { timeout: 10_000 }).toEqual([10, 90]);
+  });
+
+  test('waits for a run that takes longer than an answer may', async () => {
+    const startedAt = NOON + 60;
+    await page.route('**/v1/detections', (route) =>
+      route.fulfill({ status: 202, json: { started: true, startedAt }, headers: ANYBODY }),
+    );
+    world.latest = RUN;
+    world.running = true;
+    await open();
+    await page.getByTestId('detect').click();
+    await page.waitForResponse('**/v1/detections/latest');
+    await page.waitForResponse('**/v1/detections/latest');
+    expect(await page.getByTestId('detect').textContent()).toBe('Running…');
+    world.latest = { ...RUN, ranAt: startedAt, checkedAt: startedAt, flagged: 7 };
+    world.running = false;
+    await expect.poll(() => page.getByTestId('detection-run').textContent()).toContain('found 7 suspicious');
+    await expect.poll(() => page.getByTestId('detect').textContent()).toBe('Run detection now');
+    expect(await page.getByTestId('detection-error').isVisible()).toBe(false);
+
+    // The next one ends, and there is no result of it.
+    world.latest = RUN;
+    await page.getByTestId('detect').click();
+    await expect.poll(() => page.getByTestId('detection-error').textContent()).toContain('The run failed');
   });
 
   test('plots one colour for each identity, in the light and in the dark scheme', async () => {

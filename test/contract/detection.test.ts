@@ -1,3 +1,4 @@
+import { GetCommand } from '@aws-sdk/lib-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LocalDynamoDb } from '../../local/dynamodb.ts';
 import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
@@ -36,6 +37,18 @@ describe('Ledger', () => {
     await ledger.commit([], NOW);
   });
 
+  test('knows what was refused, until it is another version', async () => {
+    const ledger = dynamoDbLedger(database.client);
+    const broken = object('broken.gz');
+    await ledger.commit([{ ...broken, refused: 'it is cut off' }], NOW);
+    expect(await ledger.unseen([broken])).toEqual([]);
+    expect(await ledger.unseen([object('broken.gz', '2')])).toEqual([object('broken.gz', '2')]);
+    const { Item } = await database.client.send(
+      new GetCommand({ TableName: LOG_OBJECTS_TABLE.TableName, Key: { objectName: 'broken.gz' } }),
+    );
+    expect(Item).toMatchObject({ refused: 'it is cut off' });
+  });
+
   test('takes more objects than a batch holds, and one that is named twice', async () => {
     const ledger = dynamoDbLedger(database.client);
     const many = Array.from({ length: 230 }, (_, i) => object(`many-${i}.gz`));
@@ -47,12 +60,15 @@ describe('Ledger', () => {
 describe('DetectionRuns', () => {
   const ran = (ranAt: number): DetectionRun => ({
     ranAt,
+    checkedAt: ranAt,
     mode: 'log',
     objects: 1,
     rows: 2,
     sessionCount: 1,
     flagged: 0,
     auto: 0,
+    reviewScore: 30,
+    autoScore: 60,
     revoked: 0,
     odd: 0,
     refused: [{ name: 'a.gz', why: 'it is empty' }],
@@ -75,6 +91,30 @@ describe('DetectionRuns', () => {
     expect(await runs.begin('e', NOW + 70, NOW + 100)).toBe(true);
     await runs.finish('e');
     expect(await runs.latest()).toEqual(ran(NOW + 60));
+  });
+
+  test('keep what was found when there is nothing new, and say when that was', async () => {
+    const { client, close } = await openDatabase([DETECTIONS_TABLE]);
+    const runs = dynamoDbDetectionRuns(client);
+    const idle = (ranAt: number) => ({ ...ran(ranAt), objects: 0 });
+    const alarm = { candidates: 9, allowed: 4, message: '9 of 412 sessions were to be revoked' };
+    await runs.finish('a', idle(NOW));
+    expect(await runs.latest()).toEqual(idle(NOW));
+    await runs.finish('a', { ...ran(NOW + 60), alarm });
+    for (const later of [NOW + 120, NOW + 180, NOW + 150]) await runs.finish('a', idle(later));
+    expect(await runs.latest()).toEqual({ ...ran(NOW + 60), alarm, checkedAt: NOW + 180 });
+    await runs.finish('a', ran(NOW + 240));
+    expect(await runs.latest()).toEqual(ran(NOW + 240));
+    await close();
+  });
+
+  test('say whether there is one', async () => {
+    const runs = dynamoDbDetectionRuns(database.client);
+    expect(await runs.isRunning(NOW)).toBe(false);
+    await runs.begin('f', NOW, NOW + 60);
+    expect([await runs.isRunning(NOW + 59), await runs.isRunning(NOW + 60)]).toEqual([true, false]);
+    await runs.finish('f');
+    expect(await runs.isRunning(NOW)).toBe(false);
   });
 
   test('keep the latest result, whichever is written last', async () => {

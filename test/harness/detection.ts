@@ -1,4 +1,9 @@
-import { type DetectionEngine, DetectionError, type RefusedObject } from '../../revocation/detect/detection-engine.ts';
+import {
+  type DetectionEngine,
+  DetectionError,
+  type FeatureRequest,
+  type RefusedObject,
+} from '../../revocation/detect/detection-engine.ts';
 import type { SessionFeatures } from '../../revocation/detect/features.ts';
 import type { LogObject } from '../../revocation/detect/log-objects.ts';
 import { NOW } from './minting.ts';
@@ -72,30 +77,50 @@ export interface Line {
   features?: SessionFeatures;
 }
 
+/** Why an object cannot be read just now. */
+export class PassingError extends Error {}
+
 /** An engine that answers from lines: it counts, and knows of a session what its lines say. */
 export function engineOfLines(
   linesOf: (object: LogObject) => Line[] | Error,
-): DetectionEngine & { windows: string[][] } {
+): DetectionEngine & { windows: string[][]; loads: number } {
   const windows: string[][] = [];
+  let loaded = '';
+  let loads = 0;
+  // One window at hand, as DuckDB has it.
+  const load = ({ from, to, objects }: FeatureRequest) => {
+    const asked = JSON.stringify([from, to, objects]);
+    if (asked !== loaded) loads++;
+    loaded = asked;
+  };
   return {
     windows,
-    async features({ from, to, objects }) {
+    get loads() {
+      return loads;
+    },
+    async features(request) {
+      const { from, to, objects } = request;
+      load(request);
       windows.push(objects.map(({ name }) => name));
       const refused: RefusedObject[] = [];
       const lines = objects.flatMap((object) => {
         const read = linesOf(object);
         if (!(read instanceof Error)) return read.filter(({ at }) => at >= from && at < to);
-        refused.push({ name: object.name, why: read.message });
+        refused.push({ name: object.name, why: read.message, mayPass: read instanceof PassingError });
         return [];
       });
-      if (refused.length === objects.length) throw new DetectionError('ERR_DETECTION_LOGS', 'no object can be read');
+      if (refused.length === objects.length) {
+        throw new DetectionError('ERR_DETECTION_LOGS', 'no object can be read', refused);
+      }
       const sessions = new Map<string, SessionFeatures>();
       for (const { sessionId, features } of lines) {
         sessions.set(sessionId, features ?? sessions.get(sessionId) ?? sessionFeatures({ sessionId }));
       }
       return { sessions: [...sessions.values()], sessionCount: sessions.size, rows: lines.length, refused };
     },
-    async timelines({ from }, ids) {
+    async timelines(request, ids) {
+      load(request);
+      const { from } = request;
       return new Map(ids.map((id) => [id, [{ label: 'AS64500, DE', minutes: [[from, 3]] }]]));
     },
     async close() {},

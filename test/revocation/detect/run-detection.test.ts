@@ -9,14 +9,27 @@ import {
   dynamoDbLedger,
   LOG_OBJECTS_TABLE,
 } from '../../../revocation/detect/dynamodb.ts';
+import { evaluate } from '../../../revocation/detect/evaluate.ts';
 import type { SessionFeatures } from '../../../revocation/detect/features.ts';
+import { guard } from '../../../revocation/detect/guard.ts';
 import type { LogObject } from '../../../revocation/detect/log-objects.ts';
-import { type DetectionPorts, runDetection } from '../../../revocation/detect/run-detection.ts';
+import { planRun } from '../../../revocation/detect/plan.ts';
+import {
+  commit,
+  type DetectionPorts,
+  measureLag,
+  record,
+  revoke,
+  runDetection,
+  summarize,
+  tell,
+} from '../../../revocation/detect/run-detection.ts';
 import { DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../../../revocation/list/dynamodb.ts';
+import type { RevocationEntry, RevocationList } from '../../../revocation/list/revocation-list.ts';
 import { dynamoDbSuspiciousSessions, SUSPICIOUS_SESSIONS_TABLE } from '../../../revocation/suspicious/dynamodb.ts';
 import { openDatabase } from '../../harness/database.ts';
-import { engineOfLines, type Line, sessionFeatures, sharedSession } from '../../harness/detection.ts';
+import { engineOfLines, type Line, PassingError, sessionFeatures, sharedSession } from '../../harness/detection.ts';
 import { NOW } from '../../harness/minting.ts';
 
 let database: LocalDynamoDb;
@@ -47,7 +60,7 @@ class World {
   readonly lines: string[] = [];
   readonly metrics: [string, number][] = [];
   now = HOUR + 1800;
-  readonly list = dynamoDbRevocationList(database.client);
+  readonly list = this.#listOfThisWorld();
   readonly suspicious = dynamoDbSuspiciousSessions(database.client);
   readonly engine = engineOfLines(({ name }) => this.objects.get(name)?.lines ?? []);
   readonly ports: DetectionPorts = {
@@ -67,6 +80,12 @@ class World {
     report: (line) => this.lines.push(line),
     metric: (name, value) => this.metrics.push([name, value]),
   };
+
+  #listOfThisWorld(): RevocationList {
+    const list = dynamoDbRevocationList(database.client);
+    const isOurs = ({ id }: RevocationEntry) => id.startsWith(this.id);
+    return { ...list, active: async (now) => (await list.active(now)).filter(isOurs) };
+  }
 
   session(name: string): string {
     return `${this.id}${name}`.padEnd(12, 'x');
@@ -108,12 +127,15 @@ describe('a run', () => {
     world.put('a', HOUR, [world.shared('Leak'), harmless(world, 'Good'), { at: HOUR, sessionId: doubtful, features }]);
     expect(await world.run()).toEqual({
       ranAt: world.now,
+      checkedAt: world.now,
       mode: 'enforce',
       objects: 1,
       rows: 3,
       sessionCount: 3,
       flagged: 2,
       auto: 1,
+      reviewScore: 1,
+      autoScore: 90,
       revoked: 1,
       odd: 0,
       refused: [],
@@ -201,7 +223,9 @@ describe('the cap', () => {
   });
 
   test.each([
-    [0, 1, 1],
+    [0, 1, 0],
+    [0.001, 1, 1],
+    [0.001, 2, 0],
     [0.01, 1, 1],
     [0.03, 3, 3],
     [0.03, 4, 0],
@@ -215,13 +239,39 @@ describe('the cap', () => {
 
   test('is about what would be new: neither about what is revoked already, nor about what a person took back', async () => {
     const world = new World();
-    const maxAutoShare = 0;
+    const maxAutoShare = 0.01;
     for (const [i, name] of ['A', 'B', 'C'].entries()) {
       world.put(`a${i}`, HOUR, [world.shared(name)]);
       expect(await world.run({ maxAutoShare })).toMatchObject({ auto: i + 1, revoked: 1 });
       if (name === 'B') await world.list.remove('session', world.session(name), 'operator-1', world.now);
+      world.now += 3600;
     }
     expect(await world.history('B')).toEqual(['revoked by detection', 'restored by operator-1']);
+  });
+
+  test('holds for an hour, however many runs it has; what people revoke does not count', async () => {
+    const world = new World();
+    const maxAutoShare = 0.02;
+    const manual = {
+      kind: 'session',
+      id: world.session('Manual'),
+      source: 'manual',
+      by: 'operator-1',
+    } as const;
+    await world.list.add({ ...manual, reasons: ['told'], revokedAt: world.now, expiresAt: world.now + 86_400 });
+    world.put('crowd', HOUR, crowd(world, 100));
+    const revoked: number[] = [];
+    for (const name of ['A', 'B', 'C']) {
+      world.put(name, HOUR, [world.shared(name)]);
+      const run = await world.run({ maxAutoShare });
+      revoked.push(run.revoked);
+      if (name === 'C') expect(run.alarm).toMatchObject({ candidates: 1, allowed: 0 });
+      world.now += 60;
+    }
+    expect(revoked).toEqual([1, 1, 0]);
+    world.now += 3600;
+    world.put('D', HOUR, [harmless(world, 'Later')]);
+    expect(await world.run({ maxAutoShare })).toMatchObject({ revoked: 1 });
   });
 });
 
@@ -312,22 +362,56 @@ describe('the ledger', () => {
     expect(await world.suspicious.get(sessionId, world.now)).toMatchObject({ score: 100 });
   });
 
-  test('what cannot be read is named, keeps nothing else from being read, and is tried again', async () => {
+  test('what cannot be read is named, keeps nothing else from being read, and is read when it has changed', async () => {
     const world = new World();
     const broken = new Error('it ends in the middle of a line; fetch it again');
     world.put('h2', HOUR - 2 * 3600, broken);
     world.put('broken', HOUR, broken);
     world.put('h0', HOUR, [world.shared('Leak')]);
-    const refused = [
-      { name: `${world.id}/h2`, why: 'no object can be read' },
-      { name: `${world.id}/broken`, why: broken.message },
-    ];
-    expect(await world.run()).toMatchObject({ objects: 3, rows: 1, revoked: 1, refused });
-    expect(await world.run()).toMatchObject({ objects: 2, refused });
+    const named = (name: string) => ({ name: `${world.id}/${name}`, why: broken.message });
+    expect(await world.run()).toMatchObject({
+      objects: 3,
+      rows: 1,
+      revoked: 1,
+      refused: [named('h2'), named('broken')],
+    });
+    // Settled: the same version is no reason to do it all again, nor does detection lag because of it.
+    world.engine.windows.length = 0;
+    world.metrics.length = 0;
+    expect(await world.run()).toMatchObject({ objects: 0, refused: [] });
+    expect([names(world), world.metrics[0]]).toEqual([[], ['DetectionLag', 0]]);
+    // As long as its window is looked at, it is named.
+    world.put('more', HOUR, [harmless(world, 'Good')]);
+    expect(await world.run()).toMatchObject({ objects: 1, rows: 2, refused: [named('broken')] });
     world.put('broken', HOUR, [world.shared('Second')]);
+    expect(await world.run()).toMatchObject({ objects: 1, rows: 3, revoked: 1, refused: [] });
     world.put('h2', HOUR - 2 * 3600, []);
-    expect(await world.run()).toMatchObject({ objects: 2, revoked: 1, refused: [] });
+    expect(await world.run()).toMatchObject({ objects: 1, refused: [] });
     expect(await world.run()).toMatchObject({ objects: 0 });
+  });
+
+  test('what may be read the next time is tried again although it has not changed', async () => {
+    const world = new World();
+    world.put('away', HOUR, new PassingError('it cannot be opened (EIO)'));
+    world.put('h0', HOUR, [harmless(world, 'Good')]);
+    const refused = [{ name: `${world.id}/away`, why: 'it cannot be opened (EIO)' }];
+    for (const objects of [2, 1, 1]) expect(await world.run()).toMatchObject({ objects, refused });
+    const away = world.objects.get(`${world.id}/away`);
+    if (away) away.lines = [world.shared('Leak')];
+    expect(await world.run()).toMatchObject({ objects: 1, revoked: 1, refused: [] });
+    expect(await world.run()).toMatchObject({ objects: 0 });
+  });
+
+  test('each window is loaded once, its timelines included', async () => {
+    const world = new World();
+    for (const i of [2, 1, 0]) {
+      world.put(`h${i}`, HOUR - i * 3600, [world.shared(`L${i}`, HOUR - i * 3600)]);
+    }
+    expect(await world.run({ mode: 'log' })).toMatchObject({ flagged: 3 });
+    expect([world.engine.windows.length, world.engine.loads]).toEqual([3, 3]);
+    // Of a session in two windows that look alike, the later one is shown.
+    const { timeline } = (await world.suspicious.get(world.session('L2'), world.now)) ?? {};
+    expect(timeline).toEqual([{ label: 'AS64500, DE', minutes: [[HOUR - 2 * 3600, 3]] }]);
   });
 
   test('when nothing at all can be read the run fails and says why', async () => {
@@ -383,6 +467,55 @@ describe('an odd session never fails a run', () => {
     expect(await world.suspicious.get(ids[999] ?? '', world.now)).toBeDefined();
     expect(await world.suspicious.get(ids[1000] ?? '', world.now)).toBeUndefined();
   });
+});
+
+describe('the steps of a run', () => {
+  test('take and give what JSON can carry, and may be repeated', async () => {
+    const world = new World();
+    const broken = new Error('it is empty');
+    world.put('a', HOUR, [world.shared('Leak'), world.shared('Gone'), harmless(world, 'Good')]);
+    world.put('whole', undefined, [harmless(world, 'Good', 5)]);
+    world.put('broken', HOUR, broken);
+    await world.list.add({
+      ...{ kind: 'session', id: world.session('Gone'), source: 'manual', reasons: [], by: 'operator-1' },
+      ...{ revokedAt: world.now, expiresAt: world.now + 86_400 },
+    });
+    const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, metric } = world.ports;
+    const { now } = world;
+    const given = carried(settings({ maxAutoShare: 0.5 }));
+    for (const turn of [1, 2]) {
+      const plan = carried(await planRun(logs, ledger, given.lookbackHours, now - 2 * 86_400));
+      measureLag(plan, now, metric);
+      const wanted = { windows: plan.windows, everySession: false, plotAtMost: 1000 };
+      const evaluation = carried(await evaluate(engine, given, wanted));
+      const { findings, sessionCount } = evaluation;
+      const decision = carried(await guard(findings, sessionCount, given, list, now));
+      if (turn === 1) {
+        expect(decision).toEqual({
+          revoke: [{ sessionId: world.session('Leak'), score: 100, reasons: expect.any(Array) }],
+          revoked: [world.session('Gone')],
+        });
+      }
+      await record(findings, suspicious, now);
+      const revoked = carried(await revoke(decision, list, publish, now, revocationSeconds));
+      // The first turn dies here.
+      if (turn === 2) await commit(plan, evaluation, ledger, now);
+      const run = carried(summarize(plan, evaluation, decision, revoked, given, now));
+      const refused = [{ name: `${world.id}/broken`, why: 'it is empty' }];
+      expect(run).toMatchObject({ objects: 3, rows: 4, flagged: 2, auto: 2, revoked: turn === 1 ? 1 : 0, refused });
+      tell(run, world.ports);
+    }
+    expect(await world.history('Leak')).toEqual(['revoked by detection']);
+    expect(await world.suspicious.get(world.session('Leak'), now)).toMatchObject({
+      timeline: [{ label: 'AS64500, DE' }],
+    });
+    expect(await world.run()).toMatchObject({ objects: 0 });
+  });
+
+  /** As it is after it has travelled as JSON. */
+  function carried<Result>(result: Result): Result {
+    return JSON.parse(JSON.stringify(result));
+  }
 });
 
 describe('a run that dies is repeated by the next', () => {
@@ -476,16 +609,21 @@ describe('detection, one run at a time', () => {
     const detection = createDetection({ ...world.ports, logs: { list } }, settings(), runs, 'one');
     const first = detection.run();
     await running;
+    expect(await detection.isRunning()).toBe(true);
     await expect(detection.run()).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_RUNNING' }));
     release();
     expect(await detection.latest()).not.toEqual(await first);
     expect(await detection.latest()).toEqual(JSON.parse(JSON.stringify(await first)));
+    expect(await detection.isRunning()).toBe(false);
 
     const failing = { ...world.ports, logs: { list: before(world.ports.logs.list) } };
     await expect(createDetection(failing, settings(), runs, 'two').run()).rejects.toThrow('died');
     expect(world.metrics).toContainEqual(['DetectionFailed', 1]);
     expect(await detection.latest()).toMatchObject({ revoked: 1 });
+    world.now += 60;
     expect(await detection.run()).toMatchObject({ objects: 0 });
+    // What was found stands; only the time at which detection last looked is another.
+    expect(await detection.latest()).toMatchObject({ revoked: 1, ranAt: world.now - 60, checkedAt: world.now });
   });
 
   const before =

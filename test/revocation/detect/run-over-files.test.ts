@@ -41,6 +41,10 @@ let folder: string;
 beforeEach(() => {
   folder = temporaryDirectory();
 });
+// What was revoked in the last hour counts into the cap.
+afterEach(async () => {
+  for (const { kind, id } of await list().active(now)) await list().remove(kind, id, 'test', now);
+});
 afterEach(() => removeDirectory(folder));
 
 const list = () => dynamoDbRevocationList(database.client);
@@ -114,7 +118,7 @@ describe('detection over log files, with DuckDB', () => {
       flagged: 0,
       refused: [{ name: path, why: expect.any(String) }],
     });
-    expect(await run()).toMatchObject({ objects: 1, flagged: 0, refused: [{ name: path }] });
+    expect(await run()).toMatchObject({ objects: 0, refused: [] });
     writeFileSync(path, whole);
     expect(await run()).toMatchObject({ objects: 1, rows: 2700, revoked: 1, refused: [] });
     expect(await run()).toMatchObject({ objects: 0 });
