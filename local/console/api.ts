@@ -3,8 +3,12 @@ import { EventSourceParserStream } from 'eventsource-parser/stream';
 import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
 import type { RevocationSource } from '../../revocation/list/revocation-list.ts';
 import type { SuspiciousSession as Finding } from '../../revocation/suspicious/suspicious-sessions.ts';
+import { pause } from './dom.ts';
 
 const SUSPICIOUS_A_PAGE = 20;
+/** How long a run of detection may take, and how often it is asked for. */
+const RUN_MILLISECONDS = 900_000;
+const RUN_POLL_MILLISECONDS = 2000;
 
 type Role = 'player' | 'backend' | 'security';
 
@@ -152,17 +156,29 @@ export class Api {
     return this.#json('security', `/v1/sessions/suspicious?${query}`, { signal });
   }
 
-  /** Runs detection now. */
-  detect(): Promise<DetectionRun> {
-    return this.#json('security', '/v1/detections', { method: 'POST' });
+  /** Runs detection now, and waits until it has. */
+  async detect(signal: AbortSignal): Promise<void> {
+    const response = await this.#request('security', '/v1/detections', { method: 'POST', signal });
+    if (response.status !== 202) return;
+    const { startedAt }: { startedAt: number } = await response.json();
+    for (let waited = 0; waited < RUN_MILLISECONDS && !signal.aborted; waited += RUN_POLL_MILLISECONDS) {
+      const { run, running } = await this.latestDetection(signal);
+      if (run && run.checkedAt >= startedAt) return;
+      if (!running) throw new ApiError(0, 'failed', 'The run failed', 'The log of the API says why.');
+      await pause(RUN_POLL_MILLISECONDS, signal);
+    }
   }
 
-  /** The last run of detection; undefined before the first. */
-  async latestDetection(signal: AbortSignal): Promise<DetectionRun | undefined> {
+  /** The last run of detection that had something to do, none before the first; and whether there is one now. */
+  async latestDetection(signal: AbortSignal): Promise<{ run?: DetectionRun; running: boolean }> {
     try {
-      return await this.#json<DetectionRun>('security', '/v1/detections/latest', { signal });
+      const path = '/v1/detections/latest';
+      const { running, ...run } = await this.#json<DetectionRun & { running: boolean }>('security', path, { signal });
+      return { run, running };
     } catch (error) {
-      if (error instanceof ApiError && error.code === 'ERR_DETECTION_NONE') return undefined;
+      if (!(error instanceof ApiError)) throw error;
+      if (error.code === 'ERR_DETECTION_NONE') return { running: false };
+      if (error.code === 'ERR_DETECTION_RUNNING') return { running: true };
       throw error;
     }
   }

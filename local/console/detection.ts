@@ -52,7 +52,7 @@ export class Detection {
 
   async #refreshRun(): Promise<unknown> {
     try {
-      this.#show(await this.#api.latestDetection(this.#signal));
+      this.#show((await this.#api.latestDetection(this.#signal)).run);
       return undefined;
     } catch (error) {
       if (this.#signal.aborted) return undefined;
@@ -68,7 +68,7 @@ export class Detection {
     this.#button.textContent = 'Running…';
     this.#error.hidden = true;
     try {
-      this.#show(await this.#api.detect());
+      await this.#api.detect(this.#signal);
     } catch (error) {
       this.#error.textContent = whyNot(error);
       this.#error.hidden = false;
@@ -76,6 +76,7 @@ export class Detection {
       this.#button.textContent = 'Run detection now';
       this.#button.removeAttribute('aria-busy');
     }
+    await this.#refreshRun();
     await this.#sessions.refresh();
   }
 
@@ -86,6 +87,7 @@ export class Detection {
 
   #show(run: DetectionRun | undefined): void {
     this.#say(run === undefined ? 'Detection has not run yet.' : inWords(run));
+    if (run) this.#sessions.showThresholds(run);
     this.#alarm.textContent = run?.alarm?.message ?? '';
     this.#alarm.hidden = this.#alarm.textContent === '';
     const refused = run?.refused ?? [];
@@ -102,11 +104,14 @@ function whyNot(error: unknown): string {
   return runs ? 'Detection is running already. What it finds is shown here when it is done.' : describe(error);
 }
 
-function inWords({ ranAt, mode, objects, rows, sessionCount, flagged, revoked, odd, cost }: DetectionRun): string {
-  if (objects === 0) return `It last ran at ${timeOf(ranAt)}, when there was nothing new in the logs. ${MODES[mode]}`;
+function inWords(run: DetectionRun): string {
+  const { ranAt, checkedAt, mode, objects, rows, sessionCount, flagged, revoked, odd, cost } = run;
+  if (objects === 0)
+    return `It last ran at ${timeOf(checkedAt)}, when there was nothing new in the logs. ${MODES[mode]}`;
   const read = `${quantity(rows, 'log line')} of ${quantity(sessionCount, 'session')}`;
   const sentences = [
     `It last ran at ${timeOf(ranAt)}: read ${read}, found ${number(flagged)} suspicious, revoked ${number(revoked)}.`,
+    ...(checkedAt > ranAt ? [`There was nothing new in the logs until ${timeOf(checkedAt)}.`] : []),
     MODES[mode],
   ];
   if (odd > 0) sentences.push(`It left out ${quantity(odd, 'session')} whose log lines make no sense.`);

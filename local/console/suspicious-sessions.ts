@@ -1,3 +1,4 @@
+import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
 import { type Api, describe, type SuspiciousSession } from './api.ts';
 import { byId, create } from './dom.ts';
 import { number, quantity, timeOf } from './format.ts';
@@ -7,6 +8,8 @@ const VERDICTS: Record<SuspiciousSession['verdict'], string> = {
   review: 'Needs a look',
   auto: 'Clear case',
 };
+
+type Thresholds = Pick<DetectionRun, 'reviewScore' | 'autoScore'>;
 
 interface Row {
   item: HTMLLIElement;
@@ -81,6 +84,13 @@ export class SuspiciousSessions {
     }
   }
 
+  /** Marks on every bar where a session needs a look, and from where on it is a clear case. */
+  showThresholds({ reviewScore, autoScore }: Thresholds): void {
+    this.#list.dataset.thresholds = `${reviewScore} ${autoScore}`;
+    this.#list.style.setProperty('--review-score', `${reviewScore}%`);
+    this.#list.style.setProperty('--auto-score', `${autoScore}%`);
+  }
+
   async #showMore(): Promise<void> {
     const shown = this.#rows.size;
     this.#pages++;
@@ -130,7 +140,8 @@ export class SuspiciousSessions {
     const button = create('button');
     button.type = 'button';
     const plot = new Plot(session.timeline);
-    const track = create('div', 'score-bar', bar);
+    const marks = [create('span', 'mark review'), create('span', 'mark auto')];
+    const track = create('div', 'score-bar', create('div', 'score-fill', bar), ...marks);
     track.setAttribute('aria-hidden', 'true');
     const scoreText = create('p', 'score-text', score, create('span', '', ' of 100'));
     const name = create('h3', 'finding-name', create('code', 'finding-id', session.sessionId), tags);

@@ -1,4 +1,9 @@
-import { DetectionResponse, SuspiciousSessionsResponse } from './detection-routes.ts';
+import {
+  DetectionResponse,
+  LatestDetectionResponse,
+  StartedDetectionResponse,
+  SuspiciousSessionsResponse,
+} from './detection-routes.ts';
 
 const EXAMPLE_SUSPICIOUS = {
   sessionId: 'AbCdEf012345',
@@ -61,12 +66,15 @@ const EXAMPLE_SUSPICIOUS = {
 
 const EXAMPLE_RUN = {
   ranAt: 1795345680,
+  checkedAt: 1795345680,
   mode: 'enforce',
   objects: 1,
   rows: 24310,
   sessionCount: 412,
   flagged: 3,
   auto: 1,
+  reviewScore: 30,
+  autoScore: 60,
   revoked: 1,
   odd: 0,
   refused: [],
@@ -93,14 +101,22 @@ export const DETECTION_OPERATIONS = {
         example: { sessions: [EXAMPLE_SUSPICIOUS] },
       },
     },
-    problems: ['ERR_QUERY_INVALID', 'ERR_CURSOR_INVALID'],
+    problems: ['ERR_QUERY_INVALID', 'ERR_CURSOR_INVALID', 'ERR_DATABASE_THROTTLED'],
   },
   'POST /v1/detections': {
     tag: 'Detection',
     summary: 'Run detection now',
     description: `Reads the log objects that no run has dealt with, and answers what it found. Does the same as the scheduled run, and
-never at the same time as another.`,
-    answers: { 200: { description: 'What the run did.', schema: DetectionResponse, example: EXAMPLE_RUN } },
+never at the same time as another. A run that takes long is answered with 202 and goes on.`,
+    answers: {
+      200: { description: 'What the run did.', schema: DetectionResponse, example: EXAMPLE_RUN },
+      202: {
+        description: `The run goes on. Ask \`GET /v1/detections/latest\` until its \`checkedAt\` is not before \`startedAt\`; when nothing is
+running and it still is, the run failed.`,
+        schema: StartedDetectionResponse,
+        example: { started: true, startedAt: 1795345680 },
+      },
+    },
     problems: [
       'ERR_DETECTION_OFF',
       'ERR_DETECTION_RUNNING',
@@ -108,12 +124,21 @@ never at the same time as another.`,
       'ERR_DETECTION_QUERY',
       'ERR_DETECTION_ACCESS',
       'ERR_DETECTION_SETUP',
+      'ERR_DATABASE_THROTTLED',
     ],
   },
   'GET /v1/detections/latest': {
     tag: 'Detection',
     summary: 'What the last run of detection did',
-    answers: { 200: { description: 'What it did.', schema: DetectionResponse, example: EXAMPLE_RUN } },
-    problems: ['ERR_DETECTION_NONE'],
+    description: `The last run that found something new in the logs; \`checkedAt\` is when detection last looked. So an alarm stands until a
+run that read something has none.`,
+    answers: {
+      200: {
+        description: 'What it did.',
+        schema: LatestDetectionResponse,
+        example: { ...EXAMPLE_RUN, running: false },
+      },
+    },
+    problems: ['ERR_DETECTION_NONE', 'ERR_DETECTION_RUNNING'],
   },
 } as const;

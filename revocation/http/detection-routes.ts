@@ -1,7 +1,9 @@
 import { Hono } from 'hono';
 import * as v from 'valibot';
 import type { Detection } from '../detect/detection.ts';
+import type { DetectionRun } from '../detect/detection-runs.ts';
 import type { SessionFeatures } from '../detect/features.ts';
+import { restoredSessions } from '../list/restored-sessions.ts';
 import type { RevocationList, RevocationSource } from '../list/revocation-list.ts';
 import type { SuspiciousSessions } from '../suspicious/suspicious-sessions.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
@@ -82,21 +84,36 @@ export const SuspiciousSessionsResponse = v.object({
   next: v.optional(v.string()),
 });
 
-/** Answer of `POST /v1/detections` and `GET /v1/detections/latest`; `DetectionRun` says what each field is. */
+/** Answer of `POST /v1/detections`; `DetectionRun` says what each field is. */
 export const DetectionResponse = v.object({
   ranAt: Time,
+  checkedAt: Time,
   mode: v.picklist(['off', 'log', 'enforce']),
   objects: Count,
   rows: Count,
   sessionCount: Count,
   flagged: Count,
   auto: Count,
+  reviewScore: v.number(),
+  autoScore: v.number(),
   revoked: Count,
   odd: Count,
   refused: v.array(v.object({ name: v.string(), why: v.string() })),
   alarm: v.optional(v.object({ candidates: Count, allowed: Count, message: v.string() })),
   cost: v.optional(v.object({ bytesScanned: v.number(), usd: v.number() })),
 });
+
+/** Answer of `GET /v1/detections/latest`: what the last run did that had something to do, and whether there is one now. */
+export const LatestDetectionResponse = v.object({ ...DetectionResponse.entries, running: v.boolean() });
+
+/** Answer of `POST /v1/detections` about a run that goes on, which began at `startedAt` or later. */
+export const StartedDetectionResponse = v.object({ started: v.literal(true), startedAt: Time });
+
+/**
+ * How long `POST /v1/detections` waits for its run, in milliseconds: the edge waits 30 s for an answer, and API Gateway as
+ * long (AWS, "Quotas for configuring and running a REST API", integration timeout).
+ */
+export const ANSWER_WITHIN_MS = 10_000;
 
 /** `GET /v1/sessions/suspicious`, `POST /v1/detections`, `GET /v1/detections/latest`: what detection found, and running it. */
 export function detectionRoutes(options: DetectionOptions): Hono<CallerEnv> {
@@ -105,35 +122,60 @@ export function detectionRoutes(options: DetectionOptions): Hono<CallerEnv> {
 
   app.get('/v1/sessions/suspicious', authorize('security'), query(PageQuery), async (c) => {
     const { sessions, next } = await refuseAsProblem(suspicious.page(now(), c.req.valid('query')));
-    const listed = sessions.map(async ({ features, expiresAt: _, ...session }) => {
+    const standing = await standings(
+      list,
+      sessions.map(({ sessionId }) => sessionId),
+      now(),
+    );
+    const listed = sessions.map(({ features, expiresAt: _, ...session }) => {
       const { title, firstSeen, lastSeen } = features;
-      return { ...session, title, firstSeen, lastSeen, ...(await standing(list, session.sessionId, now())), features };
+      return { ...session, title, firstSeen, lastSeen, ...standing(session.sessionId), features };
     });
-    return c.json({ sessions: await Promise.all(listed), next });
+    return c.json({ sessions: listed, next });
   });
 
   app.post('/v1/detections', authorize('security'), async (c) => {
     report(`${c.get('caller').subject} had detection run`);
-    return c.json(await refuseAsProblem(detection.run()));
+    const startedAt = now();
+    const run = detection.run();
+    const done = await inTime(refuseAsProblem(run));
+    if (done) return c.json(done);
+    run.catch((error: Error) => report(`detection failed: ${error.message}`));
+    return c.json({ started: true, startedAt }, 202);
   });
 
   app.get('/v1/detections/latest', authorize('security'), async (c) => {
+    // In this order: a run that ends in between is not running, and its result is read.
+    const running = await detection.isRunning();
     const latest = await detection.latest();
-    if (!latest) throw problem('ERR_DETECTION_NONE', 'Detection has not run yet; POST /v1/detections runs it.');
-    return c.json(latest);
+    if (latest) return c.json({ ...latest, running });
+    if (running) throw problem('ERR_DETECTION_RUNNING', 'Detection is running for the first time; ask in a moment.');
+    throw problem('ERR_DETECTION_NONE', 'Detection has not run yet; POST /v1/detections runs it.');
   });
 
   return app;
 }
 
-/** Whether a session is revoked, and by whom; or that a person took that back. */
-async function standing(
-  list: RevocationList,
-  sessionId: string,
-  now: number,
-): Promise<{ revoked: boolean; source?: RevocationSource; restored?: true }> {
-  const entry = await list.get('session', sessionId, now);
-  if (entry) return { revoked: true, source: entry.source };
-  const [latest] = await list.history('session', sessionId);
-  return { revoked: false, ...(latest?.action === 'restored' && { restored: true }) };
+/** What a run did, unless it takes longer than a caller can wait. */
+async function inTime(run: Promise<DetectionRun>): Promise<DetectionRun | undefined> {
+  let cancel = () => {};
+  const late = new Promise<undefined>((resolve) => {
+    const timer = setTimeout(() => resolve(undefined), ANSWER_WITHIN_MS);
+    cancel = () => clearTimeout(timer);
+  });
+  return Promise.race([run, late]).finally(cancel);
+}
+
+/** Whether each of these sessions is revoked, and by whom; or that a person took that back. */
+async function standings(list: RevocationList, sessionIds: string[], now: number) {
+  const keys = sessionIds.map((id) => ({ kind: 'session', id }) as const);
+  const entries = await refuseAsProblem(list.holding(keys, now));
+  const sources = new Map(entries.map(({ id, source }) => [id, source]));
+  const others = sessionIds.filter((id) => !sources.has(id));
+  const restored = await restoredSessions(list, others, now);
+  return (id: string): { revoked: boolean; source?: RevocationSource; restored?: true } => {
+    const source = sources.get(id);
+    if (source) return { revoked: true, source };
+    return { revoked: false, ...(restored.has(id) && { restored: true }) };
+  };
 }

@@ -74,7 +74,8 @@ describe('a stack that enforces', () => {
     expect(body.sessionCount).toBeGreaterThanOrEqual(1);
     expect(await atEdge(stack, shared)).toEqual([403, 'session-revoked']);
     expect(await atEdge(stack, ordinary)).toEqual([200, undefined]);
-    expect((await callApi(stack, 'GET', '/v1/detections/latest', security)).body).toEqual(body);
+    const latest = await callApi(stack, 'GET', '/v1/detections/latest', security);
+    expect(latest.body).toEqual({ ...body, running: false });
   });
 
   test('lists it with its reasons and its viewers', async () => {
@@ -100,7 +101,12 @@ describe('a stack that enforces', () => {
   test('with nothing new does nothing', async () => {
     // What the edge was asked since is new: a run takes it in, and the next has nothing to do.
     await run();
-    expect((await run()).body).toMatchObject({ objects: 0, rows: 0, revoked: 0 });
+    const { body: idle } = await run();
+    expect(idle).toMatchObject({ objects: 0, rows: 0, revoked: 0 });
+    // What was found before stands; it is later that detection looked.
+    const { body: latest } = await callApi(stack, 'GET', '/v1/detections/latest', security);
+    expect(latest.objects).toBeGreaterThan(0);
+    expect(latest.checkedAt).toBe(idle.ranAt);
     const { code, stdout } = await portcullis('session', 'detect', '--data', stack.data);
     expect([code, stdout]).toEqual([0, 'there are no new log lines\n']);
   });
