@@ -27,21 +27,25 @@ export function createDetection(
   holder: string,
 ): Detection {
   const { now, metric } = ports;
+  let isRunningHere = false;
   return {
     async run() {
       const startedAt = now();
-      if (!(await runs.begin(holder, startedAt, startedAt + RUN_SECONDS))) {
+      // Of this process no second run begins, also when the first lasts longer than it may.
+      if (isRunningHere || !(await runs.begin(holder, startedAt, startedAt + RUN_SECONDS))) {
         throw new DetectionError(
           'ERR_DETECTION_RUNNING',
           'detection is running already; its result is the next latest',
         );
       }
+      isRunningHere = true;
       let result: DetectionRun | undefined;
       try {
         result = await runDetection(ports, settings);
         return result;
       } finally {
         if (!result && settings.mode !== 'off') metric('DetectionFailed', 1);
+        isRunningHere = false;
         await runs.finish(holder, result);
       }
     },

@@ -71,7 +71,7 @@ export async function runDetection(
   const evaluation = await evaluate(engine, settings, wanted, onProgress);
   const decision = await guard(evaluation.findings, evaluation.sessionCount, settings, list, ranAt);
   await record(evaluation.findings, suspicious, ranAt);
-  const revoked = await revoke(decision, list, publish, ranAt, revocationSeconds);
+  const revoked = await revoke(decision, list, publish, now, revocationSeconds);
   await commit(plan, evaluation, ledger, ranAt);
   const run = summarize(plan, evaluation, decision, revoked, settings, ranAt);
   tell(run, ports);
@@ -93,19 +93,20 @@ export async function record(findings: Finding[], suspicious: SuspiciousSessions
 
 /**
  * Revokes what was decided, and has it published; resolves to how many entries are new. The list refuses what a person took
- * back.
+ * back. An entry lives from when it is written: a token may have been renewed while the logs were read.
  */
 export async function revoke(
   { revoke: sessions, revoked }: Decision,
   list: Pick<RevocationList, 'add'>,
   publish: DetectionPorts['publish'],
-  now: number,
+  now: DetectionPorts['now'],
   revocationSeconds: number,
 ): Promise<number> {
   const changed = [...revoked];
   let added = 0;
   for (let i = 0; i < sessions.length; i += WRITES_AT_ONCE) {
     const some = sessions.slice(i, i + WRITES_AT_ONCE);
+    const revokedAt = now();
     const outcomes = await Promise.all(
       some.map(({ sessionId, reasons, score }) =>
         list.add({
@@ -115,8 +116,8 @@ export async function revoke(
           reasons,
           score,
           by: DETECTION,
-          revokedAt: now,
-          expiresAt: now + revocationSeconds,
+          revokedAt,
+          expiresAt: revokedAt + revocationSeconds,
         }),
       ),
     );

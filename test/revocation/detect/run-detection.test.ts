@@ -169,6 +169,17 @@ describe('a run', () => {
     ]);
   });
 
+  test('that takes long: a revocation lives as long as a token that was renewed meanwhile', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Slow')]);
+    const features: DetectionPorts['engine']['features'] = async (...request) => {
+      world.now += 1500;
+      return world.engine.features(...request);
+    };
+    await world.run({}, { engine: { ...world.engine, features } });
+    expect(await world.entry('Slow')).toMatchObject({ revokedAt: world.now, expiresAt: world.now + 86_400 });
+  });
+
   test('with nothing new does nothing', async () => {
     const world = new World();
     world.put('a', HOUR, [world.shared('Leak')]);
@@ -497,7 +508,7 @@ describe('the steps of a run', () => {
         });
       }
       await record(findings, suspicious, now);
-      const revoked = carried(await revoke(decision, list, publish, now, revocationSeconds));
+      const revoked = carried(await revoke(decision, list, publish, () => now, revocationSeconds));
       // The first turn dies here.
       if (turn === 2) await commit(plan, evaluation, ledger, now);
       const run = carried(summarize(plan, evaluation, decision, revoked, given, now));
@@ -611,6 +622,10 @@ describe('detection, one run at a time', () => {
     await running;
     expect(await detection.isRunning()).toBe(true);
     await expect(detection.run()).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_RUNNING' }));
+    // Not even when it has taken longer than a run may.
+    world.now += 10_000;
+    await expect(detection.run()).rejects.toThrow(expect.objectContaining({ code: 'ERR_DETECTION_RUNNING' }));
+    world.now -= 10_000;
     release();
     expect(await detection.latest()).not.toEqual(await first);
     expect(await detection.latest()).toEqual(JSON.parse(JSON.stringify(await first)));
