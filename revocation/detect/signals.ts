@@ -19,9 +19,12 @@ const whole = (value: number) => String(Math.round(value));
 /** Whether there was more than one line. Devices behind one address are a household, which may watch with as many as it likes. */
 const isApart = ({ networks, asns }: SessionFeatures) => networks > 1 || asns > 1;
 
-/** As if how many people watched at once; a couple of minutes may be chance. */
+/**
+ * As if how many people watched at once. One who plays faster, through changing addresses, is one all the same: what the speed
+ * of the whole session explains is taken out. A few minutes may be chance.
+ */
 const viewersAtOnce = (features: SessionFeatures) =>
-  isApart(features) && features.concurrentMinutes > 2 ? features.concurrentSpeed : 0;
+  isApart(features) && features.concurrentMinutes > 4 ? features.concurrentSpeed / Math.max(features.mediaSpeed, 1) : 0;
 
 /** The share of the time of watching that showed nothing new: somebody else watched it again, or the viewer jumped back. */
 const repeated = (features: SessionFeatures) => {
@@ -115,8 +118,8 @@ export const SIGNALS = {
     // A player that fills its buffer is fast too, but not minutes ahead.
     value: (features) => (mediaAhead(features) > 10 ? features.mediaSpeed : 0),
     reason: ({ mediaSpeed }) => `${rounded(mediaSpeed)} seconds of media fetched a second: players go to 2`,
-    from: 2.05,
-    to: 2.4,
+    from: 2.2,
+    to: 2.6,
     points: 50,
   },
   networks: {
@@ -124,7 +127,14 @@ export const SIGNALS = {
     reason: ({ networks, asns }) => `came from ${networks} networks of ${asns} operators`,
     from: 6,
     to: 18,
-    points: 75,
+    points: 45,
+  },
+  crowdOfNetworks: {
+    value: ({ networks }) => networks,
+    reason: ({ networks }) => `more than a journey or a private relay explains: ${networks} networks`,
+    from: 16,
+    to: 28,
+    points: 30,
   },
   hostingMinutes: {
     value: hostingMinutes,
@@ -137,8 +147,8 @@ export const SIGNALS = {
   activeMinutes: {
     value: ({ activeMinutes }) => activeMinutes,
     reason: ({ activeMinutes }) => `watched for ${activeMinutes} minutes`,
-    from: 240,
-    to: 340,
+    from: 280,
+    to: 360,
     points: 20,
   },
   rateOverMedian: {
