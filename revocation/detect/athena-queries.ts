@@ -25,8 +25,7 @@ export function athenaQueries(settings: DetectionSettings, athena: AthenaSetting
       return { sessions, sessionCount, rows: requestCount, refused: oddRows > 0 ? [odd] : [] };
     },
     timelines(request, sessionIds) {
-      const base = relations(query(request)).filter(({ name }) => name === 'requests' || name === 'activity');
-      const parts = [...base, ...timelineRelations(sessionIds)];
+      const parts = timelineRelations(query(request), sessionIds);
       return { relations: parts, kept: new Set(['activity']), select: TIMELINES };
     },
     readTimelines: readTimelineRows,

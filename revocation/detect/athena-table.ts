@@ -38,7 +38,7 @@ function plain(value: string): string {
   return value;
 }
 
-/** The table as `detectionSql` reads it, restricted to the hours of the request so that Athena scans no others. */
+/** The table as `sql.ts` reads it, restricted to the hours of the request so that Athena scans no others. */
 export function athenaLogTable({ database, table, format, location, distributionId }: AthenaTable): LogTable {
   const objects = `${plain(location)}${plain(distributionId)}`;
   return {

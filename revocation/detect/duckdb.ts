@@ -163,7 +163,9 @@ class DuckDbEngine implements DetectionEngine {
     return this.#oneAtATime(async () => {
       if (sessionIds.length === 0) return new Map();
       await this.#load(request, () => {});
-      for (const relation of timelineRelations(sessionIds)) await this.#keep(relation);
+      const query = this.#query(request, { name: 'lines', columns: new Set() });
+      const steps = timelineRelations(query, sessionIds).filter(({ name }) => !LOADED.includes(name));
+      for (const relation of steps) await this.#keep(relation);
       return readTimelineRows(await this.#rows(TIMELINES));
     });
   }

@@ -51,7 +51,7 @@ function numberOf(row: Row, column: string): number | undefined {
 const textOf = (row: Row, column: string) =>
   typeof row[column] === 'string' && row[column] !== '-' ? row[column] : '';
 
-/** What the rows of `detectionSql` say. */
+/** What the rows of `featuresSql` say. */
 export interface FeatureRows {
   sessions: SessionFeatures[];
   /** Sessions in the window, and requests of theirs. */
@@ -61,7 +61,7 @@ export interface FeatureRows {
   oddRows: number;
 }
 
-/** Reads the rows of `detectionSql`. A row that makes no sense is counted and left out; it fails nothing. */
+/** Reads the rows of `featuresSql`. A row that makes no sense is counted and left out; it fails nothing. */
 export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
   const result: FeatureRows = { sessions: [], sessionCount: 0, requestCount: 0, oddRows: 0 };
   for (const row of rows) {
@@ -93,7 +93,7 @@ function networkLabel(network: string): string {
   return /^\d+\.\d+\.\d+$/.test(network) ? `${network}.0/24` : network || 'unknown network';
 }
 
-/** Reads the rows of `timelineSql`, in their order: identities of a session one after the other, minutes ascending. */
+/** Reads the rows of `TIMELINES`, in their order: identities of a session one after the other, minutes ascending. */
 export function readTimelineRows(rows: Iterable<Row>): Map<string, IdentityTimeline[]> {
   const timelines = new Map<string, Map<number, IdentityTimeline>>();
   for (const row of rows) {

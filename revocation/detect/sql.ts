@@ -163,7 +163,7 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
   const scan = [
     ...(table.partitions ? [table.partitions(from, to)] : []),
     ...(table.kept ? [] : allowed),
-    ...(sessions ? [`${session} IN (SELECT session_id FROM ${sessions})`] : []),
+    ...(sessions ? [`${session} IN (${sessions})`] : []),
   ];
   return `SELECT
   ${table.kept ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
@@ -624,7 +624,7 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'viewers', sql: VIEWERS },
     { name: 'identity_minutes', sql: IDENTITY_MINUTES },
     { name: 'minutes', sql: MINUTES },
-    { name: 'candidate_lines', sql: lines(query, 'candidates') },
+    { name: 'candidate_lines', sql: lines(query, 'SELECT session_id FROM candidates') },
     { name: 'candidate_requests', sql: CANDIDATE_REQUESTS },
     { name: 'fetches', sql: FETCHES },
     { name: 'segments', sql: SEGMENTS },
@@ -635,46 +635,31 @@ export function relations(query: DetectionQuery): Relation[] {
   ];
 }
 
-/** `WITH a AS (…), b AS (…) SELECT …`. */
-const statement = (parts: Relation[], select: string) =>
-  `WITH ${parts.map(({ name, sql }) => `${name} AS (\n${sql}\n)`).join(',\n')}\n${select}`;
-
-/** The statement that finds the features of the candidates, or of every session: a row each (`rows.ts` reads them). */
-export function detectionSql(query: DetectionQuery & { everySession: boolean }): string {
-  return statement(relations(query), featuresSql(query.everySession));
-}
-
 /** Identities of a session in a timeline. */
 const TIMELINE_IDENTITIES = 8;
 
 /**
- * The statement that finds who requested how much in which minute, for a few sessions, of each the busiest identities: a row
- * an identity and minute. Throws a `TypeError` for what is no session id.
+ * All relations between the log lines and the timelines of a few sessions: who requested how much in which minute, of each
+ * session the busiest identities. Throws a `TypeError` for what is no session id.
  */
-export function timelineSql(query: DetectionQuery, sessionIds: string[]): string {
-  return statement(
-    [
-      ...relations(query).filter(({ name }) => ['lines', 'addresses', 'activity'].includes(name)),
-      ...timelineRelations(sessionIds),
-    ],
-    TIMELINES,
-  );
-}
-
-/** What stands between activity and timelines. Throws a `TypeError` for what is no session id. */
-export function timelineRelations(sessionIds: string[]): Relation[] {
+export function timelineRelations(query: DetectionQuery, sessionIds: string[]): Relation[] {
   const odd = sessionIds.find((id) => !SESSION_ID.test(id));
   if (odd !== undefined || sessionIds.length === 0) throw new TypeError('sessionIds must be session ids, one at least');
+  const ids = sessionIds.map(text).join(', ');
   const candidates = `SELECT session_id, '' AS title
 FROM activity
-WHERE session_id IN (${sessionIds.map(text).join(', ')})
+WHERE session_id IN (${ids})
 GROUP BY session_id`;
   return [
+    { name: 'lines', sql: lines(query, ids) },
+    { name: 'addresses', sql: ADDRESSES },
+    { name: 'activity', sql: ACTIVITY },
     { name: 'candidates', sql: candidates },
     { name: 'viewers', sql: VIEWERS },
   ];
 }
 
+/** The timelines, a row an identity and minute (`rows.ts` reads them). */
 export const TIMELINES = `SELECT
   session_id,
   ${number('identity', 'identity')},
