@@ -4,7 +4,7 @@ import type { DetectionSettings } from './settings.ts';
 /**
  * The one SQL text of detection. It runs on Athena (Trino) and, with the macros of `duckdb.ts`, on DuckDB, and means the same
  * there: every number is cast, every divisor is at least one, counts and medians are exact, nothing depends on whether a value
- * is NULL or '' (docs/detection.md).
+ * is NULL or '' (docs/access-logs.md).
  */
 
 /** Columns of an access log that detection reads, as v2 Parquet names them. */
@@ -29,6 +29,14 @@ export type LogColumn = (typeof LOG_COLUMNS)[number];
 export function neededColumns({ sessionFrom }: DetectionSettings): LogColumn[] {
   const always = ['date', 'time', 'x_edge_location', 'c_ip', 'sc_status', 'cs_user_agent'] as const;
   return sessionFrom === 'uri' ? [...always, 'cs_method', 'cs_uri_stem'] : [...always, 'viewer_request_log_data'];
+}
+
+/**
+ * Whether what the edge function logged is among the columns. Without it nothing tells requests with a signed token from others
+ * in the edge modes `off` and `log`.
+ */
+export function isProven(columns: ReadonlySet<LogColumn>): boolean {
+  return columns.has('viewer_request_log_data');
 }
 
 /** Where log lines come from: a table of text columns, named as in `LOG_COLUMNS`. */
@@ -81,22 +89,32 @@ const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
 /** `a` divided by `b`, which is at least one. */
 const ratio = (a: string, b: string) => `${double(a)} / greatest(${double(b)}, ${double(1)})`;
 
-/** What a column holds, the first `length` characters of it: `-` for nothing, as CloudFront writes it, or ''. */
+/** What a column holds, the first `length` characters of it: '' for nothing, which CloudFront writes as `-`, or not at all. */
 function column({ columns }: LogTable, name: LogColumn, length?: number): string {
-  if (!columns.has(name)) return `''`;
-  return `coalesce(${length ? `substr("${name}", 1, ${length})` : `"${name}"`}, '')`;
+  // Of a length: Trino keeps no table with a column of varchar(0).
+  if (!columns.has(name)) return `CAST('' AS varchar)`;
+  return `coalesce(nullif(${length ? `substr("${name}", 1, ${length})` : `"${name}"`}, '-'), '')`;
 }
 
-/** What the function logged (`<session or ->,<reason or allowed>,<path>`); CloudFront percent-encodes what it logs. */
-function logData(table: LogTable): string {
-  const encoded = column(table, 'viewer_request_log_data');
-  const decoded = ['%2C', '%2c', '%2F', '%2f'].reduce(
-    (inner, code) => `replace(${inner}, '${code}', '${decodeURIComponent(code)}')`,
-    encoded,
-  );
-  return table.columns.has('viewer_request_log_data')
-    ? `CASE WHEN strpos(${encoded}, '%') > 0 THEN ${decoded} ELSE ${encoded} END`
-    : encoded;
+/** A text whose escapes are those of ASCII and of characters of two or three bytes (RFC 3629 §4): others cannot be undone. */
+const ESCAPES = [
+  '[^%]',
+  '%[2-7][0-9A-Fa-f]',
+  '%(?:[Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f])%[89ABab][0-9A-Fa-f]',
+  '%(?:[Ee]0%[ABab]|[Ee][1-9ABCEFabcef]%[89ABab])[0-9A-Fa-f]%[89ABab][0-9A-Fa-f]',
+].join('|');
+
+/**
+ * What was logged, with percent-escapes undone: those of the viewer, which the edge lets through where they are harmless and
+ * the origin undoes, and those of CloudFront, which may be escapes of these (a `%` in an allowed path always begins an escape).
+ */
+function unescaped(logged: string): string {
+  const once = `replace(${logged}, '%25', '%')`;
+  return `CASE
+      WHEN strpos(${logged}, '%') = 0 THEN ${logged}
+      WHEN regexp_like(${once}, '^(?:${ESCAPES})*$') THEN url_decode(replace(${once}, '+', '%2B'))
+      ELSE ${logged}
+    END`;
 }
 
 /** Part `index` of a text, from 1; '' when it has fewer. */
@@ -132,41 +150,43 @@ function inWindow(from: number, to: number): string {
   );
 }
 
-/** A log entry of ours that is a denial: the reasons are words with hyphens. */
-const DENIED = '^[-A-Za-z0-9]{1,64},[a-z]+-';
-
 /**
  * The requests of the window that the edge allowed, without tokens; `session_id` is NULL where there is none. When there are
  * columns to be kept, the other lines are there too, without a session. What was denied,
  * redirected or answered without a look at the token (preflights) does not count: anybody can send that with the session id of
- * somebody else.
+ * somebody else. Where the function's entry (`<session or ->,<reason or allowed>,<path>`) is in the log, it has to name the
+ * session as allowed: in mode `off` the function looks at no signature and writes none.
+ * @param sessions What the sessions have to be among: literals, or a SELECT.
  */
 function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
   const fromUri = settings.sessionFrom === 'uri';
-  const has = (name: LogColumn) => table.columns.has(name);
-  const log = logData(table);
+  const kept = table.kept ?? [];
+  const source = [
+    ...[...table.columns].map((name) => `"${name}"`),
+    ...kept,
+    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
+    ...(fromUri ? [`${unescaped('"cs_uri_stem"')} AS uri`] : []),
+  ];
+  const scan = table.partitions ? `\n  WHERE ${table.partitions(from, to)}` : '';
+  // Not of an address whose escapes are undone: the edge takes no token that has any.
   const session = fromUri
     ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
-    : `regexp_extract(${log}, '^(${SESSION}),allowed,', 1)`;
+    : `regexp_extract(entry, '^(${SESSION}),allowed,', 1)`;
+  const known = `nullif(${session}, '')`;
   const allowed = [
     inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
-    ...(has('cs_method') ? [`"cs_method" = 'GET'`] : []),
-    ...(fromUri && has('viewer_request_log_data') ? [`NOT regexp_like(${log}, '${DENIED}')`] : []),
+    ...(table.columns.has('cs_method') ? [`"cs_method" = 'GET'`] : []),
+    ...(fromUri && isProven(table.columns) ? [`starts_with(entry, concat(${known}, ',allowed,'))`] : []),
   ];
-  const known = `nullif(${session}, '')`;
   // Title and number are read from the line itself: who needs only these is spared making the path.
-  const [address, depth] = fromUri ? ['"cs_uri_stem"', tokenPrefix.split('/').length] : [log, 1];
+  const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['entry', 1];
   const path = fromUri
-    ? `replace("cs_uri_stem", concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
-    : `CASE WHEN strpos(${log}, '/') > 0 THEN substr(${log}, strpos(${log}, '/')) ELSE '' END`;
-  const scan = [
-    ...(table.partitions ? [table.partitions(from, to)] : []),
-    ...(table.kept ? [] : allowed),
-    ...(sessions ? [`${session} IN (${sessions})`] : []),
-  ];
+    ? `replace(uri, concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
+    : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
+  const wanted = [...(kept.length > 0 ? [] : allowed), ...(sessions ? [`${session} IN (${sessions})`] : [])];
   return `SELECT
-  ${table.kept ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
+  ${kept.length > 0 ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
   date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
   ${path} AS path,
   ${part(address, '/', depth + 1)} AS title,
@@ -176,8 +196,12 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
   ${column(table, 'c_country')} AS country,
   ${column(table, 'cs_user_agent', HEADER_LENGTH)} AS user_agent,
   ${column(table, 'cs_referer', HEADER_LENGTH)} AS referer,
-  ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...(table.kept ?? [])].join(',\n  ')}
-FROM ${table.name}${scan.length > 0 ? `\nWHERE ${scan.join('\n  AND ')}` : ''}`;
+  ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...kept].join(',\n  ')}
+FROM (
+  SELECT
+    ${source.join(',\n    ')}
+  FROM ${table.name}${scan}
+) logged${wanted.length > 0 ? `\nWHERE ${wanted.join('\n  AND ')}` : ''}`;
 }
 
 /** What an address did in a minute: all that is needed of a request but its path. */

@@ -23,7 +23,7 @@ export interface LoggedRequest {
   method?: string;
   /** The whole path, instead of one made of `session` and `path`. */
   uri?: string;
-  /** What the function logged. */
+  /** What the function logged: the request as allowed, when it is left out. */
   logData?: string;
 }
 
@@ -80,7 +80,7 @@ function fieldsOf(request: LoggedRequest): Record<string, string> {
     'cs(User-Agent)': request.userAgent ?? PHONE,
     asn: request.asn ?? '3320',
     'c-country': request.country ?? 'DE',
-    'viewer-request-log-data': request.logData ?? '-',
+    'viewer-request-log-data': request.logData ?? `${session},allowed,${path}`,
   };
 }
 

@@ -297,6 +297,11 @@ describe('nobody makes a session of somebody else look shared', () => {
       'with tokens that are let through unverified in mode log',
       { logData: `${SESSION},token-signature-invalid,/aurora/` },
     ],
+    ['in mode off, in which nothing is verified or logged', { logData: '-' }],
+    ['and the field is empty', { logData: '' }],
+    ['and the entry is of another session', { logData: 'ZzZzZz987654,allowed,/aurora/' }],
+    ['and the entry is of a session whose name begins alike', { logData: `${SESSION}6,allowed,/aurora/` }],
+    ['before a token of the compatibility dialect, for which it means nothing', { logData: '-,allowed,/aurora/x.m4s' }],
     ['and the entry is percent-encoded', { logData: `${SESSION}%2Ctoken-signature-invalid%2C%2Faurora%2F` }],
     ['with the session in a place of no token', { uri: `/aurora/${tokenised(SESSION, '/x.m4s')}` }],
     ['with a session and no token', { uri: `/${SESSION}.m4s` }],
@@ -311,7 +316,43 @@ describe('nobody makes a session of somebody else look shared', () => {
   });
 });
 
+describe('escapes that the edge lets through and the origin undoes hide nothing', () => {
+  const elsewhere = { ip: '198.51.100.9', asn: '3209', country: 'FR', userAgent: TV };
+  const escaped = (change: (path: string) => string) =>
+    watching(150, elsewhere).map((request) => ({ ...request, path: change(request.path ?? '') }));
+
+  test.each<[string, (path: string) => string]>([
+    ['of a letter of the extension', (path) => path.replace('m4s', 'm4%73')],
+    ['of a digit', (path) => path.replace('segment-0', 'segment-%30')],
+    ['of the title', (path) => path.replace('aurora', '%61uror%61')],
+    ['of everything', (path) => path.replaceAll(/[a-z0-9]/g, (c) => `%${c.charCodeAt(0).toString(16)}`)],
+    ['that CloudFront has escaped again', (path) => path.replace('m4s', '%256d4%2573')],
+  ])('%s', async (_, change) => {
+    const found = await only([...watching(150), ...escaped(change)]);
+    expect(found).toMatchObject({ title: 'aurora', segments: 150, sharedSegments: 150, segmentRequests: 300 });
+  });
+
+  test.each([
+    ['/caf%C3%A9/1.m4s', 'café'],
+    ['/%e0%b8%81/1.m4%73', 'ก'],
+    ['/a+b%2B/1.m4s', 'a+b+'],
+    ['/%ff/1.m4s', '%ff'],
+    ['/%C3/1.m4s', '%C3'],
+    ['/%ED%A0%80/1.m4s', '%ED%A0%80'],
+    ['/%zz%/1.m4s', '%zz%'],
+  ])('%s is of the title %s, whether it can be undone or not', async (path, title) => {
+    expect(await only([{ at: 0, path }])).toMatchObject({ title, segmentRequests: 1 });
+  });
+});
+
 describe('what a viewer can put into a log line breaks nothing', () => {
+  test('nothing at all in a field is the same whether it is written as - or as nothing', async () => {
+    const some = { asn: '-', country: '-', userAgent: '-', referer: '-' };
+    const none = { asn: '', country: '', userAgent: '', referer: '' };
+    const requests = watching(40).map((request, index) => ({ ...request, ...(index % 2 ? some : none) }));
+    expect(await only(requests)).toMatchObject(HARMLESS);
+  });
+
   test.each([
     ['a quote', { userAgent: "x';DROP%20TABLE%20requests;--" }],
     ['escapes', { userAgent: '%09%0A%00%F0%9F%92%A9%', referer: 'https://x/%0d%0a%ff' }],
