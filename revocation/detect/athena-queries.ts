@@ -4,7 +4,7 @@ import { athenaLogTable } from './athena-table.ts';
 import type { FeatureRequest } from './detection-engine.ts';
 import { readFeatureRows, readTimelineRows } from './rows.ts';
 import type { DetectionSettings } from './settings.ts';
-import { type DetectionQuery, featuresSql, relations, TIMELINES, timelineRelations } from './sql.ts';
+import { type DetectionQuery, featuresSql, isProven, relations, TIMELINES, timelineRelations } from './sql.ts';
 
 /** What the features name often: with these as tables Athena reads the logs twice, without them more than a hundred times. */
 const KEPT = new Set(['activity', 'screening', 'viewers', 'minutes', 'candidate_requests', 'fetches']);
@@ -20,9 +20,8 @@ export function athenaQueries(settings: DetectionSettings, athena: AthenaSetting
       select: featuresSql(request.everySession),
     }),
     readFeatures(rows) {
-      const { sessions, sessionCount, requestCount, oddRows } = readFeatureRows(rows);
-      const odd = { name: 'Athena', why: `${oddRows} rows of the answer make no sense and were left out` };
-      return { sessions, sessionCount, rows: requestCount, refused: oddRows > 0 ? [odd] : [] };
+      const { sessions, sessionCount, requestCount, odd } = readFeatureRows(rows);
+      return { sessions, sessionCount, rows: requestCount, refused: [], odd, proven: isProven(table.columns) };
     },
     timelines(request, sessionIds) {
       const parts = timelineRelations(query(request), sessionIds);

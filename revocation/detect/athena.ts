@@ -74,7 +74,7 @@ export function athenaUsd(bytesScanned: number): number {
  * CTAS queries"). Dropping them leaves their files below the workgroup's location for results: let those expire.
  *
  * Rejects with `DetectionError`; a query that is given up is stopped. Athena finds the log objects itself, by the hours of the
- * request, and cannot say which it could not read: `refused` names rows alone.
+ * request, and cannot say which it could not read: `refused` is empty.
  */
 export function athenaEngine(
   client: AthenaClient,

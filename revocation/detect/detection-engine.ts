@@ -29,6 +29,13 @@ export interface FeatureResult {
   /** Log lines that were read. */
   rows: number;
   refused: RefusedObject[];
+  /** Rows of the engine's answer that make no sense, and so were left out. */
+  odd: number;
+  /**
+   * Whether the logs say which requests the edge function allowed. Without that (standard logs v1, v2 without
+   * `viewer-request-log-data`) anybody can make a session look shared where the edge mode is `off` or `log`.
+   */
+  proven: boolean;
   /** What a managed service charges for; undefined when nothing was charged. */
   cost?: { bytesScanned: number; usd: number } | undefined;
 }

@@ -25,6 +25,7 @@ import type { DetectionSettings } from './settings.ts';
 import {
   type DetectionQuery,
   featuresSql,
+  isProven,
   type LogColumn,
   type LogTable,
   neededColumns,
@@ -137,7 +138,7 @@ class DuckDbEngine implements DetectionEngine {
   #parts: string[] = [];
   #partNumber = 0;
   /** What the tables hold now: the request as text, and what was found when they were filled. */
-  #loaded: { request: string; rows: number; refused: RefusedObject[] } | undefined;
+  #loaded: { request: string; rows: number; refused: RefusedObject[]; proven: boolean } | undefined;
 
   constructor(settings: DuckDbSettings, connection: DuckDBConnection, folder: string) {
     this.#settings = settings;
@@ -147,7 +148,7 @@ class DuckDbEngine implements DetectionEngine {
 
   features(request: FeatureRequest, onProgress: ReportProgress = () => {}): Promise<FeatureResult> {
     return this.#oneAtATime(async () => {
-      const { rows, refused } = await this.#load(request, onProgress);
+      const { rows, refused, proven } = await this.#load(request, onProgress);
       const steps = this.#relations(request).filter(({ name }) => !LOADED.includes(name));
       for (const [index, relation] of steps.entries()) {
         onProgress('measure sessions', index, steps.length);
@@ -155,7 +156,8 @@ class DuckDbEngine implements DetectionEngine {
       }
       const result = readFeatureRows(await this.#rows(featuresSql(request.everySession)));
       onProgress('measure sessions', steps.length, steps.length);
-      return { sessions: result.sessions, sessionCount: result.sessionCount, rows, refused };
+      const { sessions, sessionCount, odd } = result;
+      return { sessions, sessionCount, rows, refused, odd, proven };
     });
   }
 
@@ -215,7 +217,7 @@ class DuckDbEngine implements DetectionEngine {
   async #load(
     request: FeatureRequest,
     onProgress: ReportProgress,
-  ): Promise<{ rows: number; refused: RefusedObject[] }> {
+  ): Promise<{ rows: number; refused: RefusedObject[]; proven: boolean }> {
     const { from, to, objects } = request;
     const asked = JSON.stringify([from, to, objects]);
     if (this.#loaded?.request === asked) return this.#loaded;
@@ -223,6 +225,7 @@ class DuckDbEngine implements DetectionEngine {
     const refused: RefusedObject[] = [];
     const refuse: Refuse = ({ name }, error) => void refused.push({ name, ...refusalOf(error) });
     const batches = await this.#batches(objects, refuse);
+    const proven = batches.every(({ columns }) => isProven(new Set(columns.keys())));
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const load = () => keepEach(this.#relations(request).filter(({ name }) => LOADED.includes(name)));
     const keepEach = async (made: Relation[]) => {
@@ -231,7 +234,7 @@ class DuckDbEngine implements DetectionEngine {
     await this.#forget();
     if (await this.#readWhereItLies(batches, load, (share) => onProgress('read logs', total * share, total))) {
       const [counted] = await this.#rows(`SELECT CAST(count(*) AS double) AS rows FROM ${this.#logs?.name}`);
-      this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
+      this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven };
       return this.#loaded;
     }
     let done = 0;
@@ -253,7 +256,7 @@ class DuckDbEngine implements DetectionEngine {
     }
     await load();
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM lines');
-    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused };
+    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven };
     return this.#loaded;
   }
 

@@ -46,6 +46,8 @@ export interface Evaluation {
   sessionCount: number;
   /** Sessions of which the logs say what cannot be: counted as harmless in that, or left out when even the id is none. */
   odd: number;
+  /** Whether the logs of every window say which requests the edge function allowed. */
+  proven: boolean;
   refused: RefusedObject[];
   cost?: { bytesScanned: number; usd: number } | undefined;
 }
@@ -71,6 +73,8 @@ export async function evaluate(
   const odd = new Set<string>();
   const refused = new Map<string, RefusedObject>();
   let rows = 0;
+  let oddRows = 0;
+  let proven = true;
   let sessionCount = 0;
   let cost: Evaluation['cost'];
   let unreadable: DetectionError | undefined;
@@ -91,6 +95,8 @@ export async function evaluate(
       continue;
     }
     rows += result.rows;
+    oddRows += result.odd;
+    proven &&= result.proven;
     sessionCount = Math.max(sessionCount, result.sessionCount);
     for (const object of result.refused) refused.set(object.name, object);
     if (result.cost) {
@@ -114,7 +120,7 @@ export async function evaluate(
   }
   if (unreadable && read === 0) throw unreadable;
   const findings = [...found.values()].sort(byScore);
-  return { findings, rows, sessionCount, odd: odd.size, refused: [...refused.values()], cost };
+  return { findings, rows, sessionCount, odd: odd.size + oddRows, proven, refused: [...refused.values()], cost };
 }
 
 /** The highest score first. */

@@ -1,7 +1,7 @@
 import { restoredSessions } from '../list/restored-sessions.ts';
 import type { RevocationList } from '../list/revocation-list.ts';
 import type { DetectionAlarm } from './detection-runs.ts';
-import type { Finding } from './evaluate.ts';
+import type { Evaluation, Finding } from './evaluate.ts';
 import type { DetectionSettings } from './settings.ts';
 
 /** What detection may do about what it found. */
@@ -20,11 +20,16 @@ const CAP_SECONDS = 3600;
  * Holds detection to its limits: nothing is revoked but in mode `enforce`, nothing that the allow-list names, and nothing at
  * all when more than a share of the sessions in the window would be revoked within an hour. Sessions that are revoked already,
  * and those that a person took back, are nothing that this run would revoke: the list keeps both as they are.
+ * @param proven Whether the logs say which requests the edge allowed. If not, nothing is revoked unless `unprovenLogs` says so.
  */
 export async function guard(
-  findings: Finding[],
-  sessionCount: number,
-  { mode, maxAutoShare, allow }: Pick<DetectionSettings, 'mode' | 'maxAutoShare' | 'allow'>,
+  { findings, sessionCount, proven }: Pick<Evaluation, 'findings' | 'sessionCount' | 'proven'>,
+  {
+    mode,
+    maxAutoShare,
+    allow,
+    unprovenLogs,
+  }: Pick<DetectionSettings, 'mode' | 'maxAutoShare' | 'allow' | 'unprovenLogs'>,
   list: Pick<RevocationList, 'revoked' | 'active' | 'history'>,
   now: number,
 ): Promise<Decision> {
@@ -43,15 +48,24 @@ export async function guard(
   const lately = (await list.active(now)).filter(
     ({ kind, source, revokedAt }) => kind === 'session' && source === 'auto' && revokedAt > now - CAP_SECONDS,
   ).length;
-  const allowed = Math.max(0, share - lately);
+  const isTrusted = proven || unprovenLogs === 'revoke';
+  const allowed = isTrusted ? Math.max(0, share - lately) : 0;
   const candidates = revoke.length > allowed ? await withoutRestored(revoke, list, now) : revoke.length;
   if (candidates <= allowed) return { revoke, revoked: [...revoked] };
+  if (!isTrusted)
+    return { revoke: [], revoked: [...revoked], alarm: { candidates, allowed, message: unproven(candidates) } };
   const message =
     `${candidates} of ${sessionCount} sessions were to be revoked, and ${allowed} may be after the ${lately} of the last ` +
     'hour: none was. Look at the suspicious sessions; if they are right, revoke them by hand or raise ' +
     'revocation.detection.maxAutoShare, else raise autoScore';
   return { revoke: [], revoked: [...revoked], alarm: { candidates, allowed, message } };
 }
+
+const unproven = (candidates: number) =>
+  `${candidates} sessions were to be revoked, and none was: the logs do not say which requests the edge allowed, so anybody ` +
+  'may have made these sessions look shared. Look at the suspicious sessions; have the log delivery include ' +
+  'viewer-request-log-data (standard logs v2), or, where the edge mode of every path is enforce, set ' +
+  'revocation.detection.unprovenLogs to revoke';
 
 /** How many of these are not among those that a person took back. */
 async function withoutRestored(

@@ -58,12 +58,12 @@ export interface FeatureRows {
   sessionCount: number;
   requestCount: number;
   /** Rows that make no sense, and so were left out. */
-  oddRows: number;
+  odd: number;
 }
 
 /** Reads the rows of `featuresSql`. A row that makes no sense is counted and left out; it fails nothing. */
 export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
-  const result: FeatureRows = { sessions: [], sessionCount: 0, requestCount: 0, oddRows: 0 };
+  const result: FeatureRows = { sessions: [], sessionCount: 0, requestCount: 0, odd: 0 };
   for (const row of rows) {
     result.sessionCount = Math.max(result.sessionCount, numberOf(row, 'session_count') ?? 0);
     result.requestCount = Math.max(result.requestCount, numberOf(row, 'request_count') ?? 0);
@@ -71,7 +71,7 @@ export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
     if ((row.session_id ?? '') === '') continue;
     const features = readFeatures(row);
     if (features) result.sessions.push(features);
-    else result.oddRows++;
+    else result.odd++;
   }
   return result;
 }

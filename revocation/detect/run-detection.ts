@@ -69,7 +69,7 @@ export async function runDetection(
   measureLag(plan, ranAt, ports.metric);
   const wanted = { windows: plan.windows, everySession: false, plotAtMost: RECORDED_AT_MOST };
   const evaluation = await evaluate(engine, settings, wanted, onProgress);
-  const decision = await guard(evaluation.findings, evaluation.sessionCount, settings, list, ranAt);
+  const decision = await guard(evaluation, settings, list, ranAt);
   await record(evaluation.findings, suspicious, ranAt);
   const revoked = await revoke(decision, list, publish, now, revocationSeconds);
   await commit(plan, evaluation, ledger, ranAt);

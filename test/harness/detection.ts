@@ -116,7 +116,14 @@ export function engineOfLines(
       for (const { sessionId, features } of lines) {
         sessions.set(sessionId, features ?? sessions.get(sessionId) ?? sessionFeatures({ sessionId }));
       }
-      return { sessions: [...sessions.values()], sessionCount: sessions.size, rows: lines.length, refused };
+      return {
+        sessions: [...sessions.values()],
+        sessionCount: sessions.size,
+        rows: lines.length,
+        refused,
+        odd: 0,
+        proven: true,
+      };
     },
     async timelines(request, ids) {
       load(request);

@@ -75,11 +75,11 @@ describe('detection on Athena', () => {
       ['not one', 'aurora', '7', '900', ...values],
       ['YYYYYY123456', null, '7', '900', ...values.slice(1), null],
     ];
-    const { sessions, sessionCount, rows, refused } = await engine.features(REQUEST);
+    const { sessions, sessionCount, rows, refused, odd, proven } = await engine.features(REQUEST);
     expect(sessions).toHaveLength(1);
     expect(sessions[0]).toMatchObject({ sessionId: 'AbCdEf123456', title: 'aurora', firstSeen: 0.5, lastSeen: 1.5 });
     expect([sessionCount, rows]).toEqual([7, 900]);
-    expect(refused).toEqual([{ name: 'Athena', why: expect.stringContaining('3 rows') }]);
+    expect({ refused, odd, proven }).toEqual({ refused: [], odd: 3, proven: true });
   });
 
   test.each(['v1', 'parquet'] as const)('answers as DuckDB does, from %s logs', async (format) => {
@@ -120,6 +120,7 @@ describe('detection on Athena', () => {
     expect(bySession(ours).map(({ sessionId }) => sessionId)).toEqual([SESSION, 'ZZZZZZ012345']);
     expect(bySession(ours)).toEqual(bySession(theirs));
     expect(ours.sessionCount).toBe(theirs.sessionCount);
+    expect([ours.proven, theirs.proven]).toEqual([format === 'parquet', format === 'parquet']);
     expect(await engine.timelines(asked, [SESSION])).toEqual(await duckDb.timelines(asked, [SESSION]));
     const { rows: left } = await service.execute('SELECT table_name FROM information_schema.tables');
     expect(left).toEqual([['access_logs']]);

@@ -428,6 +428,8 @@ describe('edge cases have the result that Trino gives', () => {
         sessionCount: 0,
         rows: 1,
         refused: [],
+        odd: 0,
+        proven: true,
       });
     }
   });

@@ -499,8 +499,8 @@ describe('the steps of a run', () => {
       measureLag(plan, now, metric);
       const wanted = { windows: plan.windows, everySession: false, plotAtMost: 1000 };
       const evaluation = carried(await evaluate(engine, given, wanted));
-      const { findings, sessionCount } = evaluation;
-      const decision = carried(await guard(findings, sessionCount, given, list, now));
+      const { findings } = evaluation;
+      const decision = carried(await guard(evaluation, given, list, now));
       if (turn === 1) {
         expect(decision).toEqual({
           revoke: [{ sessionId: world.session('Leak'), score: 100, reasons: expect.any(Array) }],

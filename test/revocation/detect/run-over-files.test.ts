@@ -9,10 +9,10 @@ import { openDuckDbEngine } from '../../../revocation/detect/duckdb.ts';
 import { dynamoDbLedger, LOG_OBJECTS_TABLE } from '../../../revocation/detect/dynamodb.ts';
 import { logFiles } from '../../../revocation/detect/files.ts';
 import { type DetectionPorts, runDetection } from '../../../revocation/detect/run-detection.ts';
-import { DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
+import { type DetectionSettings, DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../../../revocation/list/dynamodb.ts';
 import { dynamoDbSuspiciousSessions, SUSPICIOUS_SESSIONS_TABLE } from '../../../revocation/suspicious/dynamodb.ts';
-import { HOUR, type LoggedRequest, tsv, watching } from '../../harness/access-logs.ts';
+import { HOUR, type LoggedRequest, tsv, V1_FIELDS, watching } from '../../harness/access-logs.ts';
 import { openDatabase } from '../../harness/database.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
@@ -51,7 +51,7 @@ const list = () => dynamoDbRevocationList(database.client);
 const now = HOUR + 3600;
 const put = (name: string, requests: LoggedRequest[]) => writeFileSync(join(folder, name), gzipSync(tsv(requests)));
 
-function run(changed: Partial<DetectionPorts> = {}) {
+function run(changed: Partial<DetectionPorts> = {}, told: Partial<DetectionSettings> = {}) {
   const published: string[] = [];
   const ports: DetectionPorts = {
     logs: logFiles([folder]),
@@ -66,7 +66,7 @@ function run(changed: Partial<DetectionPorts> = {}) {
     metric: () => {},
     ...changed,
   };
-  return runDetection(ports, settings).then((result) => ({ ...result, published }));
+  return runDetection(ports, { ...settings, ...told }).then((result) => ({ ...result, published }));
 }
 
 describe('detection over log files, with DuckDB', () => {
@@ -104,6 +104,25 @@ describe('detection over log files, with DuckDB', () => {
     put('E2EXAMPLE.2026-11-22-13.a.gz', shared('AcrossHours1', { at: -1200 }));
     put('E2EXAMPLE.2026-11-22-14.b.gz', shared('AcrossHours1', { at: 0, from: 300 }));
     expect(await run()).toMatchObject({ objects: 2, rows: 2400 + 4800, sessionCount: 1, revoked: 1 });
+  });
+
+  test('logs that do not say what the edge allowed revoke nothing unless that is wanted', async () => {
+    const requests = [...shared('Unproven0001'), ...ordinary('OrdinaryUnp1')];
+    put('E2EXAMPLE.2026-11-22-14.new.gz', ordinary('OrdinaryUnp2'));
+    const write = (name: string) => writeFileSync(join(folder, name), gzipSync(tsv(requests, V1_FIELDS)));
+    write('E2EXAMPLE.2026-11-22-14.old.gz');
+    expect(await run()).toMatchObject({
+      ...{ flagged: 1, auto: 1, revoked: 0, published: [] },
+      alarm: { candidates: 1, allowed: 0, message: expect.stringContaining('viewer-request-log-data') },
+    });
+    expect(await list().get('session', 'Unproven0001', now)).toBeUndefined();
+    const found = await dynamoDbSuspiciousSessions(database.client).get('Unproven0001', now);
+    expect(found?.verdict).toBe('auto');
+
+    write('E2EXAMPLE.2026-11-22-14.more.gz');
+    const wanted = await run({}, { unprovenLogs: 'revoke' });
+    expect(wanted).toMatchObject({ revoked: 1, published: ['Unproven0001'] });
+    expect(wanted.alarm).toBeUndefined();
   });
 
   test('a log that is cut short is named, and read when it is whole', async () => {
