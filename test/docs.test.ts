@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import * as v from 'valibot';
 import { expect, test } from 'vitest';
 import { packagePath } from '../local/package-root.ts';
+import { DetectionSettingsSchema } from '../revocation/detect/settings.ts';
 import { REVOCATION_PROBLEMS } from '../revocation/http/problem-docs.ts';
 import { PROBLEMS, type ProblemDoc } from '../token-api/http/problem-docs.ts';
 import { deriveKeys } from '../token-api/key-ring/key-ring.ts';
@@ -74,6 +76,24 @@ test('every code of revocation is said in a document, or in the help of a comman
   const said = [...documents.map((path) => readFileSync(path, 'utf8')), textOf('cli', '.ts')].join('\n');
   expect(codes.size).toBeGreaterThan(30);
   expect([...codes].filter((code) => !new RegExp(`\\b${code}\\b`).test(said))).toEqual([]);
+});
+
+test('docs/configuration.md and docs/detection.md have every setting of detection, with its default', () => {
+  const { weights, hostingAsns, segmentPattern: _, allow: __, ...plain } = v.parse(DetectionSettingsSchema, {});
+  const [, configuration = ''] = readFileSync(packagePath('docs', 'configuration.md'), 'utf8').split(
+    '\n## Detection\n',
+  );
+  for (const [name, value] of Object.entries(plain)) {
+    expect(configuration).toMatch(new RegExp(`\\n\\| \`${name}\` \\| \`?${value}\`? \\|`));
+  }
+  expect(configuration).toContain(`| ${hostingAsns.length} operators |`);
+  const detection = readFileSync(packagePath('docs', 'detection.md'), 'utf8');
+  const rows = Object.entries(weights).map(([name, { from, to, points }]) => {
+    const [row = ''] = new RegExp(`\\| \`${name}\` \\|.*`).exec(detection) ?? [];
+    expect(row).toMatch(new RegExp(` \\| ${from} \\| ${to} \\| ${points} \\|$`));
+    return row;
+  });
+  expect(detection.match(/^\| `\w+` \|/gm)).toHaveLength(rows.length);
 });
 
 test('the derived keys in docs/token.md are right', () => {

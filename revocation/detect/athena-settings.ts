@@ -1,15 +1,15 @@
 import * as v from 'valibot';
 
-/** A name in the Glue Data Catalog that needs no quoting. */
+/** A name in the Glue Data Catalog that needs no escaping (`identifier` in `athena-table.ts`). */
 const catalogName = v.pipe(
   v.string(),
-  v.regex(/^[a-z0-9_]{1,128}$/, 'must be lower-case letters, digits and underscores'),
+  v.regex(/^[a-z_][a-z0-9_]{0,127}$/, 'must be lower-case letters, digits and underscores, no digit first'),
 );
 
 /** What can be configured of reading logs with Athena. */
 export const AthenaSettingsSchema = v.strictObject({
   database: catalogName,
-  /** The table of access logs (docs/detection.md has its DDL). */
+  /** The table of access logs (docs/access-logs.md has its DDL). */
   table: catalogName,
   /** What the log delivery writes: standard logs v1, or v2 as Parquet. */
   format: v.optional(v.picklist(['v1', 'parquet']), 'parquet'),

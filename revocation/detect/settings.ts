@@ -47,6 +47,15 @@ const HOSTING_ASNS = [
   '62240', // Clouvider
 ];
 
+/** Whether this compiles as a regular expression with a group; strictly (`u`), as engines differ on what is tolerated. */
+function hasGroup(pattern: string): boolean {
+  try {
+    return (new RegExp(`${pattern}|`, 'u').exec('')?.length ?? 0) > 1;
+  } catch {
+    return false;
+  }
+}
+
 /** What can be configured of detection. */
 export const DetectionSettingsSchema = v.pipe(
   v.strictObject({
@@ -88,6 +97,11 @@ export const DetectionSettingsSchema = v.pipe(
         v.minLength(1),
         v.maxLength(200),
         v.regex(/^[^'\p{Cc}]*$/u, 'must hold no quote and no control character'),
+        v.check(hasGroup, 'must be a regular expression with a group in parentheses: the number of the segment'),
+        v.check(
+          (pattern) => !/\(\?[^:]|\\[1-9]/.test(pattern),
+          'must have no look-ahead, back-reference or flag: RE2 has none',
+        ),
       ),
       // A part (low-latency HLS) counts as its segment: `segment-1001.2.m4s` is of 1001.
       '([0-9]+)(?:[.][0-9]{1,2})?[.](?:m4s|ts|mp4|m4v|m4a|aac|cmfv|cmfa)$',
