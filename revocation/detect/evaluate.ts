@@ -128,13 +128,18 @@ function byScore(a: Finding, b: Finding): number {
   return b.score - a.score || (a.sessionId < b.sessionId ? -1 : 1);
 }
 
+/** What a score says. Of a title whose segments seem to last otherwise than is set, nothing but that people should look. */
 function judge(features: SessionFeatures, settings: DetectionSettings): Pick<Finding, 'score' | 'verdict' | 'reasons'> {
   const scored = score(features, settings.weights);
-  const { reviewScore, autoScore } = settings;
-  return {
-    ...scored,
-    verdict: scored.score >= autoScore ? 'auto' : scored.score >= reviewScore ? 'review' : 'harmless',
-  };
+  const { reviewScore, autoScore, segmentSeconds } = settings;
+  if (scored.score < reviewScore) return { ...scored, verdict: 'harmless' };
+  if (features.segmentSeconds === segmentSeconds) {
+    return { ...scored, verdict: scored.score >= autoScore ? 'auto' : 'review' };
+  }
+  // Viewers of a title may all be of somebody who wants others to look fast.
+  const measured = Math.round(features.segmentSeconds * 10) / 10;
+  const reason = `for people to decide: segments of this title seem to last ${measured} s, and segmentSeconds is ${segmentSeconds}`;
+  return { ...scored, verdict: 'review', reasons: [...scored.reasons, reason] };
 }
 
 /** The features themselves when they can be; else with nothing in place of what is no number, below zero or beyond counting. */

@@ -46,6 +46,11 @@ export interface SessionFeatures {
   refetchRatio: number;
   /** Requests an active minute, to the median of the sessions of the title. */
   rateOverMedian: number;
+  /**
+   * What a segment lasts, in seconds: `segmentSeconds` of the settings, unless the viewers of the title together say that its
+   * segments last longer or shorter. All that is in seconds of media is by this.
+   */
+  segmentSeconds: number;
   /** Seconds of media fetched in a second, over the minutes in which segments were fetched; renditions count once. */
   mediaSpeed: number;
   /**

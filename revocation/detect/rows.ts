@@ -28,6 +28,7 @@ const NUMBERS = [
   'sharedRatio',
   'refetchRatio',
   'rateOverMedian',
+  'segmentSeconds',
   'mediaSpeed',
   'fastMinutes',
   'concurrentSpeed',

@@ -76,6 +76,8 @@ const APART = 60;
 const FAST = 2;
 /** Fast minutes that a player may have: it fills its buffer when it starts and when it seeks. */
 const FAST_MINUTES = 2;
+/** Sessions of a title, and minutes of each, from which on they say what its segments last. */
+const [DURATION_SESSIONS, DURATION_MINUTES] = [20, 10];
 /** Characters of a user-agent and of a referer that count. */
 const HEADER_LENGTH = 200;
 /** A session id (`SESSION_ID` in `token/`). */
@@ -238,23 +240,14 @@ WHERE session_id IS NOT NULL AND minute IS NOT NULL`;
  * The minutes of a session. `media` is a bound on the different segments fetched: as many as there were requests at most, and
  * as lie between the first and the last.
  */
-const sessionMinutes = ({ segmentSeconds }: DetectionSettings) => `SELECT
+const SESSION_MINUTES = `SELECT
   session_id,
   minute,
-  requests,
-  segment_requests,
-  media,
-  CASE WHEN ${double('media')} * ${double(segmentSeconds)} >= ${double(60 * FAST)} THEN 1 ELSE 0 END AS is_fast
-FROM (
-  SELECT
-    session_id,
-    minute,
-    sum(requests) AS requests,
-    sum(segment_requests) AS segment_requests,
-    sum(least(${double('segment_requests')}, coalesce(${double('last_segment')} - ${double('first_segment')} + 1, 0))) AS media
-  FROM activity
-  GROUP BY session_id, minute
-) counted`;
+  sum(requests) AS requests,
+  sum(segment_requests) AS segment_requests,
+  sum(least(${double('segment_requests')}, coalesce(${double('last_segment')} - ${double('first_segment')} + 1, 0))) AS media
+FROM activity
+GROUP BY session_id, minute`;
 
 /** What a session requested most. */
 const TITLES = `SELECT session_id, title
@@ -265,7 +258,7 @@ FROM (
 WHERE place = 1`;
 
 /** Every session by what is cheap to know of it. */
-function sessions({ hostingAsns, segmentSeconds }: DetectionSettings): string {
+function sessions({ hostingAsns }: DetectionSettings): string {
   const hosting = hostingAsns.length > 0 ? `asn IN (${hostingAsns.map(text).join(', ')})` : '1 = 0';
   const several = (value: string) => `min(${value}) <> max(${value})`;
   const ofFamily = (isIpv6: boolean) => `CASE WHEN strpos(network, ':') ${isIpv6 ? '>' : '='} 0 THEN network END`;
@@ -278,10 +271,10 @@ function sessions({ hostingAsns, segmentSeconds }: DetectionSettings): string {
   s.has_viewers,
   m.active_minutes,
   m.segment_requests,
+  m.segment_minutes,
   m.media,
-  m.fast_minutes,
   ${ratio('s.hosting_requests', 's.requests')} AS hosting_ratio,
-  ${double('m.media')} * ${double(segmentSeconds)} / greatest(60 * ${double('m.segment_minutes')}, ${double(1)}) AS media_speed,
+  ${ratio('m.media', '60 * m.segment_minutes')} AS segment_rate,
   ${ratio('s.requests', 'm.active_minutes')} AS rate
 FROM (
   SELECT
@@ -304,8 +297,7 @@ JOIN (
     count(*) AS active_minutes,
     sum(CASE WHEN segment_requests > 0 THEN 1 ELSE 0 END) AS segment_minutes,
     sum(segment_requests) AS segment_requests,
-    sum(media) AS media,
-    sum(is_fast) AS fast_minutes
+    sum(media) AS media
   FROM session_minutes
   GROUP BY session_id
 ) m ON m.session_id = s.session_id
@@ -326,6 +318,47 @@ WHERE twice_place BETWEEN number_of_sessions AND number_of_sessions + 2
 GROUP BY title`;
 
 /**
+ * The duration of a segment, of the titles whose segments seem to have another one than is set: where the middle one of twenty
+ * sessions or more, of ten minutes or more each, fetches less than 0.8 or more than 1.25 seconds of media a second. Viewers of
+ * one title may be somebody's own, so that a verdict by such a duration is for people (`evaluate.ts`).
+ */
+const durations = ({ segmentSeconds }: DetectionSettings) => `SELECT
+  title,
+  ${double(1)} / greatest(segment_rate, ${double(1e-9)}) AS segment_seconds
+FROM (
+  SELECT title, avg(segment_rate) AS segment_rate
+  FROM (
+    SELECT
+      title,
+      segment_rate,
+      2 * row_number() OVER (PARTITION BY title ORDER BY segment_rate) AS twice_place,
+      count(*) OVER (PARTITION BY title) AS number_of_sessions
+    FROM sessions
+    WHERE segment_minutes >= ${DURATION_MINUTES}
+  ) ranked
+  WHERE number_of_sessions >= ${DURATION_SESSIONS}
+    AND twice_place BETWEEN number_of_sessions AND number_of_sessions + 2
+  GROUP BY title
+) middle
+WHERE segment_rate * ${double(segmentSeconds)} NOT BETWEEN ${double(0.8)} AND ${double(1.25)}`;
+
+/** Every session with the duration of a segment of its title, and its fast minutes. */
+const paced = ({ segmentSeconds }: DetectionSettings) => `SELECT p.*, coalesce(f.fast_minutes, 0) AS fast_minutes
+FROM (
+  SELECT s.*, coalesce(d.segment_seconds, ${double(segmentSeconds)}) AS segment_seconds
+  FROM sessions s
+  LEFT JOIN durations d ON d.title = s.title
+) p
+LEFT JOIN (
+  SELECT n.session_id, count(*) AS fast_minutes
+  FROM session_minutes n
+  JOIN sessions s ON s.session_id = n.session_id
+  LEFT JOIN durations d ON d.title = s.title
+  WHERE n.media * coalesce(d.segment_seconds, ${double(segmentSeconds)}) >= ${double(60 * FAST)}
+  GROUP BY n.session_id
+) f ON f.session_id = p.session_id`;
+
+/**
  * Screening: which sessions are worth a closer look, because there may be a second viewer or because one of the other signals
  * begins to count. What is left out is as harmless as these values say.
  */
@@ -341,12 +374,15 @@ const screening = ({ weights }: DetectionSettings) => `SELECT
     ELSE 0
   END AS is_candidate
 FROM (
-  SELECT s.*, s.rate / greatest(m.median, ${double(1e-9)}) AS rate_over_median
-  FROM sessions s
+  SELECT
+    s.*,
+    s.segment_rate * s.segment_seconds AS media_speed,
+    s.rate / greatest(m.median, ${double(1e-9)}) AS rate_over_median
+  FROM paced s
   JOIN medians m ON m.title = s.title
 ) rated`;
 
-const CANDIDATES = `SELECT session_id, title FROM screening WHERE is_candidate = 1`;
+const CANDIDATES = `SELECT session_id, title, segment_seconds FROM screening WHERE is_candidate = 1`;
 
 /**
  * The identities of the candidates, numbered. Of the same operator, country and user-agent the first IPv4 network and the first
@@ -513,11 +549,11 @@ GROUP BY session_id, minute, title, segment`;
 };
 
 /** Seconds of media that candidates fetched: in all, in fast minutes, and by each identity in the concurrent ones. */
-const media = ({ segmentSeconds }: DetectionSettings) => `SELECT
+const MEDIA = `SELECT
   t.session_id,
-  ${double('t.media')} * ${double(segmentSeconds)} / greatest(60 * ${double('m.segment_minutes')}, ${double(1)}) AS media_speed,
+  ${double('t.media')} * m.segment_seconds / greatest(60 * ${double('m.segment_minutes')}, ${double(1)}) AS media_speed,
   m.fast_minutes,
-  ${double('m.concurrent_media')} * ${double(segmentSeconds)}
+  ${double('m.concurrent_media')} * m.segment_seconds
     / greatest(60 * ${double('m.concurrent_minutes')}, ${double(1)}) AS concurrent_speed
 FROM (
   SELECT session_id, count(*) AS media
@@ -527,8 +563,9 @@ FROM (
 JOIN (
   SELECT
     n.session_id,
+    max(c.segment_seconds) AS segment_seconds,
     count(*) AS segment_minutes,
-    sum(CASE WHEN ${double('n.media')} * ${double(segmentSeconds)} >= ${double(60 * FAST)} THEN 1 ELSE 0 END) AS fast_minutes,
+    sum(CASE WHEN ${double('n.media')} * c.segment_seconds >= ${double(60 * FAST)} THEN 1 ELSE 0 END) AS fast_minutes,
     sum(CASE WHEN m.is_concurrent = 1 THEN n.media_of_all ELSE 0 END) AS concurrent_media,
     sum(m.is_concurrent) AS concurrent_minutes
   FROM (
@@ -536,6 +573,7 @@ JOIN (
     FROM numbers
     GROUP BY session_id, minute
   ) n
+  JOIN candidates c ON c.session_id = n.session_id
   JOIN minutes m ON m.session_id = n.session_id AND m.minute = n.minute
   GROUP BY n.session_id
 ) m ON m.session_id = t.session_id`;
@@ -558,16 +596,17 @@ JOIN viewers v ON ${SAME_VIEWER('a')}
 GROUP BY a.session_id`;
 
 /** What happened in the minutes of a candidate. */
-const concurrency = ({ segmentSeconds }: DetectionSettings) => `SELECT
+const CONCURRENCY = `SELECT
   m.session_id,
   max(CASE WHEN m.is_concurrent = 1 THEN m.identities ELSE 1 END) AS concurrent_identities,
   sum(m.is_concurrent) AS concurrent_minutes,
   sum(m.is_hand_off) AS hand_offs,
   max(coalesce(w.countries, 1)) AS concurrent_countries,
   max(coalesce(w.edge_locations, 1)) AS concurrent_edge_locations,
-  max(CASE WHEN m.is_concurrent = 1 THEN m.divergence ELSE 0 END) * ${double(segmentSeconds)} AS playhead_divergence,
-  sum(CASE WHEN m.is_concurrent = 1 AND m.divergence * ${double(segmentSeconds)} > ${double(APART)} THEN 1 ELSE 0 END) AS divergent_minutes
+  max(CASE WHEN m.is_concurrent = 1 THEN m.divergence * c.segment_seconds ELSE 0 END) AS playhead_divergence,
+  sum(CASE WHEN m.is_concurrent = 1 AND m.divergence * c.segment_seconds > ${double(APART)} THEN 1 ELSE 0 END) AS divergent_minutes
 FROM minutes m
+JOIN candidates c ON c.session_id = m.session_id
 LEFT JOIN (
   SELECT
     a.session_id,
@@ -614,6 +653,7 @@ export function featuresSql(everySession: boolean): string {
     `coalesce(${ratio('g.shared_segments', 'g.segments')}, ${double(0)}) AS shared_ratio`,
     `coalesce(${ratio('g.requests - g.identity_segments', 'g.requests')}, ${double(0)}) AS refetch_ratio`,
     number('s.rate_over_median', 'rate_over_median'),
+    number('s.segment_seconds', 'segment_seconds'),
     number('coalesce(e.media_speed, s.media_speed)', 'media_speed'),
     number('coalesce(e.fast_minutes, s.fast_minutes)', 'fast_minutes'),
     number('coalesce(e.concurrent_speed, 0)', 'concurrent_speed'),
@@ -639,10 +679,12 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'lines', sql: lines(query) },
     { name: 'addresses', sql: ADDRESSES },
     { name: 'activity', sql: ACTIVITY },
-    { name: 'session_minutes', sql: sessionMinutes(settings) },
+    { name: 'session_minutes', sql: SESSION_MINUTES },
     { name: 'titles', sql: TITLES },
     { name: 'sessions', sql: sessions(settings) },
     { name: 'medians', sql: MEDIANS },
+    { name: 'durations', sql: durations(settings) },
+    { name: 'paced', sql: paced(settings) },
     { name: 'screening', sql: screening(settings) },
     { name: 'candidates', sql: CANDIDATES },
     { name: 'viewers', sql: VIEWERS },
@@ -653,9 +695,9 @@ export function relations(query: DetectionQuery): Relation[] {
     { name: 'fetches', sql: FETCHES },
     { name: 'segments', sql: SEGMENTS },
     { name: 'numbers', sql: numbers(settings) },
-    { name: 'media', sql: media(settings) },
+    { name: 'media', sql: MEDIA },
     { name: 'counts', sql: COUNTS },
-    { name: 'concurrency', sql: concurrency(settings) },
+    { name: 'concurrency', sql: CONCURRENCY },
   ];
 }
 

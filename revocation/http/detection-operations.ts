@@ -44,6 +44,7 @@ const EXAMPLE_SUSPICIOUS = {
     sharedRatio: 0.683,
     refetchRatio: 0.01,
     rateOverMedian: 2.9,
+    segmentSeconds: 4,
     mediaSpeed: 1.1,
     fastMinutes: 1,
     concurrentSpeed: 2.7,

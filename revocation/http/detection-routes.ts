@@ -50,6 +50,7 @@ const Features = v.object({
   sharedRatio: v.number(),
   refetchRatio: v.number(),
   rateOverMedian: v.number(),
+  segmentSeconds: v.number(),
   mediaSpeed: v.number(),
   fastMinutes: v.number(),
   concurrentSpeed: v.number(),

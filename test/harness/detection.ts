@@ -34,6 +34,7 @@ export function sessionFeatures(told: Partial<SessionFeatures> = {}): SessionFea
     sharedRatio: 0,
     refetchRatio: 0,
     rateOverMedian: 1,
+    segmentSeconds: 4,
     mediaSpeed: 1,
     fastMinutes: 1,
     concurrentSpeed: 0,

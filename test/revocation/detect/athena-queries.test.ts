@@ -64,7 +64,15 @@ describe('detection on Athena', () => {
       ...['first_seen', 'last_seen', 'requests', 'active_minutes', 'identities', 'networks', 'asns', 'countries'],
       ...['user_agents', 'referers', 'concurrent_identities', 'concurrent_minutes', 'hand_offs'],
       ...['concurrent_countries', 'concurrent_edge_locations', 'segments', 'segment_requests', 'shared_segments'],
-      ...['shared_ratio', 'refetch_ratio', 'rate_over_median', 'media_speed', 'fast_minutes', 'concurrent_speed'],
+      ...[
+        'shared_ratio',
+        'refetch_ratio',
+        'rate_over_median',
+        'segment_seconds',
+        'media_speed',
+        'fast_minutes',
+        'concurrent_speed',
+      ],
       ...['playhead_divergence', 'divergent_minutes', 'hosting_ratio', 'edge_locations'],
     ];
     service.columns = ['session_id', 'title', 'session_count', 'request_count', ...numbers];

@@ -84,6 +84,7 @@ describe('harmless viewers', () => {
       segmentRequests: 150,
       refetchRatio: 0,
       rateOverMedian: 1,
+      segmentSeconds: 4,
       mediaSpeed: 1,
       hostingRatio: 0,
       edgeLocations: 1,
@@ -280,6 +281,50 @@ describe('every session is measured against the median of its title', () => {
       ...watching(5, { at: 200 }).map((request) => ({ ...request, path: '/zebra/1.m4s' })),
     ];
     expect((await only(requests)).title).toBe('aurora');
+  });
+});
+
+describe('segments that last otherwise than is set', () => {
+  const session = (index: number) => `Session${String(index).padStart(6, '0')}`;
+  /** Ordinary viewers of a title whose segments last so long, and two who share a session, one 240 s ahead of the other. */
+  const viewers = (seconds: number, count: number) =>
+    Array.from({ length: count }, (_, index) =>
+      watching(600 / seconds, { session: session(index), every: seconds, from: index }),
+    ).flat();
+  const shared = (seconds: number) => [
+    ...watching(600 / seconds, { every: seconds }),
+    ...watching(600 / seconds, { every: seconds, from: 240 / seconds, ip: '198.51.100.9', asn: '3209', userAgent: TV }),
+  ];
+
+  test.each([1, 2, 4, 8, 12])('are taken from the viewers of the title: %d s', async (seconds) => {
+    const features = await featuresOf([...viewers(seconds, 25), ...shared(seconds)]);
+    expect(features[session(3)]).toMatchObject({ ...HARMLESS, segmentSeconds: seconds, mediaSpeed: 1 });
+    expect(features[SESSION]).toMatchObject({
+      segmentSeconds: seconds,
+      concurrentSpeed: 2,
+      playheadDivergence: 240,
+      divergentMinutes: 10,
+    });
+  });
+
+  test('of each title for itself', async () => {
+    const other = viewers(2, 25).map((request) => ({
+      ...request,
+      session: `Other${request.session}`,
+      path: request.path?.replace('aurora', 'zebra') ?? '',
+    }));
+    const features = await featuresOf([...viewers(8, 25), ...other]);
+    expect(features[session(3)]).toMatchObject({ title: 'aurora', segmentSeconds: 8, mediaSpeed: 1 });
+    expect(features[`Other${session(3)}`]).toMatchObject({ title: 'zebra', segmentSeconds: 2, mediaSpeed: 1 });
+  });
+
+  test('but not from a few viewers, or from short ones', async () => {
+    const few = await featuresOf(viewers(8, 19));
+    expect(few[session(3)]).toMatchObject({ segmentSeconds: 4, mediaSpeed: 0.5 });
+    const short = Array.from({ length: 25 }, (_, index) =>
+      watching(7, { session: session(index), every: 8, at: 30 }),
+    ).flat();
+    expect((await featuresOf(short))[session(3)]).toMatchObject({ segmentSeconds: 4 });
   });
 });
 

@@ -120,6 +120,17 @@ class World {
 const harmless = (world: World, name: string, at = HOUR): Line => ({ at, sessionId: world.session(name) });
 
 describe('a run', () => {
+  test('leaves to people what is measured by segments that seem to last otherwise than is set', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Long', HOUR, { segmentSeconds: 8 })]);
+    expect(await world.run()).toMatchObject({ flagged: 1, auto: 0, revoked: 0 });
+    expect(await world.suspicious.get(world.session('Long'), world.now)).toMatchObject({
+      verdict: 'review',
+      score: 100,
+      reasons: expect.arrayContaining([expect.stringMatching(/seem to last 8 s, and segmentSeconds is 4$/)]),
+    });
+  });
+
   test('records what is suspicious, revokes what is beyond doubt, and has it published', async () => {
     const world = new World();
     const doubtful = world.session('Doubt');

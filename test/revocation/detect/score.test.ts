@@ -17,7 +17,7 @@ const VIEWER: SessionFeatures = {
   ...{ concurrentIdentities: 1, concurrentMinutes: 0, handOffs: 0, concurrentCountries: 1, concurrentEdgeLocations: 1 },
   ...{ segments: 900, segmentRequests: 905, sharedSegments: 0, sharedRatio: 0, refetchRatio: 0.005, rateOverMedian: 1 },
   ...{ mediaSpeed: 0.99, fastMinutes: 0, concurrentSpeed: 0, playheadDivergence: 0, divergentMinutes: 0 },
-  ...{ hostingRatio: 0, edgeLocations: 1 },
+  ...{ hostingRatio: 0, edgeLocations: 1, segmentSeconds: 4 },
 };
 const scoreOf = (features: Partial<SessionFeatures>) => score({ ...VIEWER, ...features }, weights);
 
