@@ -42,7 +42,8 @@ const DIALECT = `
   SET TimeZone = 'UTC';
   SET integer_division = true;
   SET preserve_insertion_order = false;
-  CREATE OR REPLACE MACRO regexp_like(string, pattern) AS regexp_matches(string, pattern);`;
+  CREATE OR REPLACE MACRO regexp_like(string, pattern) AS regexp_matches(string, pattern);
+  SET lock_configuration = true;`;
 
 export interface DuckDbOptions {
   /** Threads that work at the same time; as many as the machine has unless given. */
@@ -84,6 +85,16 @@ export async function openDuckDbEngine(
   }
 }
 
+/**
+ * What a DuckDB of ours may not do: fetch and load native code, or take up secrets that lie about (DuckDB, "Securing DuckDB").
+ * What is needed of it (Parquet, JSON, time zones) is built in.
+ */
+const CONFINED = {
+  autoinstall_known_extensions: 'false',
+  autoload_known_extensions: 'false',
+  allow_persistent_secrets: 'false',
+};
+
 /** A connection to a DuckDB of its own. Rejects with `DetectionError` `ERR_DETECTION_SETUP`. */
 export async function connect(database: string, configuration: Record<string, string> = {}): Promise<DuckDBConnection> {
   const duckdb = await import('@duckdb/node-api').catch(() => {
@@ -92,9 +103,11 @@ export async function connect(database: string, configuration: Record<string, st
       'reading logs on this machine needs DuckDB: npm install @duckdb/node-api@1.5.6-r.1',
     );
   });
-  const instance = await duckdb.DuckDBInstance.create(database, configuration).catch((error: Error) => {
-    throw new DetectionError('ERR_DETECTION_SETUP', `DuckDB does not start: ${error.message}`);
-  });
+  const instance = await duckdb.DuckDBInstance.create(database, { ...configuration, ...CONFINED }).catch(
+    (error: Error) => {
+      throw new DetectionError('ERR_DETECTION_SETUP', `DuckDB does not start: ${error.message}`);
+    },
+  );
   return instance.connect();
 }
 
@@ -106,8 +119,11 @@ const fileName = (path: string) => text(path.replaceAll(/[*?[]/g, '[$&]'));
 /** Columns of the log, and what they are called in an object. */
 type Columns = ReadonlyMap<LogColumn, string>;
 
+/** What every reader is told: a folder named `cs_method=HEAD` is no column that counts instead of the one in the file. */
+const AS_NAMED = 'hive_partitioning = false';
+
 /** The relation of Parquet files of ours. */
-const parquet = (parts: string[]) => `read_parquet([${parts.map(text).join(', ')}])`;
+const parquet = (parts: string[]) => `read_parquet([${parts.map(text).join(', ')}], ${AS_NAMED})`;
 
 /** Log objects that one statement reads, because they are written alike. */
 interface Batch {
@@ -181,7 +197,7 @@ class DuckDbEngine implements DetectionEngine {
   #oneAtATime<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work).catch((error: unknown) => {
       this.#loaded = undefined;
-      if (error instanceof DetectionError || error instanceof TypeError) throw error;
+      if (error instanceof DetectionError) throw error;
       throw new DetectionError('ERR_DETECTION_QUERY', `DuckDB: ${(error as Error).message.split('\n')[0]}`);
     });
     this.#queue = result.catch(() => {});
@@ -436,14 +452,15 @@ function fields(format: LogFormat, columns: Columns, paths: string[], isCopy: bo
   const select = (bytes: string) =>
     `SELECT ${[...columns].map(([column, name]) => `CAST(${quoted(name)} AS VARCHAR) AS "${column}"`).join(', ')}, ` +
     `filename AS object, ${bytes} AS bytes`;
-  if (format.kind === 'parquet') return `${select('0')} FROM read_parquet(${files}, filename = true)`;
+  if (format.kind === 'parquet') return `${select('0')} FROM read_parquet(${files}, filename = true, ${AS_NAMED})`;
   const names = format.kind === 'tsv' ? format.fields : [...columns.values()];
   const types = `{${names.map((name) => `${text(name)}: 'VARCHAR'`).join(', ')}}`;
   if (format.kind === 'json') {
-    return `${select('0')} FROM read_json(${files}, format = 'newline_delimited', columns = ${types}, filename = true)`;
+    return `${select('0')} FROM read_json(${files}, format = 'newline_delimited', columns = ${types}, filename = true,
+      ${AS_NAMED})`;
   }
   // Bytes of the fields, and one for the tab or line feed after each.
   const bytes = `${names.map((name) => `strlen(${quoted(name)})`).join(' + ')} + ${names.length}`;
   return `${select(bytes)} FROM read_csv(${files}, auto_detect = false, header = false, skip = ${isCopy ? 0 : format.headerLines},
-    delim = '\t', quote = '', escape = '', nullstr = '\x01', columns = ${types}, filename = true)`;
+    delim = '\t', quote = '', escape = '', nullstr = '\x01', columns = ${types}, filename = true, ${AS_NAMED})`;
 }

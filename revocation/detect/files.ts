@@ -16,7 +16,7 @@ export function hourOf(name: string): number | undefined {
 
 /**
  * The log files of this machine that patterns name: a file, a folder with all that is in it, or a pattern with `*`, `?`, `[…]`
- * and `**`. Rejects with `DetectionError` `ERR_DETECTION_LOGS` when one of them names nothing.
+ * and `**`. Rejects with `DetectionError` `ERR_DETECTION_LOGS` when one of them names nothing, or something elsewhere.
  */
 export function logFiles(patterns: string[]): LogObjects {
   return {
@@ -35,6 +35,10 @@ async function logFile(name: string): Promise<LogObject> {
 }
 
 async function namesOf(pattern: string): Promise<string[]> {
+  if (pattern.includes('://')) {
+    const way = 'fetch the logs first, or let Athena read them (--athena, docs/athena.md)';
+    throw new DetectionError('ERR_DETECTION_LOGS', `${pattern} is no file of this machine: ${way}`);
+  }
   const found = await stat(pattern).catch(() => undefined);
   if (found?.isDirectory()) {
     const entries = await readdir(pattern, { recursive: true, withFileTypes: true });

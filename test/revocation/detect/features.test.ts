@@ -553,7 +553,10 @@ describe('timelines', () => {
 
   test('are asked for by session ids alone', async () => {
     const request = { from: HOUR, to: HOUR + 3600, objects: [], everySession: false };
-    await expect(engine.timelines(request, ["x' OR 1=1 --"])).rejects.toThrow(TypeError);
+    await expect(engine.timelines(request, ["x' OR 1=1 --"])).rejects.toMatchObject({
+      name: 'DetectionError',
+      code: 'ERR_DETECTION_QUERY',
+    });
     expect(await engine.timelines(request, [])).toEqual(new Map());
   });
 });
