@@ -22,6 +22,8 @@ const HEAD = 65536;
 const GZIP = Buffer.from([0x1f, 0x8b]);
 const PARQUET = Buffer.from('PAR1');
 const LINE_FEED = 10;
+/** Characters of the longest line that is read; CloudFront writes fewer than 65,536. */
+const LINE_MAX = 1e6;
 
 /** The column that a field is to detection, whatever format its name is from; undefined for one that it does not read. */
 export function columnOfField(field: string): LogColumn | undefined {
@@ -128,8 +130,15 @@ export async function copyLines(path: string, bytes: number, format: LogFormat, 
   let rest = '';
   try {
     for await (const chunk of input.setEncoding('utf8')) {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop() ?? '';
+      // Searched in the chunk alone: to split the rest again with every chunk takes minutes when no line ends.
+      const end = chunk.lastIndexOf('\n');
+      const lines = end < 0 ? [] : (rest + chunk.slice(0, end)).split('\n');
+      rest = end < 0 ? rest + chunk : chunk.slice(end + 1);
+      if (rest.length > LINE_MAX) {
+        throw new LogObjectError(
+          `line ${lineNumber + lines.length + 1} is longer than a megabyte: it is no log of CloudFront`,
+        );
+      }
       let kept = '';
       for (const line of lines) {
         lineNumber++;

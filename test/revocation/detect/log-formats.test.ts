@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DetectionEngine } from '../../../revocation/detect/detection-engine.ts';
-import { openDuckDbEngine } from '../../../revocation/detect/duckdb.ts';
+import { connect, openDuckDbEngine } from '../../../revocation/detect/duckdb.ts';
 import { hourOf, logFiles } from '../../../revocation/detect/files.ts';
 import type { LogObject } from '../../../revocation/detect/log-objects.ts';
 import { DetectionSettingsSchema } from '../../../revocation/detect/settings.ts';
@@ -106,6 +106,19 @@ describe('formats are told apart by their content', () => {
     expect(await read(objects)).toMatchObject({ rows: 80, refused: [] });
   });
 
+  test('a folder whose name looks like a column says nothing of what is in it', async () => {
+    const named = join(folder, 'cs_method=HEAD');
+    mkdirSync(named);
+    const parquet = await parquetFile(folder, 'elsewhere.parquet', REQUESTS.slice(0, 40));
+    const objects = [
+      logFile(named, 'a.parquet', readFileSync(parquet.name)),
+      logFile(named, 'a.gz', tsv(REQUESTS.slice(40, 60))),
+      logFile(named, 'a.json', json(REQUESTS.slice(60))),
+    ];
+    for (const object of objects) expect(await read([object])).toMatchObject({ sessionCount: 1, refused: [] });
+    expect((await read(objects)).sessions).toMatchObject([{ requests: 80 }]);
+  });
+
   test('headers alone are no lines', async () => {
     expect(await read([logFile(folder, 'quiet.gz', tsv([]))])).toMatchObject({ rows: 0, sessionCount: 0, refused: [] });
     expect(await read([logFile(folder, 'quiet.log', tsv([]))])).toMatchObject({
@@ -172,6 +185,16 @@ describe('an object that cannot be read', () => {
       'with a line of another kind',
       () => logFile(folder, 'mixed.log', `${tsv(REQUESTS)}oops\n`),
       /line 83 has 1 of 36 fields/,
+    ],
+    [
+      'with a line that does not end',
+      () => logFile(folder, 'long.gz', tsv(REQUESTS) + 'x'.repeat(4e6)),
+      /line 83 is longer/,
+    ],
+    [
+      'with such a line, not compressed',
+      () => logFile(folder, 'long.log', `${tsv(REQUESTS)}${'x'.repeat(4e6)}\n`),
+      /line 83 is longer/,
     ],
     [
       'with other fields from a line on',
@@ -270,6 +293,13 @@ describe('log files of this machine', () => {
     });
   });
 
+  test.each(['s3://logs.example.com/*.gz', 'https://logs.example.com/a.gz'])('%s is none of them', async (pattern) => {
+    await expect(logFiles([pattern]).list(0)).rejects.toMatchObject({
+      code: 'ERR_DETECTION_LOGS',
+      message: expect.stringContaining('is no file of this machine'),
+    });
+  });
+
   test('change their version when they change', async () => {
     const path = join(folder, 'version.log');
     writeFileSync(path, 'a');
@@ -289,4 +319,13 @@ describe('log files of this machine', () => {
   ])('%s is of that hour', (name, hour) => {
     expect(hourOf(name)).toBe(hour);
   });
+});
+
+test('DuckDB fetches and loads no code of others', async () => {
+  const connection = await connect(':memory:', { autoload_known_extensions: 'true' });
+  const settings = ['autoinstall_known_extensions', 'autoload_known_extensions', 'allow_persistent_secrets'];
+  const values = `SELECT ${settings.map((name) => `current_setting('${name}')`).join(', ')}`;
+  expect((await connection.runAndReadAll(values)).getRowsJS()).toEqual([[false, false, false]]);
+  await expect(connection.run(`SELECT * FROM glob('https://127.0.0.1:9/*')`)).rejects.toThrow(/requires the extension/);
+  connection.closeSync();
 });
