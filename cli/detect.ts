@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Configuration, readConfiguration } from '../config/configuration.ts';
@@ -104,10 +105,10 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
     throw new InputError('a dry run needs logs: either --logs <glob> or --athena with --from and --to');
   }
   const { engine, window } = logs ? await openFiles(configuration, logs) : await openAthena(configuration, from, to);
-  const progress = startProgress();
   const settings = configuration.revocation.detection;
   const wanted = { windows: [window], everySession: all, plotAtMost: 0 };
-  try {
+  await closing(engine, async () => {
+    const progress = startProgress();
     const evaluation = await evaluate(engine, settings, wanted, progress.update).finally(() => progress.stop());
     const { findings, rows, sessionCount, odd, refused, cost } = evaluation;
     const sessions = findings.map(
@@ -120,7 +121,25 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
       `${sessionCount} sessions in ${rows} lines: ${summary(findings)}${cost ? `; $${cost.usd.toFixed(4)}` : ''}`,
     ]);
     nameRefused(refused);
+  });
+}
+
+/**
+ * Does some work with an engine and closes it, when a signal ends the process too: what viewers watched stays in no temporary
+ * folder, and no query goes on.
+ */
+async function closing(engine: DetectionEngine, work: () => Promise<void>): Promise<void> {
+  let ending: Promise<never> | undefined;
+  const end = (signal: 'SIGINT' | 'SIGTERM') => {
+    ending ??= engine.close().then(() => process.exit(128 + constants.signals[signal]));
+  };
+  process.once('SIGINT', end).once('SIGTERM', end);
+  try {
+    await work();
   } finally {
+    // Nothing more is said of work that was ended.
+    await ending;
+    process.off('SIGINT', end).off('SIGTERM', end);
     await engine.close();
   }
 }

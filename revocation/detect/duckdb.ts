@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DuckDBConnection } from '@duckdb/node-api';
@@ -69,8 +69,10 @@ export async function openDuckDbEngine(
   settings: DuckDbSettings,
   options: DuckDbOptions = {},
 ): Promise<DetectionEngine> {
+  const parent = options.tempDirectory ?? tmpdir();
+  await removeAbandoned(parent);
   // Readable by nobody else (mkdtemp, mode 0700): it holds what viewers watched.
-  const folder = await mkdtemp(join(options.tempDirectory ?? tmpdir(), 'portcullis-detect-'));
+  const folder = await mkdtemp(join(parent, `${FOLDER}${process.pid}-`));
   try {
     const connection = await connect(':memory:', {
       threads: String(options.threads ?? availableParallelism()),
@@ -82,6 +84,26 @@ export async function openDuckDbEngine(
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** How the name of a folder of ours begins; the process that made it follows. */
+const FOLDER = 'portcullis-detect-';
+
+/** Removes the folders of processes that were killed. What is of another user, or of a process that may live, stays. */
+async function removeAbandoned(parent: string): Promise<void> {
+  const names = await readdir(parent).catch(() => []);
+  for (const name of names) {
+    const [, pid] = /^portcullis-detect-(\d+)-\w{6}$/.exec(name) ?? [];
+    if (pid && !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 
@@ -148,6 +170,7 @@ class DuckDbEngine implements DetectionEngine {
   readonly #folder: string;
   /** One thing at a time: all work on the same tables. */
   #queue: Promise<unknown> = Promise.resolve();
+  #closing = new AbortController();
   /** The logs themselves, when they can be read where they lie. */
   #logs: LogTable | undefined;
   /** The lines that were read, as Parquet files. */
@@ -188,8 +211,12 @@ class DuckDbEngine implements DetectionEngine {
     });
   }
 
+  /** Ends what is under way, which then rejects, and removes everything that was stored. */
   async close(): Promise<void> {
-    await this.#oneAtATime(async () => this.#connection.closeSync());
+    this.#closing.abort();
+    this.#connection.interrupt();
+    await this.#queue;
+    this.#connection.closeSync();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
@@ -197,6 +224,7 @@ class DuckDbEngine implements DetectionEngine {
   #oneAtATime<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work).catch((error: unknown) => {
       this.#loaded = undefined;
+      if (this.#closing.signal.aborted) throw new DetectionError('ERR_DETECTION_QUERY', 'detection was ended');
       if (error instanceof DetectionError) throw error;
       throw new DetectionError('ERR_DETECTION_QUERY', `DuckDB: ${(error as Error).message.split('\n')[0]}`);
     });
@@ -222,10 +250,12 @@ class DuckDbEngine implements DetectionEngine {
 
   /** Keeps a relation as a table, so that it is computed once, unless it is looked at once. */
   async #keep({ name, sql }: Relation): Promise<void> {
+    this.#closing.signal.throwIfAborted();
     await this.#connection.run(`CREATE OR REPLACE ${VIEWS.includes(name) ? 'VIEW' : 'TABLE'} ${name} AS ${sql}`);
   }
 
   async #rows(sql: string): Promise<Row[]> {
+    this.#closing.signal.throwIfAborted();
     return (await this.#connection.runAndReadAll(sql)).getRowObjectsJS();
   }
 
@@ -383,7 +413,7 @@ class DuckDbEngine implements DetectionEngine {
   async #readCopy(request: FeatureRequest, batch: Batch, object: LogObject): Promise<void> {
     const copy = join(this.#folder, 'copy.log');
     try {
-      await copyLines(object.name, object.bytes, batch.format, copy);
+      await copyLines(object.name, object.bytes, batch.format, copy, this.#closing.signal);
       await this.#store(request, batch, [copy], true);
     } finally {
       await rm(copy, { force: true });
@@ -403,6 +433,7 @@ class DuckDbEngine implements DetectionEngine {
     const sql = relations(this.#query(request, table)).find(({ name }) => name === 'lines')?.sql;
     const part = join(this.#folder, `lines-${this.#partNumber++}.parquet`);
     try {
+      this.#closing.signal.throwIfAborted();
       await this.#connection.run(`COPY (${sql}) TO ${text(part)} (FORMAT parquet, COMPRESSION snappy)`);
     } catch (error) {
       await rm(part, { force: true });

@@ -118,11 +118,17 @@ export async function gzipLength(path: string, bytes: number): Promise<number> {
  * Copies the lines of the first `bytes` bytes of a log, without headers, to a file that is as the engine wants it: every line
  * complete, every one with all fields. In a plain file what follows the last line feed is a line that is still being written,
  * and is left out; it counts when the object is read again in its next version. Throws `LogObjectError` for a file that is
- * damaged.
+ * damaged, or when `signal` ended it.
  */
-export async function copyLines(path: string, bytes: number, format: LogFormat, target: string): Promise<void> {
+export async function copyLines(
+  path: string,
+  bytes: number,
+  format: LogFormat,
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
   if (format.kind === 'parquet') throw new TypeError('Parquet has no lines');
-  const source = createReadStream(path, { end: bytes - 1 });
+  const source = createReadStream(path, { end: bytes - 1, signal });
   const input = format.isGzip ? source.pipe(createGunzip()) : source;
   source.on('error', (error) => input.destroy(error));
   const output = createWriteStream(target, { mode: 0o600 });

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
@@ -8,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { portcullis } from '../harness/cli.ts';
-import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const folder = temporaryDirectory();
 afterAll(() => removeDirectory(folder));
@@ -67,6 +68,27 @@ const detect = (...args: string[]) => portcullis('session', 'detect', ...args);
 const GLOB = path('*.gz');
 
 describe('session detect --dry-run', () => {
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('leaves nothing behind when %s ends it', async (signal, code) => {
+    const temporary = temporaryDirectory();
+    const logs = temporaryDirectory();
+    // Not compressed, so that their lines are copied one after the other: there is time.
+    for (let i = 0; i < 20; i++) writeFileSync(join(logs, `${i}.log`), log(requests));
+    const env = { ...process.env, TMPDIR: temporary };
+    const child = spawn(process.execPath, [CLI, 'session', 'detect', '--dry-run', '--logs', logs], { env });
+    const output = Promise.all([text(child.stdout), text(child.stderr)]);
+    const exit = once(child, 'exit');
+    await vi.waitUntil(() => readdirSync(temporary, { recursive: true }).length > 1, { timeout: 60_000, interval: 5 });
+    child.kill(signal);
+    expect(await exit).toEqual([code, null]);
+    expect(await output).toEqual(['', '']);
+    expect(readdirSync(temporary)).toEqual([]);
+    removeDirectory(temporary);
+    removeDirectory(logs);
+  });
+
   test('prints the suspicious sessions with score, reasons and features', async () => {
     const { code, stdout, stderr } = await detect('--logs', GLOB, '--dry-run', '--json');
     const { sessions, ...rest } = JSON.parse(stdout);

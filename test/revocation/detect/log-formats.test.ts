@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import * as v from 'valibot';
@@ -328,4 +329,30 @@ test('DuckDB fetches and loads no code of others', async () => {
   expect((await connection.runAndReadAll(values)).getRowsJS()).toEqual([[false, false, false]]);
   await expect(connection.run(`SELECT * FROM glob('https://127.0.0.1:9/*')`)).rejects.toThrow(/requires the extension/);
   connection.closeSync();
+});
+
+describe('what is stored of a run', () => {
+  const settings = { detection: v.parse(DetectionSettingsSchema, {}), tokenPrefix: '/' };
+
+  test('is gone when it is ended under way', async () => {
+    const tempDirectory = temporaryDirectory();
+    const ended = await openDuckDbEngine(settings, { threads: 1, tempDirectory });
+    const objects = Array.from({ length: 20 }, (_, i) => logFile(folder, `ended-${i}.log`, tsv(REQUESTS)));
+    const run = ended.features({ from: HOUR, to: HOUR + 3600, objects, everySession: true });
+    const [rejected] = await Promise.allSettled([run, ended.close()]);
+    expect(rejected).toMatchObject({ status: 'rejected', reason: { code: 'ERR_DETECTION_QUERY' } });
+    expect(readdirSync(tempDirectory)).toEqual([]);
+    removeDirectory(tempDirectory);
+  });
+
+  test('is removed by the next run when a process was killed, and by nobody while it lives', async () => {
+    const tempDirectory = temporaryDirectory();
+    const killed = spawnSync(process.execPath, ['--version']).pid;
+    const names = [`portcullis-detect-${process.pid}-AbCdEf`, 'portcullis-detect-of-somebody-else'];
+    for (const name of [...names, `portcullis-detect-${killed}-AbCdEf`])
+      mkdirSync(join(tempDirectory, name, 'x'), { recursive: true });
+    await (await openDuckDbEngine(settings, { threads: 1, tempDirectory })).close();
+    expect(readdirSync(tempDirectory).sort()).toEqual(names.sort());
+    removeDirectory(tempDirectory);
+  });
 });
