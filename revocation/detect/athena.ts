@@ -16,9 +16,11 @@ import {
   type DetectionEngine,
   DetectionError,
   type DetectionErrorCode,
+  type EngineCost,
   type FeatureRequest,
   type FeatureResult,
   type IdentityTimeline,
+  type ReportProgress,
 } from './detection-engine.ts';
 
 /** A row of a result: text by name of the column, null for NULL. */
@@ -41,6 +43,12 @@ export interface AthenaQueries {
   readTimelines(rows: AthenaRow[]): Map<string, IdentityTimeline[]>;
 }
 
+/** When an engine has to have its answers, and what time it is, in milliseconds since the epoch. */
+export interface Deadline {
+  at: number;
+  now: () => number;
+}
+
 /** Waits, in milliseconds. */
 type Sleep = (milliseconds: number) => Promise<unknown>;
 
@@ -50,8 +58,11 @@ const PAGE = 1000;
 const ATTEMPTS = 6;
 /** How long to wait before asking again how a query is: at first, and at most, in milliseconds. */
 const [FIRST_WAIT, LONGEST_WAIT] = [500, 10_000];
-/** How long a query may take, its time in the queue included: what Athena gives it by default. */
-const PATIENCE_MS = 30 * 60_000;
+/**
+ * How long all queries of an engine may take together, time in the queue included, in milliseconds. What follows has to be done
+ * in the 15 minutes that a run has, and a Lambda function (AWS, "Lambda quotas").
+ */
+const PATIENCE_MS = 12 * 60_000;
 
 /** Athena charges by terabyte, in whole megabytes, ten at least (Athena pricing, us-east-1; a terabyte is 2^40 bytes). */
 const USD_PER_TERABYTE = 5;
@@ -73,6 +84,9 @@ export function athenaUsd(bytesScanned: number): number {
  * tables `portcullis_<run>_<relation>` for the time of a run (CREATE TABLE AS; User Guide, "Considerations and limitations for
  * CTAS queries"). Dropping them leaves their files below the workgroup's location for results: let those expire.
  *
+ * An engine is for one run: what is asked at its deadline is given up (`ERR_DETECTION_QUERY`), and nothing is asked after it but
+ * to stop a query and to drop tables.
+ *
  * Rejects with `DetectionError`; a query that is given up is stopped. Athena finds the log objects itself, by the hours of the
  * request, and cannot say which it could not read: `refused` is empty.
  */
@@ -81,16 +95,18 @@ export function athenaEngine(
   settings: AthenaSettings,
   queries: AthenaQueries,
   sleep: Sleep,
+  deadline: Deadline = { at: Date.now() + PATIENCE_MS, now: Date.now },
 ): DetectionEngine {
-  const athena = new AthenaQueryRunner(client, settings, sleep);
+  const athena = new AthenaQueryRunner(client, settings, sleep, deadline);
   return {
-    async features(request) {
-      const { rows, cost } = await athena.answer(queries.features(request));
+    async features(request, onProgress = () => {}) {
+      const { rows, cost } = await athena.answer(queries.features(request), onProgress);
       return { ...queries.readFeatures(rows), cost };
     },
-    async timelines(request, sessionIds) {
+    async timelines(request, sessionIds, onCost = () => {}) {
       if (sessionIds.length === 0) return new Map();
-      const { rows } = await athena.answer(queries.timelines(request, sessionIds));
+      const { rows, cost } = await athena.answer(queries.timelines(request, sessionIds), () => {});
+      onCost(cost);
       return queries.readTimelines(rows);
     },
     async close() {
@@ -104,22 +120,25 @@ export function athenaClient({ region }: AthenaSettings): AthenaClient {
   return new AthenaClient(region === undefined ? {} : { region });
 }
 
-type Cost = { bytesScanned: number; usd: number };
-
 class AthenaQueryRunner {
   readonly #client: AthenaClient;
   readonly #settings: AthenaSettings;
   readonly #sleep: Sleep;
+  readonly #deadline: Deadline;
   #hasLimit: Promise<void> | undefined;
 
-  constructor(client: AthenaClient, settings: AthenaSettings, sleep: Sleep) {
+  constructor(client: AthenaClient, settings: AthenaSettings, sleep: Sleep, deadline: Deadline) {
     this.#client = client;
     this.#settings = settings;
     this.#sleep = sleep;
+    this.#deadline = deadline;
   }
 
   /** The rows of a statement, and what all of it cost. Rejects with `DetectionError`. */
-  async answer({ relations, kept, select }: AthenaStatement): Promise<{ rows: AthenaRow[]; cost: Cost }> {
+  async answer(
+    { relations, kept, select }: AthenaStatement,
+    onProgress: ReportProgress,
+  ): Promise<{ rows: AthenaRow[]; cost: EngineCost }> {
     this.#hasLimit ??= this.#checkLimit();
     await this.#hasLimit.catch((error: Error) => {
       // It may be there when it is asked for again.
@@ -132,7 +151,10 @@ class AthenaQueryRunner {
     const named: string[] = [];
     const whole = (sql: string) => (named.length > 0 ? `WITH ${named.join(',\n')}\n${sql}` : sql);
     const cost = { bytesScanned: 0, usd: 0 };
+    const statements = relations.filter(({ name }) => kept.has(name)).length + 1;
+    let asked = 0;
     const ask = async (sql: string) => {
+      onProgress(PHASE, asked++, statements);
       const { id, bytesScanned } = await this.#run(sql);
       cost.bytesScanned += bytesScanned;
       cost.usd += athenaUsd(bytesScanned);
@@ -149,17 +171,20 @@ class AthenaQueryRunner {
         named.push(kept.has(name) ? `${name} AS (SELECT * FROM "${database}"."${table}")` : `${name} AS (\n${sql}\n)`);
       }
       const id = await ask(whole(select));
-      return { rows: await this.#rows(id), cost };
+      const rows = await this.#rows(id);
+      onProgress(PHASE, asked, statements);
+      return { rows, cost };
     } finally {
-      // Nothing depends on it: no later run uses these names.
-      for (const table of tables) {
-        await this.#run(`DROP TABLE IF EXISTS \`${database}\`.\`${table}\``).catch(() => undefined);
-      }
+      // Nothing depends on it, no later run uses these names: it is not waited for, and done past the deadline too.
+      const drop = (table: string) =>
+        this.#start(`DROP TABLE IF EXISTS \`${database}\`.\`${table}\``).catch(() => undefined);
+      await Promise.all(tables.map(drop));
     }
   }
 
   /** Runs a query until it has succeeded. */
   async #run(sql: string): Promise<{ id: string; bytesScanned: number }> {
+    if (this.#isOver()) throw new DetectionError('ERR_DETECTION_QUERY', `Athena ${LATE}`);
     const id = await this.#start(sql);
     const query = await this.#ended(id).catch(async (error: Error) => {
       // Nobody would read its answer, and it goes on costing.
@@ -194,23 +219,21 @@ class AthenaQueryRunner {
     return id;
   }
 
+  #isOver(): boolean {
+    return this.#deadline.now() >= this.#deadline.at;
+  }
+
   /** Waits until a query has ended, well or not. */
   async #ended(id: string): Promise<QueryExecution> {
-    let wait = FIRST_WAIT;
-    for (let waited = 0; waited < PATIENCE_MS; ) {
+    for (let wait = FIRST_WAIT; !this.#isOver(); wait = Math.min(wait * 1.5, LONGEST_WAIT)) {
       const { QueryExecution: query = {} } = await this.#call(() =>
         this.#client.send(new GetQueryExecutionCommand({ QueryExecutionId: id })),
       );
       if (ENDED.has(query.Status?.State ?? '')) return query;
       // Not in step with other queries of the account, which share its rate of calls.
-      const milliseconds = wait * (0.75 + Math.random() / 4);
-      await this.#sleep(milliseconds);
-      waited += milliseconds;
-      wait = Math.min(wait * 1.5, LONGEST_WAIT);
+      await this.#sleep(wait * (0.75 + Math.random() / 4));
     }
-    const minutes = PATIENCE_MS / 60_000;
-    const message = `Athena query ${id} has not ended after ${minutes} minutes and was stopped: look at fewer hours at once`;
-    throw new DetectionError('ERR_DETECTION_QUERY', message);
+    throw new DetectionError('ERR_DETECTION_QUERY', `Athena query ${id} was stopped, as Athena ${LATE}`);
   }
 
   async #rows(id: string): Promise<AthenaRow[]> {
@@ -249,6 +272,10 @@ class AthenaQueryRunner {
   }
 }
 
+/** What the progress of features counts: statements. */
+const PHASE = 'ask Athena';
+const LATE =
+  'has not answered all that was asked in the time of a run: look at fewer hours at once, or run detection again';
 const ENDED = new Set(['SUCCEEDED', 'FAILED', 'CANCELLED']);
 const PASSING = new Set<AwsFailure['cause']>(['throttled', 'unreachable', 'failed']);
 const PERMISSIONS =

@@ -36,8 +36,14 @@ export interface FeatureResult {
    * `viewer-request-log-data`) anybody can make a session look shared where the edge mode is `off` or `log`.
    */
   proven: boolean;
-  /** What a managed service charges for; undefined when nothing was charged. */
-  cost?: { bytesScanned: number; usd: number } | undefined;
+  /** Undefined when nothing was charged. */
+  cost?: EngineCost | undefined;
+}
+
+/** What a managed service charges. */
+export interface EngineCost {
+  bytesScanned: number;
+  usd: number;
 }
 
 /** Requests of an identity, minute by minute. */
@@ -48,15 +54,22 @@ export interface IdentityTimeline {
   minutes: [minute: number, requests: number][];
 }
 
-/** Progress of a long run: `done` of `total` bytes, in whatever the phase counts. */
+/** Progress of a long run: `done` of `total` bytes, statements or steps, whatever the phase counts. */
 export type ReportProgress = (phase: string, done: number, total: number) => void;
 
 /** Reads access logs: DuckDB on this machine, Athena on AWS, both by the same SQL text. */
 export interface DetectionEngine {
   /** Rejects with `DetectionError` when the run as a whole fails; single objects that cannot be read are named in the result. */
   features(request: FeatureRequest, onProgress?: ReportProgress): Promise<FeatureResult>;
-  /** Who fetched in which minute, for a few sessions: what the console plots. At most eight identities each, the busiest. */
-  timelines(request: FeatureRequest, sessionIds: string[]): Promise<Map<string, IdentityTimeline[]>>;
+  /**
+   * Who fetched in which minute, for a few sessions: what the console plots. At most eight identities each, the busiest.
+   * `onCost` is told what was charged for that, if anything was.
+   */
+  timelines(
+    request: FeatureRequest,
+    sessionIds: string[],
+    onCost?: (cost: EngineCost) => void,
+  ): Promise<Map<string, IdentityTimeline[]>>;
   close(): Promise<void>;
 }
 

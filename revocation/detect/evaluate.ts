@@ -3,6 +3,7 @@ import type { Verdict } from '../suspicious/suspicious-sessions.ts';
 import {
   type DetectionEngine,
   DetectionError,
+  type EngineCost,
   type FeatureRequest,
   type FeatureResult,
   type IdentityTimeline,
@@ -49,7 +50,7 @@ export interface Evaluation {
   /** Whether the logs of every window say which requests the edge function allowed. */
   proven: boolean;
   refused: RefusedObject[];
-  cost?: { bytesScanned: number; usd: number } | undefined;
+  cost?: EngineCost | undefined;
 }
 
 /** Sessions whose timelines are asked for at once: their ids have to fit into a query (Athena: 262,144 bytes). */
@@ -99,10 +100,7 @@ export async function evaluate(
     proven &&= result.proven;
     sessionCount = Math.max(sessionCount, result.sessionCount);
     for (const object of result.refused) refused.set(object.name, object);
-    if (result.cost) {
-      const { bytesScanned = 0, usd = 0 } = cost ?? {};
-      cost = { bytesScanned: bytesScanned + result.cost.bytesScanned, usd: usd + result.cost.usd };
-    }
+    if (result.cost) cost = sum(cost, result.cost);
     const worse: Finding[] = [];
     for (const given of result.sessions) {
       const features = soundFeatures(given);
@@ -116,7 +114,9 @@ export async function evaluate(
       found.set(sessionId, finding);
       worse.push(finding);
     }
-    await plot(engine, request, worse.sort(byScore).slice(0, plotAtMost));
+    await plot(engine, request, worse.sort(byScore).slice(0, plotAtMost), (more) => {
+      cost = sum(cost, more);
+    });
   }
   if (unreadable && read === 0) throw unreadable;
   const findings = [...found.values()].sort(byScore);
@@ -156,12 +156,23 @@ function soundFeatures(features: SessionFeatures): SessionFeatures {
   ) as unknown as SessionFeatures;
 }
 
+/** What two charges come to. */
+function sum(before: EngineCost | undefined, more: EngineCost): EngineCost {
+  const { bytesScanned = 0, usd = 0 } = before ?? {};
+  return { bytesScanned: bytesScanned + more.bytesScanned, usd: usd + more.usd };
+}
+
 /** Adds to each finding who fetched when. */
-async function plot(engine: DetectionEngine, request: FeatureRequest, findings: Finding[]): Promise<void> {
+async function plot(
+  engine: DetectionEngine,
+  request: FeatureRequest,
+  findings: Finding[],
+  onCost: (cost: EngineCost) => void,
+): Promise<void> {
   for (let i = 0; i < findings.length; i += TIMELINES_AT_ONCE) {
     const some = findings.slice(i, i + TIMELINES_AT_ONCE);
     const ids = some.map(({ sessionId }) => sessionId);
-    const timelines = await engine.timelines(request, ids);
+    const timelines = await engine.timelines(request, ids, onCost);
     for (const finding of some) {
       const timeline = timelines.get(finding.sessionId) ?? [];
       finding.timeline = timeline.map(({ label, minutes }) => ({ label: label.slice(0, LABEL_LENGTH), minutes }));

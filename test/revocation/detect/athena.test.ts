@@ -45,8 +45,12 @@ function world({ relations = [], kept = [] }: { relations?: { name: string; sql:
       return new Map();
     },
   };
-  const engine = athenaEngine(service.client, SETTINGS, queries, async (milliseconds) => waits.push(milliseconds));
-  return { service, engine, waits, read };
+  const waited = () => waits.reduce((sum, milliseconds) => sum + milliseconds, 0);
+  const engine = athenaEngine(service.client, SETTINGS, queries, async (milliseconds) => waits.push(milliseconds), {
+    at: 720_000,
+    now: waited,
+  });
+  return { service, engine, waits, waited, read };
 }
 
 describe('a query on Athena', () => {
@@ -95,6 +99,14 @@ describe('a query on Athena', () => {
     expect([...service.queries.values()].map(({ sql }) => sql)).toEqual(['SELECT 1']);
   });
 
+  test('the cost of timelines is told too', async () => {
+    const { service, engine } = world();
+    service.bytesScanned = 1024 ** 4;
+    const costs: object[] = [];
+    await engine.timelines(REQUEST, ['AbCdEf123456'], (cost) => costs.push(cost));
+    expect(costs).toEqual([{ bytesScanned: 1024 ** 4, usd: 5 }]);
+  });
+
   test('the cost is told', async () => {
     const { service, engine } = world();
     service.bytesScanned = 1024 ** 4;
@@ -132,6 +144,13 @@ describe('relations', () => {
     expect(read).toEqual([[{ session_id: 'a' }]]);
     // Dropping is free.
     expect(cost).toEqual({ bytesScanned: 60 * 1024 ** 2, usd: 3 * athenaUsd(20 * 1024 ** 2) });
+  });
+
+  test('are counted as they are asked', async () => {
+    const { engine } = world({ relations, kept: ['activity', 'viewers'] });
+    const told: [string, number, number][] = [];
+    await engine.features(REQUEST, (...progress) => told.push(progress));
+    expect(told).toEqual([0, 1, 2, 3].map((done) => ['ask Athena', done, 3]));
   });
 
   test('are dropped also when a later one fails, or the creation itself', async () => {
@@ -213,14 +232,30 @@ describe('what is waited out', () => {
   });
 
   test('a query that never ends is stopped', async () => {
-    const { service, engine } = world();
+    const { service, engine, waited } = world();
     service.polls = Number.POSITIVE_INFINITY;
     await expect(engine.features(REQUEST)).rejects.toMatchObject({
       name: 'DetectionError',
       code: 'ERR_DETECTION_QUERY',
-      message: expect.stringContaining('30 minutes'),
+      message: expect.stringContaining('fewer hours'),
     });
     expect(service.stopped).toEqual(['q-1']);
+    expect(waited()).toBeGreaterThanOrEqual(720_000);
+    expect(waited()).toBeLessThan(735_000);
+  });
+
+  test('all statements of a run have one deadline; tables are dropped past it', async () => {
+    const relations = ['a', 'b', 'c'].map((name) => ({ name, sql: 'SELECT 1' }));
+    const { service, engine, waited } = world({ relations, kept: ['a', 'b', 'c'] });
+    // Some five minutes each.
+    service.polls = 40;
+    await expect(engine.features(REQUEST)).rejects.toMatchObject({ code: 'ERR_DETECTION_QUERY' });
+    const asked = [...service.queries.values()].map(({ sql }) => sql.split(' ')[0]);
+    expect(asked).toEqual(['CREATE', 'CREATE', 'CREATE', 'DROP', 'DROP', 'DROP']);
+    expect(service.stopped).toEqual(['q-3']);
+    expect(waited()).toBeLessThan(735_000);
+    await expect(engine.timelines(REQUEST, ['AbCdEf123456'])).rejects.toThrow('fewer hours');
+    expect(service.queries.size).toBe(6);
   });
 
   test('one that cannot be stopped either is said to have failed for the first reason', async () => {

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LocalDynamoDb } from '../../../local/dynamodb.ts';
 import { createDetection } from '../../../revocation/detect/detection.ts';
-import { DetectionError } from '../../../revocation/detect/detection-engine.ts';
+import { type DetectionEngine, DetectionError } from '../../../revocation/detect/detection-engine.ts';
 import {
   DETECTIONS_TABLE,
   dynamoDbDetectionRuns,
@@ -120,6 +120,22 @@ class World {
 const harmless = (world: World, name: string, at = HOUR): Line => ({ at, sessionId: world.session(name) });
 
 describe('a run', () => {
+  test('tells what all of its questions cost, also that for timelines', async () => {
+    const world = new World();
+    world.put('a', HOUR, [world.shared('Dear')]);
+    const cost = { bytesScanned: 1000, usd: 0.25 };
+    const { features, timelines } = world.engine;
+    const engine: DetectionEngine = {
+      ...world.engine,
+      features: async (...asked) => ({ ...(await features(...asked)), cost }),
+      timelines: (request, ids, onCost) => {
+        onCost?.(cost);
+        return timelines(request, ids);
+      },
+    };
+    expect((await world.run({}, { engine })).cost).toEqual({ bytesScanned: 2000, usd: 0.5 });
+  });
+
   test('leaves to people what is measured by segments that seem to last otherwise than is set', async () => {
     const world = new World();
     world.put('a', HOUR, [world.shared('Long', HOUR, { segmentSeconds: 8 })]);
