@@ -48,8 +48,8 @@ export function registerDetect(session: Command): void {
   stackOptions(session.command('detect').description('find shared and ripped sessions in access logs, and say why'))
     .option('--logs <glob...>', 'log files, by name or pattern; may be given several times')
     .option('--athena', 'have Athena read the logs, as revocation.athena of the configuration says')
-    .option('--from <time>', 'with --athena: the first hour, 2026-11-22T12:00:00Z or seconds since the epoch', time)
-    .option('--to <time>', 'with --athena: where to stop', time)
+    .option('--from <time>', 'what was requested from then on: 2026-11-22T12:00:00Z, or seconds since the epoch', time)
+    .option('--to <time>', 'and before then; --athena needs both', time)
     .option('--config <file>', 'configuration (docs/configuration.md); the defaults without')
     .option('--dry-run', 'say what would be found in these logs, and change nothing')
     .option('--all', 'every session with its score, not only the suspicious ones')
@@ -82,7 +82,18 @@ export function registerDetect(session: Command): void {
     const lines =
       sessions.length > 0 ? sessionTable(['title', 'last seen', 'state'], rows) : ['no suspicious sessions'];
     print(options.json, { sessions }, lines);
+    await noteLastRun(options);
   });
+}
+
+/** Says when detection last looked, and what kept it from revoking: an empty list alone is no all-clear. */
+async function noteLastRun(options: StackAccess): Promise<void> {
+  const { status, body } = await callApi(options, 'GET', '/v1/detections/latest', undefined, {
+    answers: ['ERR_DETECTION_NONE', 'ERR_DETECTION_RUNNING', 'ERR_DETECTION_OFF'],
+  });
+  if (status !== 200) return note(String(body.detail));
+  const { checkedAt, mode, alarm } = body as unknown as DetectionRun;
+  note(`detection last looked at ${formatTime(checkedAt)}, in mode ${mode}${alarm ? `; ${alarm.message}` : ''}`);
 }
 
 type Listed = Omit<SuspiciousSession, 'expiresAt'> & {
@@ -104,7 +115,9 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
   if ((logs === undefined) === (athena === undefined)) {
     throw new InputError('a dry run needs logs: either --logs <glob> or --athena with --from and --to');
   }
-  const { engine, window } = logs ? await openFiles(configuration, logs) : await openAthena(configuration, from, to);
+  const { engine, window } = logs
+    ? await openFiles(configuration, logs, from, to)
+    : await openAthena(configuration, from, to);
   const settings = configuration.revocation.detection;
   const wanted = { windows: [window], everySession: all, plotAtMost: 0 };
   await closing(engine, async () => {
@@ -151,11 +164,17 @@ interface Source {
 }
 
 /** Files on this machine. */
-async function openFiles({ edge, revocation }: Configuration, patterns: string[]): Promise<Source> {
+async function openFiles(
+  { edge, revocation }: Configuration,
+  patterns: string[],
+  from = 0,
+  to = END_OF_TIME,
+): Promise<Source> {
+  if (from >= to) throw new InputError('--to must be later than --from');
   const objects = await logFiles(patterns).list(0);
   if (objects.length === 0) throw new InputError(`there are no log files in ${patterns.join(', ')}`);
   const engine = await openDuckDbEngine({ detection: revocation.detection, tokenPrefix: tokenPrefix(edge) });
-  return { engine, window: { from: 0, to: END_OF_TIME, objects } };
+  return { engine, window: { from, to, objects } };
 }
 
 /** The logs in S3, through Athena, in the account of the environment. */

@@ -1,5 +1,5 @@
 import { Argument, type Command, Option } from 'commander';
-import { REVOCATION_KINDS, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
+import { REVOCATION_KINDS, type RevocationKind, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print, time } from './command.ts';
 import { registerRevocationCompile } from './revocation-compile.ts';
@@ -65,8 +65,10 @@ export function registerRevocation(program: Command): void {
     HISTORY_EXAMPLE,
   )
     .addArgument(new Argument('<kind>', 'what it is').choices(REVOCATION_KINDS))
-    .argument('[id]', 'not of sessions-before', SESSIONS_BEFORE_ID)
-    .action(async (kind: string, id: string, options: StackAccess) => {
+    .argument('[id]', 'of it; sessions-before needs none')
+    .action(async (kind: RevocationKind, told: string | undefined, options: StackAccess) => {
+      const id = kind === 'sessions-before' ? SESSIONS_BEFORE_ID : told;
+      if (id === undefined) throw new InputError(`which ${kind}? Give its id: revocation history ${kind} <id>`);
       const path = `/v1/revocations/${encodeURIComponent(kind)}/${encodeURIComponent(id)}/history`;
       const { body } = await callApi(options, 'GET', path);
       const events = body.events as RevocationEvent[];

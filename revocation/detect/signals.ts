@@ -124,7 +124,7 @@ export const SIGNALS = {
   },
   networks: {
     value: ({ networks }) => networks,
-    reason: ({ networks, asns }) => `came from ${networks} networks of ${asns} operators`,
+    reason: ({ networks, asns }) => `came from ${networks} networks${asns > 1 ? ` of ${asns} operators` : ''}`,
     from: 6,
     to: 18,
     points: 45,

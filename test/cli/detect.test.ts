@@ -128,6 +128,13 @@ describe('session detect --dry-run', () => {
     for (const { score } of sessions) expect(score).toBe(100);
   });
 
+  test('looks at no more than the time it is told', async () => {
+    const whole = JSON.parse((await detect('--logs', GLOB, '--dry-run', '--json')).stdout);
+    const none = JSON.parse((await detect('--logs', GLOB, '--dry-run', '--json', '--to', '1')).stdout);
+    expect(whole.sessionCount).toBeGreaterThan(0);
+    expect(none.sessionCount).toBe(0);
+  });
+
   test('names what it could not read, and exits with 1; the result is of the rest', async () => {
     const whole = readFileSync(path('two.2026-11-22-12.bbbb.gz'));
     writeFileSync(path('cut.log.gz'), whole.subarray(0, whole.length - 200));
@@ -220,6 +227,7 @@ describe('session detect says what to do', () => {
     [['--logs', GLOB, '--athena', '--dry-run'], /either --logs <glob> or --athena/],
     [['--all'], /--config and --all are for a dry run/],
     [['--from', '2026-11-22T12:00:00Z'], /--from, --to, --config and --all are for a dry run/],
+    [['--logs', GLOB, '--dry-run', '--from', '9', '--to', '9'], /--to must be later than --from/],
     [['--athena', '--dry-run'], /needs revocation.athena in the configuration/],
     [['--athena', '--dry-run', '--config', ATHENA], /needs --from <time> and a later --to/],
     [['--athena', '--dry-run', '--config', ATHENA, '--from', '200', '--to', '100'], /a later --to/],

@@ -54,6 +54,7 @@ test.each([
   [['add', '--sessions-before', '4102444800'], /in the future/],
   [['list', '--kind', 'key'], /Allowed choices are session, asset, subject, sessions-before/],
   [['history', 'key', 'k1'], /Allowed choices are/],
+  [['history', 'subject'], /which subject\? Give its id/],
   [['history', 'session', 'short'], /12–64 letters and digits/],
 ])('%j is refused with what to do', async (args, message) => {
   const { code, stderr } = await run(...args);
