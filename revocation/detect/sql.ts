@@ -179,7 +179,10 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
     inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
     ...(table.columns.has('cs_method') ? [`"cs_method" = 'GET'`] : []),
-    ...(fromUri && isProven(table.columns) ? [`starts_with(entry, concat(${known}, ',allowed,'))`] : []),
+    // An entry that is no '<session>,allowed,…' stays whole here, with its commas, and no address with a session begins so.
+    ...(fromUri && isProven(table.columns)
+      ? [`starts_with("cs_uri_stem", concat(${text(tokenPrefix)}, ${part('entry', ',allowed,', 1)}, '.'))`]
+      : []),
   ];
   // Title and number are read from the line itself: who needs only these is spared making the path.
   const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['entry', 1];

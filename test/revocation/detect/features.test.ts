@@ -347,6 +347,7 @@ describe('nobody makes a session of somebody else look shared', () => {
     ['and the entry is of another session', { logData: 'ZzZzZz987654,allowed,/aurora/' }],
     ['and the entry is of a session whose name begins alike', { logData: `${SESSION}6,allowed,/aurora/` }],
     ['before a token of the compatibility dialect, for which it means nothing', { logData: '-,allowed,/aurora/x.m4s' }],
+    ['and the path in the entry looks like one', { logData: `-,token-missing,/${SESSION},allowed,/aurora/` }],
     ['and the entry is percent-encoded', { logData: `${SESSION}%2Ctoken-signature-invalid%2C%2Faurora%2F` }],
     ['with the session in a place of no token', { uri: `/aurora/${tokenised(SESSION, '/x.m4s')}` }],
     ['with a session and no token', { uri: `/${SESSION}.m4s` }],
