@@ -62,6 +62,7 @@ const VALUES = {
   'sc-content-len': `CAST(rnd % 900000 AS VARCHAR)`,
   asn: `CAST(3000 + who % 50 AS VARCHAR)`,
   'c-country': `['DE', 'FR', 'GB'][1 + (who + viewer) % 3]`,
+  'viewer-request-log-data': `concat(substr(md5(session::VARCHAR), 1, 12), ',allowed,', replace(cs_uri_stem, split_part(cs_uri_stem, '/', 2), '')[2:])`,
 };
 const select = (fields) => fields.map((field) => `${VALUES[field] ?? `'-'`} AS ${columnOf(field)}`).join(',\n');
 

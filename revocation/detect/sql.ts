@@ -163,13 +163,7 @@ function inWindow(from: number, to: number): string {
 function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
   const fromUri = settings.sessionFrom === 'uri';
   const kept = table.kept ?? [];
-  const source = [
-    ...[...table.columns].map((name) => `"${name}"`),
-    ...kept,
-    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
-    ...(fromUri ? [`${unescaped('"cs_uri_stem"')} AS uri`] : []),
-  ];
-  const scan = table.partitions ? `\n  WHERE ${table.partitions(from, to)}` : '';
+  const logged = [...[...table.columns].map((name) => `"${name}"`), ...kept];
   // Not of an address whose escapes are undone: the edge takes no token that has any.
   const session = fromUri
     ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
@@ -184,12 +178,19 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
       ? [`starts_with("cs_uri_stem", concat(${text(tokenPrefix)}, ${part('entry', ',allowed,', 1)}, '.'))`]
       : []),
   ];
-  // Title and number are read from the line itself: who needs only these is spared making the path.
-  const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['entry', 1];
-  const path = fromUri
-    ? `replace(uri, concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
-    : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
-  const wanted = [...(kept.length > 0 ? [] : allowed), ...(sessions ? [`${session} IN (${sessions})`] : [])];
+  // What is looked for in an address is looked for without the token, which is most of it.
+  const token = `concat(${text(tokenPrefix)}, ${part('"cs_uri_stem"', '/', tokenPrefix.split('/').length)})`;
+  const written = `replace("cs_uri_stem", ${token}, '')`;
+  const source = [
+    ...logged,
+    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
+    ...(fromUri ? [`${unescaped('written')} AS path`] : []),
+  ];
+  const path = fromUri ? 'path' : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
+  const [address, depth] = fromUri ? ['path', 1] : ['entry', 1];
+  const ofSessions = sessions ? [`${session} IN (${sessions})`] : [];
+  const scan = [...(table.partitions ? [table.partitions(from, to)] : []), ...(fromUri ? ofSessions : [])];
+  const wanted = [...(kept.length > 0 ? [] : allowed), ...(fromUri ? [] : ofSessions)];
   return `SELECT
   ${kept.length > 0 ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
   date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
@@ -205,7 +206,10 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
 FROM (
   SELECT
     ${source.join(',\n    ')}
-  FROM ${table.name}${scan}
+  FROM (
+    SELECT ${[...logged, ...(fromUri ? [`${written} AS written`] : [])].join(', ')}
+    FROM ${table.name}${scan.length > 0 ? `\n    WHERE ${scan.join('\n      AND ')}` : ''}
+  ) written_lines
 ) logged${wanted.length > 0 ? `\nWHERE ${wanted.join('\n  AND ')}` : ''}`;
 }
 
@@ -478,10 +482,12 @@ FROM (
 ) shaped`;
 
 const CANDIDATE_REQUESTS = `SELECT session_id, time, path, title, segment, asn, country, user_agent, ${NETWORK} AS network
-FROM candidate_lines
-WHERE segment IS NOT NULL`;
+FROM candidate_lines`;
 
-/** The segments that candidates fetched, by identity and minute. */
+/**
+ * The segments that candidates fetched, by identity and minute. What is no segment is left out at the end: as a condition on the
+ * lines it would be looked for in those of every session.
+ */
 const FETCHES = `SELECT
   r.session_id,
   r.path,
@@ -494,7 +500,8 @@ const FETCHES = `SELECT
   max(r.time) AS last_fetch
 FROM candidate_requests r
 JOIN viewers v ON ${SAME_VIEWER('r')}
-GROUP BY r.session_id, r.path, r.title, r.segment, v.identity, r.time - r.time % 60`;
+GROUP BY r.session_id, r.path, r.title, r.segment, v.identity, r.time - r.time % 60
+HAVING count(r.segment) > 0`;
 
 /** What was fetched by whom: shared when another identity fetched it shortly before and no hand-off was near. */
 const SEGMENTS = `SELECT
