@@ -434,7 +434,7 @@ class DuckDbEngine implements DetectionEngine {
     const part = join(this.#folder, `lines-${this.#partNumber++}.parquet`);
     try {
       this.#closing.signal.throwIfAborted();
-      await this.#connection.run(`COPY (${sql}) TO ${text(part)} (FORMAT parquet, COMPRESSION snappy)`);
+      await this.#connection.run(`COPY (${sql}) TO ${text(part)} (FORMAT parquet, COMPRESSION lz4_raw)`);
     } catch (error) {
       await rm(part, { force: true });
       throw error;

@@ -115,7 +115,7 @@ describe('Athena scans the hours of the request, and one at either end', () => {
   test('for timelines too, and keeps no line of another session', () => {
     const [lines] = timelineRelations(query(PARQUET), [SESSION, 'ZzZzZz987654']);
     expect(lines?.sql).toContain(`"hour" >= '2026/11/22/13' AND "hour" <= '2026/11/22/17'`);
-    expect(lines?.sql).toMatch(new RegExp(`IN \\('${SESSION}', 'ZzZzZz987654'\\)$`));
+    expect(lines?.sql).toMatch(new RegExp(`IN \\('${SESSION}', 'ZzZzZz987654'\\)\\n`));
   });
 
   test('by the names of the objects', () => {
