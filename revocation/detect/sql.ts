@@ -163,7 +163,12 @@ function inWindow(from: number, to: number): string {
 function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
   const fromUri = settings.sessionFrom === 'uri';
   const kept = table.kept ?? [];
-  const logged = [...[...table.columns].map((name) => `"${name}"`), ...kept];
+  const source = [
+    ...[...table.columns].map((name) => `"${name}"`),
+    ...kept,
+    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
+    ...(fromUri ? [`${unescaped('"cs_uri_stem"')} AS uri`] : []),
+  ];
   // Not of an address whose escapes are undone: the edge takes no token that has any.
   const session = fromUri
     ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
@@ -178,16 +183,12 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
       ? [`starts_with("cs_uri_stem", concat(${text(tokenPrefix)}, ${part('entry', ',allowed,', 1)}, '.'))`]
       : []),
   ];
-  // What is looked for in an address is looked for without the token, which is most of it.
-  const token = `concat(${text(tokenPrefix)}, ${part('"cs_uri_stem"', '/', tokenPrefix.split('/').length)})`;
-  const written = `replace("cs_uri_stem", ${token}, '')`;
-  const source = [
-    ...logged,
-    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
-    ...(fromUri ? [`${unescaped('written')} AS path`] : []),
-  ];
-  const path = fromUri ? 'path' : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
-  const [address, depth] = fromUri ? ['path', 1] : ['entry', 1];
+  // Title and number are read from the line itself: who needs only these is spared making the path.
+  const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['entry', 1];
+  const path = fromUri
+    ? `replace(uri, concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
+    : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
+  // Where the session is read from the line as it stands, those of others are let go before anything is made of them.
   const ofSessions = sessions ? [`${session} IN (${sessions})`] : [];
   const scan = [...(table.partitions ? [table.partitions(from, to)] : []), ...(fromUri ? ofSessions : [])];
   const wanted = [...(kept.length > 0 ? [] : allowed), ...(fromUri ? [] : ofSessions)];
@@ -206,10 +207,7 @@ function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessi
 FROM (
   SELECT
     ${source.join(',\n    ')}
-  FROM (
-    SELECT ${[...logged, ...(fromUri ? [`${written} AS written`] : [])].join(', ')}
-    FROM ${table.name}${scan.length > 0 ? `\n    WHERE ${scan.join('\n      AND ')}` : ''}
-  ) written_lines
+  FROM ${table.name}${scan.length > 0 ? `\n  WHERE ${scan.join('\n    AND ')}` : ''}
 ) logged${wanted.length > 0 ? `\nWHERE ${wanted.join('\n  AND ')}` : ''}`;
 }
 
