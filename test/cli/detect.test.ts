@@ -30,17 +30,19 @@ function log(requests: Request[]): string {
   const lines = requests.map(({ at, sessionId, segment, ip = '203.0.113.7', country = 'DE', asn = '3320' }) => {
     const time = new Date(Date.UTC(2026, 10, 22, 12, 0, at)).toISOString();
     const token = `${sessionId}.eyJ${'h'.repeat(40)}.eyJ${'p'.repeat(280)}.${'s'.repeat(43)}`;
+    const path = `/aurora/360p/segment-${String(segment).padStart(4, '0')}.m4s`;
     const entry: Record<string, string> = {
       date: time.slice(0, 10),
       time: time.slice(11, 19),
       'x-edge-location': 'FRA56-P1',
       'c-ip': ip,
       'cs-method': 'GET',
-      'cs-uri-stem': `/${token}/aurora/360p/segment-${String(segment).padStart(4, '0')}.m4s`,
+      'cs-uri-stem': `/${token}${path}`,
       'sc-status': '200',
       'cs(User-Agent)': 'Player/1.0',
       asn,
       'c-country': country,
+      'viewer-request-log-data': `${sessionId},allowed,${path}`,
     };
     return FIELDS.map((field) => entry[field] ?? '-').join('\t');
   });
@@ -161,7 +163,14 @@ describe('session detect --athena', () => {
     const numbers = ['requests', 'first_seen', 'last_seen', 'active_minutes', 'identities', 'networks', 'asns'];
     const more = ['countries', 'user_agents', 'referers', 'concurrent_identities', 'concurrent_minutes', 'hand_offs'];
     const others = ['concurrent_countries', 'concurrent_edge_locations', 'segments', 'segment_requests'];
-    const ratios = ['shared_segments', 'shared_ratio', 'refetch_ratio', 'rate_over_median', 'media_speed'];
+    const ratios = [
+      'shared_segments',
+      'shared_ratio',
+      'refetch_ratio',
+      'rate_over_median',
+      'segment_seconds',
+      'media_speed',
+    ];
     const last = ['fast_minutes', 'concurrent_speed', 'playhead_divergence', 'divergent_minutes', 'hosting_ratio'];
     const counts = [...numbers, ...more, ...others, ...ratios, ...last, 'edge_locations'];
     const columns = ['session_id', 'title', 'session_count', 'request_count', ...counts];
