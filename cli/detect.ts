@@ -123,7 +123,7 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
   await closing(engine, async () => {
     const progress = startProgress();
     const evaluation = await evaluate(engine, settings, wanted, progress.update).finally(() => progress.stop());
-    const { findings, rows, sessionCount, odd, refused, cost } = evaluation;
+    const { findings, rows, sessionCount, odd, proven, refused, cost } = evaluation;
     const sessions = findings.map(
       ({ sessionId: _, timeline: __, features: { sessionId, ...features }, ...finding }) => {
         return { sessionId, ...finding, ...features };
@@ -134,6 +134,11 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
       `${sessionCount} sessions in ${rows} lines: ${summary(findings)}${cost ? `; $${cost.usd.toFixed(4)}` : ''}`,
     ]);
     nameRefused(refused);
+    if (rows > 0 && !proven) {
+      note(
+        'these logs do not say what the edge allowed (viewer-request-log-data): in mode enforce nothing is revoked by them',
+      );
+    }
   });
 }
 

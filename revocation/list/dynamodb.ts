@@ -65,6 +65,8 @@ const KEPT_SECONDS = 30 * 86_400;
 /** Of those who change the same entry at the same time one gets through at every attempt. */
 const ATTEMPTS = 12;
 const BACKOFF_MS = 10;
+/** Asked for again within this time, a revocation is the same one: a click or a call that was repeated. */
+const REPEATED_SECONDS = 60;
 /** Scans for one page of the list, 1 MB each, after which it is handed over as it is. */
 const SCANS = 5;
 
@@ -250,8 +252,9 @@ function decideToAdd(head: Head | undefined, entry: RevocationEntry): Decision<A
   if (entry.source === 'auto') return { outcome: { entry: present, outcome: 'kept' } };
   if (present.source === 'manual' && !isLaterCutoff) {
     const expiresAt = entry.expiresAt ?? 0;
-    if (expiresAt <= (present.expiresAt ?? Number.POSITIVE_INFINITY))
+    if (expiresAt < (present.expiresAt ?? Number.POSITIVE_INFINITY) + REPEATED_SECONDS) {
       return { outcome: { entry: present, outcome: 'kept' } };
+    }
     // A token that was minted since the first time, elsewhere, must not outlive the entry.
     const longer = { ...present, expiresAt };
     return { outcome: { entry: longer, outcome: 'kept' }, next: { action: 'revoked', entry: longer, by: entry.by } };

@@ -54,7 +54,7 @@ class Model {
     if (present.action === 'restored') return action === 'auto' ? 'restored-by-hand' : this.#become(next, 'added');
     if (action === 'auto') return 'kept';
     if (present.source === 'manual') {
-      return next.expiresAt > present.expiresAt ? this.#become(next, 'kept') : 'kept';
+      return next.expiresAt >= present.expiresAt + 60 ? this.#become(next, 'kept') : 'kept';
     }
     return this.#become({ ...next, expiresAt: Math.max(next.expiresAt, present.expiresAt) }, 'changed');
   }

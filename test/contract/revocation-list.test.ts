@@ -52,15 +52,16 @@ describe('an entry', () => {
 
   test('holds for longer when a person asks for it again, and says what it said', async () => {
     await list.add(manual('Revoked00011'));
-    const asked = { ...manual('Revoked00011', NOW + 50), reasons: ['other'], by: 'other' };
-    const entry = { ...manual('Revoked00011'), expiresAt: NOW + 150 };
-    expect(await list.add(asked)).toEqual({ entry, outcome: 'kept' });
-    expect(await list.get('session', 'Revoked00011', NOW + 149)).toEqual(entry);
+    const asked = (at: number) => ({ ...manual('Revoked00011', at), reasons: ['other'], by: 'other' });
+    const entry = { ...manual('Revoked00011'), expiresAt: NOW + 160 };
+    expect(await list.add(asked(NOW + 59))).toEqual({ entry: manual('Revoked00011'), outcome: 'kept' });
+    expect(await list.add(asked(NOW + 60))).toEqual({ entry, outcome: 'kept' });
+    expect(await list.get('session', 'Revoked00011', NOW + 159)).toEqual(entry);
     expect(await told('session', 'Revoked00011')).toEqual([
       ['revoked', 'tester', 'tester'],
       ['revoked', 'other', 'tester'],
     ]);
-    expect((await list.add(auto('Revoked00011', NOW + 60))).entry).toEqual(entry);
+    expect((await list.add(auto('Revoked00011', NOW + 130))).entry).toEqual(entry);
   });
 
   test('that expired revokes nobody, whether or not it was deleted', async () => {
