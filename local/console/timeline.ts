@@ -33,13 +33,13 @@ export function barsOf(timeline: IdentityTimeline[]): Bars {
   const seconds = length * MINUTE;
   const used = Math.floor(last / seconds) - Math.floor(first / seconds) + 1;
   const count = Math.max(used, FEWEST_BARS);
-  const begin = (Math.floor(first / seconds) - Math.floor((count - used) / 2)) * seconds;
+  const firstBar = Math.floor(first / seconds) - Math.floor((count - used) / 2);
 
-  const starts = Array.from({ length: count }, (_, i) => begin + i * seconds);
+  const starts = Array.from({ length: count }, (_, i) => (firstBar + i) * seconds);
   const rates = rows.map((minutes) => {
     const sums = starts.map(() => 0);
     for (const [minute, requests] of minutes) {
-      const bar = Math.floor((minute - begin) / seconds);
+      const bar = Math.floor(minute / seconds) - firstBar;
       sums[bar] = (sums[bar] ?? 0) + requests;
     }
     return sums.map((sum) => sum / length);

@@ -46,6 +46,19 @@ describe('the bars of a timeline', () => {
           expect(drawn).toBeCloseTo(requests, 3);
         }
       }),
+      // A time that is a hair before a bar.
+      {
+        examples: [
+          [
+            [
+              [
+                [-840.0000000000001, 1],
+                [-1.53e-322, 1],
+              ],
+            ],
+          ],
+        ],
+      },
     );
   });
 });
