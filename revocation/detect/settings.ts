@@ -69,9 +69,9 @@ export const DetectionSettingsSchema = v.pipe(
      */
     lookbackHours: v.optional(whole(0, 48), 5),
     /** Score from which on a session is shown to people. */
-    reviewScore: v.optional(score, 30),
+    reviewScore: v.optional(score, 21),
     /** Score from which on a session is revoked without asking anybody. */
-    autoScore: v.optional(score, 60),
+    autoScore: v.optional(score, 56),
     /** Share of the sessions in the window that may be revoked within an hour, one at least unless 0. Above it none is. */
     maxAutoShare: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(1)), 0.01),
     /** What is never revoked by detection. */
