@@ -28,7 +28,6 @@ import {
   isProven,
   type LogColumn,
   type LogTable,
-  neededColumns,
   type Relation,
   relations,
   TIMELINES,
@@ -270,12 +269,13 @@ class DuckDbEngine implements DetectionEngine {
     this.#loaded = undefined;
     const refused: RefusedObject[] = [];
     const refuse: Refuse = ({ name }, error) => void refused.push({ name, ...refusalOf(error) });
-    const batches = await this.#batches(objects, refuse);
+    const batches = ofSharedColumns(await this.#batches(objects, refuse));
     const proven = batches.every(({ columns }) => isProven(new Set(columns.keys())));
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const load = () => keepEach(this.#relations(request).filter(({ name }) => LOADED.includes(name)));
     const keepEach = async (made: Relation[]) => {
       for (const relation of made) await this.#keep(relation);
+      await this.#connection.run('DROP TABLE addresses');
     };
     await this.#forget();
     if (await this.#readWhereItLies(batches, load, (share) => onProgress('read logs', total * share, total))) {
@@ -342,7 +342,7 @@ class DuckDbEngine implements DetectionEngine {
       try {
         const format = await formatOf(object.name, object.bytes);
         const columns = columnsOf(format.kind === 'parquet' ? await this.#parquetColumns(object.name) : format.fields);
-        requireColumns(new Set(columns.keys()), neededColumns(this.#settings.detection));
+        requireColumns(new Set(columns.keys()));
         const likeness = JSON.stringify([format, ...columns]);
         const batch = alike.get(likeness);
         if (batch && (format.kind === 'parquet' || batch.objects.length < BATCH)) {
@@ -472,6 +472,18 @@ function columnsOf(names: string[]): Columns {
     if (column && !columns.has(column)) columns.set(column, names[index] ?? '');
   }
   return columns;
+}
+
+/** What tells viewers apart, and standard logs v1 lack. */
+const OPTIONAL: readonly LogColumn[] = ['asn', 'c_country'];
+
+/** Batches without the columns that some have and others lack: the same viewer would be two, one with an operator and one without. */
+function ofSharedColumns(batches: Batch[]): Batch[] {
+  const partial = OPTIONAL.filter((column) => !batches.every(({ columns }) => columns.has(column)));
+  return batches.map((batch) => ({
+    ...batch,
+    columns: new Map([...batch.columns].filter(([column]) => !partial.includes(column))),
+  }));
 }
 
 /** A name that may hold anything. */

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { constants, createGunzip, gunzipSync } from 'node:zlib';
-import { columnOf } from './log-fields.ts';
-import { LOG_COLUMNS, type LogColumn } from './sql.ts';
+import { columnOf, STANDARD_FIELDS, V2_FIELDS } from './log-fields.ts';
+import { LOG_COLUMNS, type LogColumn, neededColumns } from './sql.ts';
 
 /** How a log object is written, found out from its first bytes. */
 export type LogFormat =
@@ -97,12 +97,15 @@ function tsvHeader(head: Buffer): { fields: string[]; headerLines: number; heade
   return { fields, headerLines, headerBytes };
 }
 
-/** Throws `LogObjectError` unless the columns that `needed` names are there. */
-export function requireColumns(columns: ReadonlySet<LogColumn>, needed: readonly LogColumn[]): void {
-  const missing = needed.filter((column) => !columns.has(column));
+/** The name that CloudFront has for a column: `cs(User-Agent)`. */
+const fieldOf = (column: LogColumn) => [...STANDARD_FIELDS, ...V2_FIELDS].find((field) => columnOf(field) === column);
+
+/** Throws `LogObjectError` unless a log with these columns has those that detection needs. */
+export function requireColumns(columns: ReadonlySet<LogColumn>): void {
+  const missing = neededColumns(columns).filter((column) => !columns.has(column));
   if (missing.length > 0) {
     throw new LogObjectError(
-      `it lacks ${missing.map((column) => column.replaceAll('_', '-')).join(', ')}: add ${missing.length > 1 ? 'these fields' : 'this field'} ` +
+      `it lacks ${missing.map(fieldOf).join(', ')}: add ${missing.length > 1 ? 'these fields' : 'this field'} ` +
         'to the log delivery of CloudFront; logs of another CDN cannot be read',
     );
   }

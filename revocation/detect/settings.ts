@@ -83,8 +83,6 @@ export const DetectionSettingsSchema = v.pipe(
       }),
       {},
     ),
-    /** Where the session is read from: the tokenised path (`cs-uri-stem`), or what the function logged (`viewer-request-log-data`). */
-    sessionFrom: v.optional(v.picklist(['uri', 'log-data']), 'uri'),
     /**
      * What becomes of sessions to be revoked when the logs have no `viewer-request-log-data`, so that nothing tells requests with
      * a signed token from others where the edge mode is `off` or `log`: people look at them, or they are revoked all the same.

@@ -25,10 +25,11 @@ export const LOG_COLUMNS = [
 
 export type LogColumn = (typeof LOG_COLUMNS)[number];
 
-/** The columns that a log must have. */
-export function neededColumns({ sessionFrom }: DetectionSettings): LogColumn[] {
+/** The columns that a log must have: with what the function logged, the address, which holds the token, need not be there. */
+export function neededColumns(columns: ReadonlySet<LogColumn>): LogColumn[] {
   const always = ['date', 'time', 'x_edge_location', 'c_ip', 'sc_status', 'cs_user_agent'] as const;
-  return sessionFrom === 'uri' ? [...always, 'cs_method', 'cs_uri_stem'] : [...always, 'viewer_request_log_data'];
+  const isByAddress = !isProven(columns) && columns.has('cs_uri_stem');
+  return isByAddress ? [...always, 'cs_method', 'cs_uri_stem'] : [...always, 'viewer_request_log_data'];
 }
 
 /**
@@ -91,12 +92,11 @@ const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
 /** `a` divided by `b`, which is at least one. */
 const ratio = (a: string, b: string) => `${double(a)} / greatest(${double(b)}, ${double(1)})`;
 
-/** What a column holds, the first `length` characters of it: '' for nothing, which CloudFront writes as `-`, or not at all. */
-function column({ columns }: LogTable, name: LogColumn, length?: number): string {
-  // Of a length: Trino keeps no table with a column of varchar(0).
-  if (!columns.has(name)) return `CAST('' AS varchar)`;
-  return `coalesce(nullif(${length ? `substr("${name}", 1, ${length})` : `"${name}"`}, '-'), '')`;
-}
+/** A column that the log does not have. Cast: Trino keeps no table with a column of varchar(0). */
+const NOTHING = `CAST('' AS varchar)`;
+
+/** What a column holds: '' for nothing, which CloudFront writes as `-`, or not at all. */
+const orNothing = (column: string) => `coalesce(nullif(${column}, '-'), '')`;
 
 /** A text whose escapes are those of ASCII and of characters of two or three bytes (RFC 3629 §4): others cannot be undone. */
 const ESCAPES = [
@@ -152,63 +152,76 @@ function inWindow(from: number, to: number): string {
   );
 }
 
+/** How a request is read from the column that tells most of it, named `logged` once its escapes are undone. */
+interface LoggedRequest {
+  column: string;
+  /** '' where there is none. */
+  session: string;
+  /** Path behind the token. */
+  path: string;
+  /** The first segment of the path. Not taken from `path`: who needs no path is spared making it. */
+  title: string;
+}
+
+/**
+ * The entry that the function logged (`<session or ->,<reason or allowed>,<path>`), which is short and names no session but by a
+ * valid signature; where the log does not have it, the address.
+ */
+function loggedRequest(columns: ReadonlySet<LogColumn>, tokenPrefix: string): LoggedRequest {
+  if (isProven(columns)) {
+    return {
+      column: '"viewer_request_log_data"',
+      session: `regexp_extract(logged, '^(${SESSION}),allowed,', 1)`,
+      path: `CASE WHEN strpos(logged, '/') > 0 THEN substr(logged, strpos(logged, '/')) ELSE '' END`,
+      title: part('logged', '/', 2),
+    };
+  }
+  const tokenPart = tokenPrefix.split('/').length;
+  return {
+    column: '"cs_uri_stem"',
+    // Of the address as it stands: the edge takes no token that has escapes.
+    session: `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`,
+    path: `replace(logged, concat(${text(tokenPrefix)}, ${part('logged', '/', tokenPart)}), '')`,
+    title: part('logged', '/', tokenPart + 1),
+  };
+}
+
 /**
  * The requests of the window that the edge allowed, without tokens; `session_id` is NULL where there is none. When there are
- * columns to be kept, the other lines are there too, without a session. What was denied,
- * redirected or answered without a look at the token (preflights) does not count: anybody can send that with the session id of
- * somebody else. Where the function's entry (`<session or ->,<reason or allowed>,<path>`) is in the log, it has to name the
- * session as allowed: in mode `off` the function looks at no signature and writes none.
+ * columns to be kept, the other lines are there too, without a session. What was denied, redirected or answered without a look
+ * at the token (preflights) does not count: anybody can send that with the session id of somebody else. In the modes `off` and
+ * `log` others are served too, which only the function's entry tells.
  * @param sessions What the sessions have to be among: literals, or a SELECT.
  */
 function lines({ settings, tokenPrefix, table, from, to }: DetectionQuery, sessions?: string): string {
-  const fromUri = settings.sessionFrom === 'uri';
-  const kept = table.kept ?? [];
-  const source = [
-    ...[...table.columns].map((name) => `"${name}"`),
-    ...kept,
-    ...(isProven(table.columns) ? [`${unescaped('"viewer_request_log_data"')} AS entry`] : []),
-    ...(fromUri ? [`${unescaped('"cs_uri_stem"')} AS uri`] : []),
-  ];
-  // Not of an address whose escapes are undone: the edge takes no token that has any.
-  const session = fromUri
-    ? `regexp_extract("cs_uri_stem", '^${tokenPrefix}(${SESSION})[.]${HEADER}', 1)`
-    : `regexp_extract(entry, '^(${SESSION}),allowed,', 1)`;
-  const known = `nullif(${session}, '')`;
+  const { columns, kept = [], partitions } = table;
+  const { column, session, path, title } = loggedRequest(columns, tokenPrefix);
   const allowed = [
     inWindow(from, to),
     `"sc_status" IN ('200', '206', '304')`,
-    ...(table.columns.has('cs_method') ? [`"cs_method" = 'GET'`] : []),
-    // An entry that is no '<session>,allowed,…' stays whole here, with its commas, and no address with a session begins so.
-    ...(fromUri && isProven(table.columns)
-      ? [`starts_with("cs_uri_stem", concat(${text(tokenPrefix)}, ${part('entry', ',allowed,', 1)}, '.'))`]
-      : []),
+    ...(columns.has('cs_method') ? [`"cs_method" = 'GET'`] : []),
   ];
-  // Title and number are read from the line itself: who needs only these is spared making the path.
-  const [address, depth] = fromUri ? ['uri', tokenPrefix.split('/').length] : ['entry', 1];
-  const path = fromUri
-    ? `replace(uri, concat(${text(tokenPrefix)}, ${part(address, '/', depth)}), '')`
-    : `CASE WHEN strpos(entry, '/') > 0 THEN substr(entry, strpos(entry, '/')) ELSE '' END`;
-  // Where the session is read from the line as it stands, those of others are let go before anything is made of them.
-  const ofSessions = sessions ? [`${session} IN (${sessions})`] : [];
-  const scan = [...(table.partitions ? [table.partitions(from, to)] : []), ...(fromUri ? ofSessions : [])];
-  const wanted = [...(kept.length > 0 ? [] : allowed), ...(fromUri ? [] : ofSessions)];
+  const wanted = [...(kept.length > 0 ? [] : allowed), ...(sessions ? [`${session} IN (${sessions})`] : [])];
+  const known = `nullif(${session}, '')`;
+  const raw = (name: LogColumn) => (columns.has(name) ? `"${name}"` : NOTHING);
   return `SELECT
   ${kept.length > 0 ? `CASE WHEN ${allowed.join(' AND ')} THEN ${known} END` : known} AS session_id,
   date_diff('second', TIMESTAMP '1970-01-01 00:00:00', TRY_CAST(concat("date", ' ', "time") AS timestamp)) AS time,
   ${path} AS path,
-  ${part(address, '/', depth + 1)} AS title,
-  TRY_CAST(regexp_extract(${address}, ${text(settings.segmentPattern)}, 1) AS bigint) AS segment,
-  ${column(table, 'c_ip')} AS ip,
-  ${column(table, 'asn')} AS asn,
-  ${column(table, 'c_country')} AS country,
-  ${column(table, 'cs_user_agent', HEADER_LENGTH)} AS user_agent,
-  ${column(table, 'cs_referer', HEADER_LENGTH)} AS referer,
-  ${[`${column(table, 'x_edge_location', 3)} AS edge_location`, ...kept].join(',\n  ')}
+  ${title} AS title,
+  TRY_CAST(regexp_extract(logged, ${text(settings.segmentPattern)}, 1) AS bigint) AS segment,
+  ${orNothing('"c_ip"')} AS ip,
+  ${raw('asn')} AS asn,
+  ${raw('c_country')} AS country,
+  ${raw('cs_user_agent')} AS user_agent,
+  ${raw('cs_referer')} AS referer,
+  ${['substr("x_edge_location", 1, 3) AS edge_location', ...kept].join(',\n  ')}
 FROM (
   SELECT
-    ${source.join(',\n    ')}
-  FROM ${table.name}${scan.length > 0 ? `\n  WHERE ${scan.join('\n    AND ')}` : ''}
-) logged${wanted.length > 0 ? `\nWHERE ${wanted.join('\n  AND ')}` : ''}`;
+    *,
+    ${unescaped(column)} AS logged
+  FROM ${table.name}${partitions ? `\n  WHERE ${partitions(from, to)}` : ''}
+) read${wanted.length > 0 ? `\nWHERE ${wanted.join('\n  AND ')}` : ''}`;
 }
 
 /** What an address did in a minute: all that is needed of a request but its path. */
@@ -231,13 +244,26 @@ const ADDRESSES = `SELECT
 FROM lines
 GROUP BY session_id, time - time % 60, title, ip, asn, country, user_agent, referer, edge_location`;
 
-/**
- * The same with networks. What is costly a line is done here, where there is much less: networks, and leaving out what is of no
- * session or no time.
- */
+/** Who sent a request: the network instead of the address, and '' for what the log does not say. */
+const VIEWER = `${NETWORK} AS network,
+  ${orNothing('asn')} AS asn,
+  ${orNothing('country')} AS country,
+  ${orNothing(`substr(user_agent, 1, ${HEADER_LENGTH})`)} AS user_agent`;
+
+/** The same by viewers. What is costly a line is done here, where there is much less; what is of no session or no time goes. */
 const ACTIVITY = `SELECT
-  *,
-  ${NETWORK} AS network
+  session_id,
+  minute,
+  title,
+  ${VIEWER},
+  ${orNothing(`substr(referer, 1, ${HEADER_LENGTH})`)} AS referer,
+  ${orNothing('edge_location')} AS edge_location,
+  requests,
+  segment_requests,
+  first_segment,
+  last_segment,
+  first_seen,
+  last_seen
 FROM addresses
 WHERE session_id IS NOT NULL AND minute IS NOT NULL`;
 
@@ -479,7 +505,13 @@ FROM (
   ) neighbours
 ) shaped`;
 
-const CANDIDATE_REQUESTS = `SELECT session_id, time, path, title, segment, asn, country, user_agent, ${NETWORK} AS network
+const CANDIDATE_REQUESTS = `SELECT
+  session_id,
+  time,
+  path,
+  title,
+  segment,
+  ${VIEWER}
 FROM candidate_lines`;
 
 /**

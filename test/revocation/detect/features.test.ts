@@ -13,6 +13,7 @@ import {
   TV,
   tokenised,
   tsv,
+  V2_FIELDS,
   watching,
 } from '../../harness/access-logs.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
@@ -31,8 +32,12 @@ afterAll(async () => {
 let logs = 0;
 
 /** The features of every session in these requests, by session. */
-async function featuresOf(requests: LoggedRequest[], by = engine): Promise<Record<string, SessionFeatures>> {
-  const object = logFile(folder, `${logs++}.gz`, tsv(requests));
+async function featuresOf(
+  requests: LoggedRequest[],
+  by = engine,
+  fields?: string[],
+): Promise<Record<string, SessionFeatures>> {
+  const object = logFile(folder, `${logs++}.gz`, tsv(requests, fields));
   const { sessions, refused } = await by.features({
     from: HOUR,
     to: HOUR + 86400,
@@ -44,11 +49,14 @@ async function featuresOf(requests: LoggedRequest[], by = engine): Promise<Recor
 }
 
 /** The features of the only session in these requests. */
-async function only(requests: LoggedRequest[], by = engine): Promise<SessionFeatures> {
-  const sessions = Object.values(await featuresOf(requests, by));
+async function only(requests: LoggedRequest[], by = engine, fields?: string[]): Promise<SessionFeatures> {
+  const sessions = Object.values(await featuresOf(requests, by, fields));
   expect(sessions).toHaveLength(1);
   return sessions[0] as SessionFeatures;
 }
+
+/** A log that does not have what the function logged: the session is read from the address. */
+const WITHOUT_ENTRY = V2_FIELDS.filter((field) => field !== 'viewer-request-log-data');
 
 const HARMLESS = {
   identities: 1,
@@ -344,21 +352,36 @@ describe('nobody makes a session of somebody else look shared', () => {
     ],
     ['in mode off, in which nothing is verified or logged', { logData: '-' }],
     ['and the field is empty', { logData: '' }],
-    ['and the entry is of another session', { logData: 'ZzZzZz987654,allowed,/aurora/' }],
-    ['and the entry is of a session whose name begins alike', { logData: `${SESSION}6,allowed,/aurora/` }],
     ['before a token of the compatibility dialect, for which it means nothing', { logData: '-,allowed,/aurora/x.m4s' }],
     ['and the path in the entry looks like one', { logData: `-,token-missing,/${SESSION},allowed,/aurora/` }],
     ['and the entry is percent-encoded', { logData: `${SESSION}%2Ctoken-signature-invalid%2C%2Faurora%2F` }],
-    ['with the session in a place of no token', { uri: `/aurora/${tokenised(SESSION, '/x.m4s')}` }],
-    ['with a session and no token', { uri: `/${SESSION}.m4s` }],
   ])('%s', async (_, changes) => {
     expect(await only([...victim, ...attack(changes)])).toMatchObject({ ...HARMLESS, requests: 150 });
   });
 
-  test('with another session whose name begins alike', async () => {
-    const features = await featuresOf([...victim, ...attack({ session: `${SESSION}6` })]);
-    expect(Object.keys(features).sort()).toEqual([SESSION, `${SESSION}6`]);
-    expect(features[SESSION]).toMatchObject(HARMLESS);
+  test.each([
+    ['with the session in a place of no token', { uri: `/aurora/${tokenised(SESSION, '/x.m4s')}` }],
+    ['with a session and no token', { uri: `/${SESSION}.m4s` }],
+  ])('%s, in logs without what the function logged', async (_, changes) => {
+    const requests = [...victim, ...attack(changes)];
+    expect(await only(requests, engine, WITHOUT_ENTRY)).toMatchObject({ ...HARMLESS, requests: 150 });
+  });
+
+  test.each([['with', undefined] as const, ['without', WITHOUT_ENTRY] as const])(
+    '%s what the function logged, with another session whose name begins alike',
+    async (_, fields) => {
+      const requests = [...victim, ...attack({ session: `${SESSION}6` })];
+      const features = await featuresOf(requests, engine, fields);
+      expect(Object.keys(features).sort()).toEqual([SESSION, `${SESSION}6`]);
+      expect(features[SESSION]).toMatchObject(HARMLESS);
+    },
+  );
+
+  test('what the function logged counts, whatever the address looks like', async () => {
+    const requests = [...victim, ...attack({ uri: tokenised(SESSION, '/x.m4s'), session: 'ZzZzZz987654' })];
+    const features = await featuresOf(requests);
+    expect(features[SESSION]).toMatchObject({ ...HARMLESS, requests: 150 });
+    expect(features.ZzZzZz987654).toMatchObject({ ...HARMLESS, requests: 150 });
   });
 });
 
@@ -374,8 +397,10 @@ describe('escapes that the edge lets through and the origin undoes hide nothing'
     ['of everything', (path) => path.replaceAll(/[a-z0-9]/g, (c) => `%${c.charCodeAt(0).toString(16)}`)],
     ['that CloudFront has escaped again', (path) => path.replace('m4s', '%256d4%2573')],
   ])('%s', async (_, change) => {
-    const found = await only([...watching(150), ...escaped(change)]);
-    expect(found).toMatchObject({ title: 'aurora', segments: 150, sharedSegments: 150, segmentRequests: 300 });
+    for (const fields of [V2_FIELDS, WITHOUT_ENTRY]) {
+      const found = await only([...watching(150), ...escaped(change)], engine, fields);
+      expect(found).toMatchObject({ title: 'aurora', segments: 150, sharedSegments: 150, segmentRequests: 300 });
+    }
   });
 
   test.each([
@@ -387,7 +412,9 @@ describe('escapes that the edge lets through and the origin undoes hide nothing'
     ['/%ED%A0%80/1.m4s', '%ED%A0%80'],
     ['/%zz%/1.m4s', '%zz%'],
   ])('%s is of the title %s, whether it can be undone or not', async (path, title) => {
-    expect(await only([{ at: 0, path }])).toMatchObject({ title, segmentRequests: 1 });
+    for (const fields of [V2_FIELDS, WITHOUT_ENTRY]) {
+      expect(await only([{ at: 0, path }], engine, fields)).toMatchObject({ title, segmentRequests: 1 });
+    }
   });
 });
 
@@ -569,7 +596,8 @@ describe('other settings', () => {
       { threads: 1, tempDirectory: folder },
     );
     const requests = watching(20).map(({ at, path }) => ({ at, uri: tokenised(SESSION, path ?? '', '/live/event/') }));
-    expect(await only([...requests, ...watching(5, { session: 'ZzZzZz987654' })], live)).toMatchObject({
+    const others = watching(5, { session: 'ZzZzZz987654' });
+    expect(await only([...requests, ...others], live, WITHOUT_ENTRY)).toMatchObject({
       ...HARMLESS,
       sessionId: SESSION,
       title: 'aurora',
@@ -582,8 +610,6 @@ describe('other settings', () => {
     ['as it is', (text: string) => text],
     ['percent-encoded', encodeURIComponent],
   ])('the session is what the function logged, %s', async (_, encode) => {
-    const settings = { detection: { ...detection, sessionFrom: 'log-data' as const }, tokenPrefix: '/' };
-    const byLog = await openDuckDbEngine(settings, { threads: 1, tempDirectory: folder });
     const logged = (entry: string, at: number) => ({ at, uri: '-', logData: encode(entry) });
     const requests = [
       ...watching(20).map(({ at, path }) => logged(`${SESSION},allowed,${path}`, at)),
@@ -591,13 +617,12 @@ describe('other settings', () => {
       logged(`-,allowed,/aurora/360p/segment-000.m4s`, 2),
       logged(`-,token-missing,/x,${SESSION},allowed,/`, 3),
     ];
-    expect(await only(requests, byLog)).toMatchObject({
+    expect(await only(requests)).toMatchObject({
       ...HARMLESS,
       sessionId: SESSION,
       title: 'aurora',
       segments: 20,
       requests: 20,
     });
-    await byLog.close();
   });
 });

@@ -99,12 +99,25 @@ describe('formats are told apart by their content', () => {
   });
 
   test('Parquet whose columns differ from object to object', async () => {
+    const one = REQUESTS.slice(0, 40);
     const few = V2_FIELDS.filter((field) => !['asn', 'c-country', 'cs(Referer)'].includes(field));
     const objects = [
-      await parquetFile(folder, 'few', REQUESTS.slice(0, 40), few),
-      await parquetFile(folder, 'many', REQUESTS.slice(40)),
+      await parquetFile(
+        folder,
+        'few',
+        one.filter((_, index) => index % 2 === 0),
+        few,
+      ),
+      await parquetFile(
+        folder,
+        'many',
+        one.filter((_, index) => index % 2 === 1),
+      ),
     ];
-    expect(await read(objects)).toMatchObject({ rows: 80, refused: [] });
+    const { sessions, rows, refused } = await read(objects);
+    expect({ rows, refused }).toEqual({ rows: 40, refused: [] });
+    // Half of the lines say nothing of operator and country: that makes nobody two viewers.
+    expect(sessions).toEqual([expect.objectContaining({ identities: 1, asns: 1, countries: 1 })]);
   });
 
   test('a folder whose name looks like a column says nothing of what is in it', async () => {
@@ -166,9 +179,15 @@ describe('an object that cannot be read', () => {
       /lacks x-edge-location: add this field/,
     ],
     [
-      'without the path',
-      () => logFile(folder, 'few.gz', tsv(REQUESTS, without('cs-uri-stem', 'cs-method'))),
-      /lacks cs-method, cs-uri-stem: add these fields/,
+      'with neither the address nor what the function logged',
+      () => logFile(folder, 'few.gz', tsv(REQUESTS, without('cs-uri-stem', 'viewer-request-log-data'))),
+      /lacks viewer-request-log-data: add this field/,
+    ],
+    [
+      'with the address and little else',
+      () =>
+        logFile(folder, 'less.gz', tsv(REQUESTS, without('cs-method', 'cs(User-Agent)', 'viewer-request-log-data'))),
+      /lacks cs\(User-Agent\), cs-method: add these fields/,
     ],
     [
       'without a list of fields',

@@ -46,12 +46,11 @@ const timelineSql = (asked: DetectionQuery, sessionIds: string[]) =>
 /** All shapes that the text can have. */
 const TEXTS: [name: string, sql: string][] = [
   ['session from the path, v1', detectionSql(query(V1))],
-  ['session from the path, Parquet', detectionSql(query(PARQUET))],
-  ['session from the log field', detectionSql(query(PARQUET, { sessionFrom: 'log-data' }))],
-  ['a token after a path', detectionSql(query(PARQUET, {}, '/live/event/'))],
+  ['session from the log field, Parquet', detectionSql(query(PARQUET))],
+  ['a token after a path', detectionSql(query(V1, {}, '/live/event/'))],
   ['every session, no hosting networks', detectionSql({ ...query(V1, { hostingAsns: [] }), everySession: true })],
-  ['timelines', timelineSql(query(PARQUET), [SESSION, 'ZzZzZz987654'])],
-  ['timelines, session from the log field', timelineSql(query(PARQUET, { sessionFrom: 'log-data' }), [SESSION])],
+  ['timelines', timelineSql(query(V1), [SESSION, 'ZzZzZz987654'])],
+  ['timelines, session from the log field', timelineSql(query(PARQUET), [SESSION])],
 ];
 
 let parsers: Awaited<ReturnType<typeof sqlParsers>>;
@@ -115,7 +114,7 @@ describe('Athena scans the hours of the request, and one at either end', () => {
   test('for timelines too, and keeps no line of another session', () => {
     const [lines] = timelineRelations(query(PARQUET), [SESSION, 'ZzZzZz987654']);
     expect(lines?.sql).toContain(`"hour" >= '2026/11/22/13' AND "hour" <= '2026/11/22/17'`);
-    expect(lines?.sql).toMatch(new RegExp(`IN \\('${SESSION}', 'ZzZzZz987654'\\)\\n`));
+    expect(lines?.sql).toMatch(new RegExp(`IN \\('${SESSION}', 'ZzZzZz987654'\\)$`));
   });
 
   test('by the names of the objects', () => {
