@@ -22,14 +22,14 @@ export interface RefusedObject {
 
 /** What an engine found. */
 export interface FeatureResult {
-  /** Candidates, or every session; in no order. */
+  /** Candidates, or every session; in no order. Ids are session ids, numbers can be counted to (`readFeatureRows`). */
   sessions: SessionFeatures[];
   /** Sessions in the window, harmless ones included. */
   sessionCount: number;
   /** Log lines that were read. */
   rows: number;
   refused: RefusedObject[];
-  /** Rows of the engine's answer that make no sense, and so were left out. */
+  /** Rows of the engine's answer that say what cannot be: counted as harmless in that, or left out when even the id is none. */
   odd: number;
   /**
    * Whether the logs say which requests the edge function allowed. Without that (standard logs v1, v2 without

@@ -1,4 +1,3 @@
-import { SESSION_ID } from '../../token/index.ts';
 import type { Verdict } from '../suspicious/suspicious-sessions.ts';
 import {
   type DetectionEngine,
@@ -45,7 +44,10 @@ export interface Evaluation {
   rows: number;
   /** Sessions of the largest window, harmless ones included. */
   sessionCount: number;
-  /** Sessions of which the logs say what cannot be: counted as harmless in that, or left out when even the id is none. */
+  /**
+   * Sessions of which the logs say what cannot be: counted as harmless in that, or left out when even the id is none. One in
+   * several windows counts in each.
+   */
   odd: number;
   /** Whether the logs of every window say which requests the edge function allowed. */
   proven: boolean;
@@ -71,10 +73,9 @@ export async function evaluate(
   onProgress?: ReportProgress,
 ): Promise<Evaluation> {
   const found = new Map<string, Finding>();
-  const odd = new Set<string>();
   const refused = new Map<string, RefusedObject>();
   let rows = 0;
-  let oddRows = 0;
+  let odd = 0;
   let proven = true;
   let sessionCount = 0;
   let cost: Evaluation['cost'];
@@ -96,16 +97,13 @@ export async function evaluate(
       continue;
     }
     rows += result.rows;
-    oddRows += result.odd;
+    odd += result.odd;
     proven &&= result.proven;
     sessionCount = Math.max(sessionCount, result.sessionCount);
     for (const object of result.refused) refused.set(object.name, object);
     if (result.cost) cost = sum(cost, result.cost);
     const worse: Finding[] = [];
-    for (const given of result.sessions) {
-      const features = soundFeatures(given);
-      if (features !== given) odd.add(String(given.sessionId));
-      if (!SESSION_ID.test(features.sessionId)) continue;
+    for (const features of result.sessions) {
       const { sessionId } = features;
       const finding: Finding = { sessionId, ...judge(features, settings), features, timeline: [] };
       if (finding.verdict === 'harmless' && !everySession) continue;
@@ -120,7 +118,7 @@ export async function evaluate(
   }
   if (unreadable && read === 0) throw unreadable;
   const findings = [...found.values()].sort(byScore);
-  return { findings, rows, sessionCount, odd: odd.size + oddRows, proven, refused: [...refused.values()], cost };
+  return { findings, rows, sessionCount, odd, proven, refused: [...refused.values()], cost };
 }
 
 /** The highest score first. */
@@ -140,20 +138,6 @@ function judge(features: SessionFeatures, settings: DetectionSettings): Pick<Fin
   const measured = Math.round(features.segmentSeconds * 10) / 10;
   const reason = `for people to decide: segments of this title seem to last ${measured} s, and segmentSeconds is ${segmentSeconds}`;
   return { ...scored, verdict: 'review', reasons: [...scored.reasons, reason] };
-}
-
-/** The features themselves when they can be; else with nothing in place of what is no number, below zero or beyond counting. */
-function soundFeatures(features: SessionFeatures): SessionFeatures {
-  const entries = Object.entries(features);
-  const isText = (name: string) => name === 'sessionId' || name === 'title';
-  const isSound = ([name, value]: [string, unknown]) =>
-    isText(name)
-      ? typeof value === 'string'
-      : typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER;
-  if (entries.every(isSound) && SESSION_ID.test(features.sessionId)) return features;
-  return Object.fromEntries(
-    entries.map((entry) => (isSound(entry) ? entry : [entry[0], isText(entry[0]) ? '' : 0])),
-  ) as unknown as SessionFeatures;
 }
 
 /** What two charges come to. */

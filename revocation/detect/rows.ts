@@ -40,12 +40,12 @@ const NUMBERS = [
 
 const columnOf = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** A number of a row, zero or more; undefined for anything else. */
+/** A number of a row, from zero to the last that can be counted to; undefined for anything else. */
 function numberOf(row: Row, column: string): number | undefined {
   const value = row[column];
   if (typeof value !== 'number' && (typeof value !== 'string' || value.trim() === '')) return undefined;
   const number = Number(value);
-  return Number.isFinite(number) && number >= 0 ? number : undefined;
+  return number >= 0 && number <= Number.MAX_SAFE_INTEGER ? number : undefined;
 }
 
 /** A text of a row; '' for nothing, which CloudFront writes as `-`. */
@@ -58,11 +58,14 @@ export interface FeatureRows {
   /** Sessions in the window, and requests of theirs. */
   sessionCount: number;
   requestCount: number;
-  /** Rows that make no sense, and so were left out. */
+  /** Rows that say what cannot be: counted as harmless in that, or left out when even the session id is none. */
   odd: number;
 }
 
-/** Reads the rows of `featuresSql`. A row that makes no sense is counted and left out; it fails nothing. */
+/**
+ * Reads the rows of `featuresSql`. What is no number, below zero or beyond counting is taken for zero, so that an odd value
+ * hides nothing else of its session; a row whose session id is none is left out. Both are counted, and fail nothing.
+ */
 export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
   const result: FeatureRows = { sessions: [], sessionCount: 0, requestCount: 0, odd: 0 };
   for (const row of rows) {
@@ -70,22 +73,19 @@ export function readFeatureRows(rows: Iterable<Row>): FeatureRows {
     result.requestCount = Math.max(result.requestCount, numberOf(row, 'request_count') ?? 0);
     // Totals of a window in which there is no session to tell of.
     if ((row.session_id ?? '') === '') continue;
-    const features = readFeatures(row);
-    if (features) result.sessions.push(features);
-    else result.odd++;
+    const sessionId = textOf(row, 'session_id');
+    const isSession = SESSION_ID.test(sessionId);
+    const numbers = NUMBERS.map((name) => [name, numberOf(row, columnOf(name))] as const);
+    if (!isSession || numbers.some(([, value]) => value === undefined)) result.odd++;
+    if (!isSession) continue;
+    const sound = numbers.map(([name, value = 0]) => [name, value]);
+    result.sessions.push({
+      sessionId,
+      title: textOf(row, 'title'),
+      ...(Object.fromEntries(sound) as Record<(typeof NUMBERS)[number], number>),
+    });
   }
   return result;
-}
-
-function readFeatures(row: Row): SessionFeatures | undefined {
-  const sessionId = textOf(row, 'session_id');
-  const numbers = NUMBERS.map((name) => [name, numberOf(row, columnOf(name))] as const);
-  if (!SESSION_ID.test(sessionId) || numbers.some(([, value]) => value === undefined)) return undefined;
-  return {
-    sessionId,
-    title: textOf(row, 'title'),
-    ...(Object.fromEntries(numbers) as Record<(typeof NUMBERS)[number], number>),
-  };
 }
 
 /** A network as people write it, in CIDR notation. */

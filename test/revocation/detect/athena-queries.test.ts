@@ -84,7 +84,8 @@ describe('detection on Athena', () => {
       ['YYYYYY123456', null, '7', '900', ...values.slice(1), null],
     ];
     const { sessions, sessionCount, rows, refused, odd, proven } = await engine.features(REQUEST);
-    expect(sessions).toHaveLength(1);
+    expect(sessions.map(({ sessionId }) => sessionId)).toEqual(['AbCdEf123456', 'ZZZZZZ123456', 'YYYYYY123456']);
+    expect(sessions.slice(1).map(({ edgeLocations }) => edgeLocations)).toEqual([0, 0]);
     expect(sessions[0]).toMatchObject({ sessionId: 'AbCdEf123456', title: 'aurora', firstSeen: 0.5, lastSeen: 1.5 });
     expect([sessionCount, rows]).toEqual([7, 900]);
     expect({ refused, odd, proven }).toEqual({ refused: [], odd: 3, proven: true });
