@@ -8,6 +8,8 @@ export interface DetectionAlarm {
   allowed: number;
   /** For people: what happened and what to do. */
   message: string;
+  /** The same as long as the same sessions are kept from being revoked for the same reason: nobody is told of that twice. */
+  digest: string;
 }
 
 /** What a run of detection did. Times are seconds since the epoch. */

@@ -21,7 +21,7 @@ const RUN_SECONDS = 900;
  * @param holder Who runs it, one name a process: `runs.finish(holder)` gives back what a process of that name died with.
  */
 export function createDetection(
-  ports: DetectionPorts,
+  ports: Omit<DetectionPorts, 'latest'>,
   settings: DetectionSettings,
   runs: DetectionRuns,
   holder: string,
@@ -41,7 +41,7 @@ export function createDetection(
       isRunningHere = true;
       let result: DetectionRun | undefined;
       try {
-        result = await runDetection(ports, settings);
+        result = await runDetection({ ...ports, latest: () => runs.latest() }, settings);
         return result;
       } finally {
         if (!result && settings.mode !== 'off') metric('DetectionFailed', 1);

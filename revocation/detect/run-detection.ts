@@ -27,6 +27,8 @@ export interface DetectionPorts {
   publish: (sessionIds: string[]) => Promise<unknown>;
   /** How long a revocation has to live, in seconds: maximum token lifetime plus leeway. */
   revocationSeconds: number;
+  /** What the last run did that had something to do. */
+  latest: () => Promise<DetectionRun | undefined>;
   /** Seconds since the epoch. */
   now: () => number;
   /** Told what people should know of a run, a line at a time. */
@@ -58,12 +60,13 @@ export async function runDetection(
   settings: DetectionSettings,
   onProgress?: ReportProgress,
 ): Promise<DetectionRun> {
-  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, now } = ports;
+  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, latest, now } = ports;
   const { mode, lookbackHours } = settings;
   if (mode === 'off') {
     throw new DetectionError('ERR_DETECTION_OFF', 'detection is off; set revocation.detection.mode to log or enforce');
   }
   const ranAt = now();
+  const before = await latest();
   // Lines that are older are about tokens that nobody can use any more.
   const plan = await planRun(logs, ledger, lookbackHours, ranAt - revocationSeconds - LATE_SECONDS);
   measureLag(plan, ranAt, ports.metric);
@@ -74,7 +77,7 @@ export async function runDetection(
   const revoked = await revoke(decision, list, publish, now, revocationSeconds);
   await commit(plan, evaluation, ledger, ranAt);
   const run = summarize(plan, evaluation, decision, revoked, settings, ranAt);
-  tell(run, ports);
+  tell(run, before, ports);
   return run;
 }
 
@@ -176,15 +179,19 @@ export function summarize(
   };
 }
 
-/** Counts what a run did, and says what people should know of it. */
+/**
+ * Counts what a run did, and says what people should know of it: of an alarm only when it is another than that of the run
+ * `before`. The metric counts it in every run.
+ */
 export function tell(
   { flagged, revoked, alarm }: DetectionRun,
+  before: DetectionRun | undefined,
   { report, metric }: Pick<DetectionPorts, 'report' | 'metric'>,
 ): void {
   metric('SuspiciousSessions', flagged);
   metric('AutoRevocations', revoked);
   metric('DetectionCapHit', alarm ? 1 : 0);
-  if (alarm) report(`detection: ${alarm.message}`);
+  if (alarm && alarm.digest !== before?.alarm?.digest) report(`detection: ${alarm.message}`);
   if (flagged > RECORDED_AT_MOST) {
     report(`detection: ${flagged} suspicious sessions, of which the ${RECORDED_AT_MOST} worst are listed`);
   }

@@ -72,7 +72,7 @@ export const DetectionSettingsSchema = v.pipe(
     reviewScore: v.optional(score, 21),
     /** Score from which on a session is revoked without asking anybody. */
     autoScore: v.optional(score, 56),
-    /** Share of the sessions in the window that may be revoked within an hour, one at least unless 0. Above it none is. */
+    /** Share of the sessions in the window that may be revoked within an hour, five at least unless 0. Above it none is. */
     maxAutoShare: v.optional(v.pipe(finite, v.minValue(0), v.maxValue(1)), 0.01),
     /** What is never revoked by detection. */
     allow: v.optional(

@@ -100,7 +100,7 @@ export const DetectionResponse = v.object({
   revoked: Count,
   odd: Count,
   refused: v.array(v.object({ name: v.string(), why: v.string() })),
-  alarm: v.optional(v.object({ candidates: Count, allowed: Count, message: v.string() })),
+  alarm: v.optional(v.object({ candidates: Count, allowed: Count, message: v.string(), digest: v.string() })),
   cost: v.optional(v.object({ bytesScanned: v.number(), usd: v.number() })),
 });
 

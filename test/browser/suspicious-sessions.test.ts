@@ -317,7 +317,7 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     world.latest = {
       ...RUN,
       refused: [{ name: markup, why: markup }],
-      alarm: { candidates: 9, allowed: 4, message: markup },
+      alarm: { candidates: 9, allowed: 4, message: markup, digest: 'one' },
     };
     await open();
     await row('AbCdEf012345').locator('canvas').waitFor();
@@ -389,7 +389,12 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     await expect.poll(said).toContain('nothing new in the logs');
 
     const refused = [{ name: 'E2.2026-11-22-13.gz', why: 'it ends in the middle of its gzip stream' }];
-    const alarm = { candidates: 9, allowed: 4, message: '9 of 412 sessions were to be revoked, more than 4' };
+    const alarm = {
+      candidates: 9,
+      allowed: 4,
+      message: '9 of 412 sessions were to be revoked, more than 4',
+      digest: 'one',
+    };
     world.run = async () => ({
       ...RUN,
       mode: 'enforce',

@@ -97,7 +97,7 @@ describe('DetectionRuns', () => {
     const { client, close } = await openDatabase([DETECTIONS_TABLE]);
     const runs = dynamoDbDetectionRuns(client);
     const idle = (ranAt: number) => ({ ...ran(ranAt), objects: 0 });
-    const alarm = { candidates: 9, allowed: 4, message: '9 of 412 sessions were to be revoked' };
+    const alarm = { candidates: 9, allowed: 4, message: '9 of 412 sessions were to be revoked', digest: 'one' };
     await runs.finish('a', idle(NOW));
     expect(await runs.latest()).toEqual(idle(NOW));
     await runs.finish('a', { ...ran(NOW + 60), alarm });

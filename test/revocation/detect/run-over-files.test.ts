@@ -60,6 +60,7 @@ function run(changed: Partial<DetectionPorts> = {}, told: Partial<DetectionSetti
     suspicious: dynamoDbSuspiciousSessions(database.client),
     list: list(),
     publish: async (ids) => published.push(...ids),
+    latest: async () => undefined,
     revocationSeconds: 86_400,
     now: () => now,
     report: () => {},
