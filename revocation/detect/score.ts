@@ -7,7 +7,7 @@ const WORTH_SAYING = 1;
 
 /**
  * The score of a session, 0 to 100, and why: the sum of what each signal adds, which grows linearly from nothing at `from` to
- * `points` at `to`. The reasons are in words, the weightiest first.
+ * `points` at `to`. The reasons are in words with the points that each adds, the weightiest first: `3 countries … (+20)`.
  */
 export function score(
   features: SessionFeatures,
@@ -22,6 +22,6 @@ export function score(
   const reasons = counted
     .filter(({ points }) => points >= WORTH_SAYING)
     .sort((a, b) => b.points - a.points)
-    .map(({ name }) => SIGNALS[name].reason(features));
+    .map(({ name, points }) => `${SIGNALS[name].reason(features)} (+${Math.round(points)})`);
   return { score: Math.round(Math.min(total, 100) * 10) / 10, reasons };
 }

@@ -87,7 +87,7 @@ describe('a stack that enforces', () => {
       title: 'aurora',
       revoked: true,
       source: 'auto',
-      reasons: expect.arrayContaining(['3 countries in the same minute']),
+      reasons: expect.arrayContaining(['3 countries in the same minute (+20)']),
       features: { identities: 3, countries: 3, asns: 3, segments: SEGMENTS.length },
     });
     const labels = found.timeline.map(({ label }: { label: string }) => label).join(' ');

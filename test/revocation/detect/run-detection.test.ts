@@ -175,7 +175,7 @@ describe('a run', () => {
       kind: 'session',
       id: world.session('Leak'),
       source: 'auto',
-      reasons: expect.arrayContaining(['5 countries in the same minute']),
+      reasons: expect.arrayContaining(['5 countries in the same minute (+20)']),
       score: 100,
       by: 'detection',
       revokedAt: world.now,

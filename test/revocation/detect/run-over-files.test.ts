@@ -79,7 +79,7 @@ describe('detection over log files, with DuckDB', () => {
     expect(first.rows).toBe(3000);
     expect(await list().get('session', 'OverTheHour1', now)).toMatchObject({
       source: 'auto',
-      reasons: expect.arrayContaining(['8 countries in the same minute']),
+      reasons: expect.arrayContaining(['8 countries in the same minute (+20)']),
     });
     expect(await run()).toMatchObject({ objects: 0, rows: 0, revoked: 0 });
   });

@@ -50,16 +50,16 @@ describe('a score', () => {
     );
   });
 
-  test('gives the weightiest reason first, in words', () => {
+  test('gives the weightiest reason first, in words and with its points', () => {
     expect(scoreOf({ ...TWO_AT_ONCE, asns: 2, userAgents: 2 })).toEqual({
       score: 87,
       reasons: [
-        'as much as 2 viewers fetch at once, over 40 minutes',
-        'these viewers are with 2 network operators',
-        'each on a line of its own: 2 networks, no two devices on the same',
+        'as much as 2 viewers fetch at once, over 40 minutes (+55)',
+        'these viewers are with 2 network operators (+20)',
+        'each on a line of its own: 2 networks, no two devices on the same (+12)',
       ],
     });
-    expect(scoreOf(RIPPER).reasons[0]).toBe('8 seconds of media fetched a second: players go to 2');
+    expect(scoreOf(RIPPER).reasons[0]).toBe('8 seconds of media fetched a second: players go to 2 (+50)');
   });
 
   test('is made of signals whose ranges are ranges, and which docs/detection.md has as they are', () => {
