@@ -1,7 +1,8 @@
-import { readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DetectionError } from './detection-engine.ts';
 import { connect } from './duckdb.ts';
+import { STANDARD_FIELDS } from './log-fields.ts';
 import type { LogObject, LogObjects } from './log-objects.ts';
 
 /** The hour in a name: `E2EXAMPLE.2026-11-22-14.5f2a….gz` (standard logs v1), or `…/2026/11/22/14/…` (v2). */
@@ -32,6 +33,40 @@ export function logFiles(patterns: string[]): LogObjects {
 async function logFile(name: string): Promise<LogObject> {
   const { size, mtimeMs } = await stat(name);
   return { name, bytes: size, version: `${size}-${mtimeMs}`, hour: hourOf(name) };
+}
+
+/** Beginning of a file that tells what it is. */
+const HEAD = 65536;
+/** What other files begin with too: a `#` that is a heading or a comment, fields that any log has. */
+const COMMENT = /^#[ !#\r\n]/;
+const COMMON_FIELDS = ['date', 'time'];
+
+/**
+ * Whether a file that cannot be read may be an access log all the same: one that is damaged, or in a format that we cannot read.
+ * When in doubt it is: by a name that CloudFront gives, when it is empty or compressed, begins as a log does, or speaks of
+ * requests. Rejects when the file cannot be opened.
+ */
+export async function mayBeLog(name: string): Promise<boolean> {
+  if (hourOf(name) !== undefined || /\.(?:gz|parquet)$/i.test(name)) return true;
+  const file = await open(name);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD), 0, HEAD, 0).finally(() => file.close());
+  const head = buffer.toString('latin1', 0, bytesRead);
+  if (head === '' || head.startsWith('\x1f\x8b') || head.startsWith('PAR1')) return true;
+  if (head.startsWith('#')) return !COMMENT.test(head);
+  if (head.startsWith('{')) return mayBeJsonLog(head.split('\n', 1)[0] ?? '');
+  return /\b(?:GET|HEAD|POST|OPTIONS)\b/.test(head);
+}
+
+/** Whether the first line of a log could be this: an object with a field of CloudFront, or one that is damaged. */
+function mayBeJsonLog(line: string): boolean {
+  // An object over several lines.
+  if (line.trim() === '{') return false;
+  try {
+    const fields: string[] = STANDARD_FIELDS.filter((field) => !COMMON_FIELDS.includes(field));
+    return Object.keys(JSON.parse(line)).some((key) => fields.includes(key));
+  } catch {
+    return true;
+  }
 }
 
 async function namesOf(pattern: string): Promise<string[]> {
