@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { parse } from 'valibot';
 import { connect, openDuckDbEngine } from '../dist/lib/revocation/detect/duckdb.js';
 import { columnOf, STANDARD_FIELDS } from '../dist/lib/revocation/detect/log-fields.js';
+import { qualityByScenario, readTable } from '../dist/lib/revocation/detect/quality.js';
 import { score } from '../dist/lib/revocation/detect/score.js';
 import { DetectionSettingsSchema } from '../dist/lib/revocation/detect/settings.js';
 import { simulate } from '../dist/lib/revocation/simulate/simulate.js';
@@ -33,11 +34,9 @@ const settings = parse(DetectionSettingsSchema, {});
 const THRESHOLDS = { review: settings.reviewScore, auto: settings.autoScore };
 const say = (line) => process.stderr.write(`${line}\n`);
 
-function table(path) {
-  const [header, ...rows] = readFileSync(path, 'utf8').trimEnd().split('\n');
-  const names = header.split('\t');
-  return rows.map((row) => Object.fromEntries(row.split('\t').map((cell, i) => [names[i], cell])));
-}
+const table = (path) => readTable(readFileSync(path, 'utf8'));
+const verdictOf = (reached) =>
+  reached >= THRESHOLDS.auto ? 'auto' : reached >= THRESHOLDS.review ? 'review' : 'harmless';
 
 function objectsOf(folder) {
   const hours = new Map(table(join(folder, 'objects.tsv')).map(({ object, hour }) => [object, Number(hour)]));
@@ -125,10 +124,12 @@ async function measure(seed, isTimed) {
         const at = times?.[list].get(label.session);
         return at === undefined ? Number.POSITIVE_INFINITY : (at - Number(label['leak-from'])) / 60;
       };
+      const reached = of ? score(of, settings.weights).score : 0;
       return {
         scenario: label.scenario,
         kind: label.kind,
-        score: of ? score(of, settings.weights).score : 0,
+        score: reached,
+        verdict: verdictOf(reached),
         simple: simple.get(label.session) ?? 0,
         ...(times && { minutes: { review: after('review'), auto: after('auto') } }),
       };
@@ -169,27 +170,19 @@ const lists = ['review', 'auto'].map((list) => {
   };
 });
 const [simpleReview, simpleAuto] = lists.map(({ simple }) => simple.threshold);
-const KINDS = ['harmless', 'leak', 'undetectable'];
-const scenarios = [...new Set(all.map(({ kind, scenario }) => `${kind} ${scenario}`))]
-  .map((name) => name.split(' '))
-  .sort(([a], [b]) => KINDS.indexOf(a) - KINDS.indexOf(b))
-  .map(([kind, scenario]) => {
-    const own = all.filter((session) => session.kind === kind && session.scenario === scenario);
-    const timed = own.filter(({ minutes }) => kind !== 'harmless' && minutes);
-    const minutes = (list) => (timed.length > 0 ? median(timed.map((session) => session.minutes[list])) : undefined);
-    return {
-      scenario,
-      kind,
-      sessions: own.length,
-      review: share(own, ({ score: value }) => value >= THRESHOLDS.review),
-      auto: share(own, ({ score: value }) => value >= THRESHOLDS.auto),
-      simpleReview: share(own, ({ simple }) => simple > simpleReview),
-      simpleAuto: share(own, ({ simple }) => simple > simpleAuto),
-      // JSON has no infinity: null when fewer than half are found.
-      minutesToReview: minutes('review'),
-      minutesToAuto: minutes('auto'),
-    };
-  });
+const scenarios = qualityByScenario(all).map((row) => {
+  const own = all.filter(({ kind, scenario }) => kind === row.kind && scenario === row.scenario);
+  const timed = own.filter(({ minutes }) => row.kind !== 'harmless' && minutes);
+  const minutes = (list) => (timed.length > 0 ? median(timed.map((session) => session.minutes[list])) : undefined);
+  return {
+    ...row,
+    simpleReview: share(own, ({ simple }) => simple > simpleReview),
+    simpleAuto: share(own, ({ simple }) => simple > simpleAuto),
+    // JSON has no infinity: null when fewer than half are found.
+    minutesToReview: minutes('review'),
+    minutesToAuto: minutes('auto'),
+  };
+});
 
 const report = {
   seeds: SEEDS,
