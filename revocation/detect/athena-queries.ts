@@ -2,6 +2,7 @@ import type { AthenaQueries } from './athena.ts';
 import type { AthenaSettings } from './athena-settings.ts';
 import { athenaLogTable } from './athena-table.ts';
 import type { FeatureRequest } from './detection-engine.ts';
+import { isLocated } from './log-fields.ts';
 import { readFeatureRows, readTimelineRows } from './rows.ts';
 import type { DetectionSettings } from './settings.ts';
 import { type DetectionQuery, featuresSql, isProven, relations, TIMELINES, timelineRelations } from './sql.ts';
@@ -21,7 +22,8 @@ export function athenaQueries(settings: DetectionSettings, athena: AthenaSetting
     }),
     readFeatures(rows) {
       const { sessions, sessionCount, requestCount, odd } = readFeatureRows(rows);
-      return { sessions, sessionCount, rows: requestCount, refused: [], odd, proven: isProven(table.columns) };
+      const known = { proven: isProven(table.columns), located: isLocated(table.columns) };
+      return { sessions, sessionCount, rows: requestCount, refused: [], odd, ...known };
     },
     timelines(request, sessionIds) {
       const parts = timelineRelations(query(request), sessionIds);

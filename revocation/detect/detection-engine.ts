@@ -36,6 +36,8 @@ export interface FeatureResult {
    * `viewer-request-log-data`) anybody can make a session look shared where the edge mode is `off` or `log`.
    */
   proven: boolean;
+  /** Whether the logs say operator and country of each viewer (`isLocated`). */
+  located: boolean;
   /** Undefined when nothing was charged. */
   cost?: EngineCost | undefined;
 }

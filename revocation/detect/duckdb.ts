@@ -10,6 +10,7 @@ import {
   type RefusedObject,
   type ReportProgress,
 } from './detection-engine.ts';
+import { isLocated } from './log-fields.ts';
 import {
   columnOfField,
   copyLines,
@@ -176,7 +177,7 @@ class DuckDbEngine implements DetectionEngine {
   #parts: string[] = [];
   #partNumber = 0;
   /** What the tables hold now: the request as text, and what was found when they were filled. */
-  #loaded: { request: string; rows: number; refused: RefusedObject[]; proven: boolean } | undefined;
+  #loaded: ({ request: string } & Pick<FeatureResult, 'rows' | 'refused' | 'proven' | 'located'>) | undefined;
 
   constructor(settings: DuckDbSettings, connection: DuckDBConnection, folder: string) {
     this.#settings = settings;
@@ -186,7 +187,7 @@ class DuckDbEngine implements DetectionEngine {
 
   features(request: FeatureRequest, onProgress: ReportProgress = () => {}): Promise<FeatureResult> {
     return this.#oneAtATime(async () => {
-      const { rows, refused, proven } = await this.#load(request, onProgress);
+      const { rows, refused, proven, located } = await this.#load(request, onProgress);
       const steps = this.#relations(request).filter(({ name }) => !LOADED.includes(name));
       for (const [index, relation] of steps.entries()) {
         onProgress('measure sessions', index, steps.length);
@@ -195,7 +196,7 @@ class DuckDbEngine implements DetectionEngine {
       const result = readFeatureRows(await this.#rows(featuresSql(request.everySession)));
       onProgress('measure sessions', steps.length, steps.length);
       const { sessions, sessionCount, odd } = result;
-      return { sessions, sessionCount, rows, refused, odd, proven };
+      return { sessions, sessionCount, rows, refused, odd, proven, located };
     });
   }
 
@@ -262,7 +263,7 @@ class DuckDbEngine implements DetectionEngine {
   async #load(
     request: FeatureRequest,
     onProgress: ReportProgress,
-  ): Promise<{ rows: number; refused: RefusedObject[]; proven: boolean }> {
+  ): Promise<Pick<FeatureResult, 'rows' | 'refused' | 'proven' | 'located'>> {
     const { from, to, objects } = request;
     const asked = JSON.stringify([from, to, objects]);
     if (this.#loaded?.request === asked) return this.#loaded;
@@ -271,6 +272,7 @@ class DuckDbEngine implements DetectionEngine {
     const refuse: Refuse = ({ name }, error) => void refused.push({ name, ...refusalOf(error) });
     const batches = ofSharedColumns(await this.#batches(objects, refuse));
     const proven = batches.every(({ columns }) => isProven(new Set(columns.keys())));
+    const located = batches.every(({ columns }) => isLocated(new Set(columns.keys())));
     const total = objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const load = () => keepEach(this.#relations(request).filter(({ name }) => LOADED.includes(name)));
     const keepEach = async (made: Relation[]) => {
@@ -280,7 +282,7 @@ class DuckDbEngine implements DetectionEngine {
     await this.#forget();
     if (await this.#readWhereItLies(batches, load, (share) => onProgress('read logs', total * share, total))) {
       const [counted] = await this.#rows(`SELECT CAST(count(*) AS double) AS rows FROM ${this.#logs?.name}`);
-      this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven };
+      this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven, located };
       return this.#loaded;
     }
     let done = 0;
@@ -302,7 +304,7 @@ class DuckDbEngine implements DetectionEngine {
     }
     await load();
     const [counted] = await this.#rows('SELECT CAST(count(*) AS double) AS rows FROM lines');
-    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven };
+    this.#loaded = { request: asked, rows: Number(counted?.rows ?? 0), refused, proven, located };
     return this.#loaded;
   }
 

@@ -20,7 +20,7 @@ export interface Finding {
   /** 0 to 100. */
   score: number;
   verdict: Verdict;
-  /** In words, the weightiest first. */
+  /** In words with the points of each, the weightiest first. */
   reasons: string[];
   features: SessionFeatures;
   /** Who fetched when, in the window in which it looked worst; empty unless it was asked for. */
@@ -51,6 +51,8 @@ export interface Evaluation {
   odd: number;
   /** Whether the logs of every window say which requests the edge function allowed. */
   proven: boolean;
+  /** Whether those of every window say operator and country of each viewer. */
+  located: boolean;
   refused: RefusedObject[];
   cost?: EngineCost | undefined;
 }
@@ -77,6 +79,7 @@ export async function evaluate(
   let rows = 0;
   let odd = 0;
   let proven = true;
+  let located = true;
   let sessionCount = 0;
   let cost: Evaluation['cost'];
   let unreadable: DetectionError | undefined;
@@ -99,6 +102,7 @@ export async function evaluate(
     rows += result.rows;
     odd += result.odd;
     proven &&= result.proven;
+    located &&= result.located;
     sessionCount = Math.max(sessionCount, result.sessionCount);
     for (const object of result.refused) refused.set(object.name, object);
     if (result.cost) cost = sum(cost, result.cost);
@@ -118,7 +122,7 @@ export async function evaluate(
   }
   if (unreadable && read === 0) throw unreadable;
   const findings = [...found.values()].sort(byScore);
-  return { findings, rows, sessionCount, odd, proven, refused: [...refused.values()], cost };
+  return { findings, rows, sessionCount, odd, proven, located, refused: [...refused.values()], cost };
 }
 
 /** The highest score first. */

@@ -41,6 +41,14 @@ export const STANDARD_FIELDS = [
  */
 export const V2_FIELDS = ['asn', 'c-country', 'viewer-request-log-data'] as const;
 
+/**
+ * Whether the logs say operator and country of each viewer. Without them (standard logs v1) every session counts as one of each,
+ * and what needs several is not found.
+ */
+export function isLocated(columns: ReadonlySet<string>): boolean {
+  return columns.has('asn') && columns.has('c_country');
+}
+
 export type LogField = (typeof STANDARD_FIELDS)[number] | (typeof V2_FIELDS)[number];
 
 /**

@@ -124,6 +124,7 @@ export function engineOfLines(
         refused,
         odd: 0,
         proven: true,
+        located: true,
       };
     },
     async timelines(request, ids) {

@@ -130,6 +130,7 @@ describe('detection on Athena', () => {
     expect(bySession(ours)).toEqual(bySession(theirs));
     expect(ours.sessionCount).toBe(theirs.sessionCount);
     expect([ours.proven, theirs.proven]).toEqual([format === 'parquet', format === 'parquet']);
+    expect([ours.located, theirs.located]).toEqual([format === 'parquet', format === 'parquet']);
     expect(await engine.timelines(asked, [SESSION])).toEqual(await duckDb.timelines(asked, [SESSION]));
     const { rows: left } = await service.execute('SELECT table_name FROM information_schema.tables');
     expect(left).toEqual([['access_logs']]);

@@ -37,7 +37,7 @@ function world({ relations = [], kept = [] }: { relations?: { name: string; sql:
     features: ({ from, to }) => ({ relations, kept: new Set(kept), select: `SELECT ${from}, ${to}` }),
     readFeatures: (rows) => {
       read.push(rows);
-      return { sessions: [], sessionCount: 0, rows: rows.length, refused: [], odd: 0, proven: true };
+      return { sessions: [], sessionCount: 0, rows: rows.length, refused: [], odd: 0, proven: true, located: true };
     },
     timelines: (_, sessionIds) => ({ relations: [], kept: new Set(), select: `SELECT ${sessionIds.length}` }),
     readTimelines: (rows) => {

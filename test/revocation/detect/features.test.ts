@@ -503,6 +503,7 @@ describe('edge cases have the result that Trino gives', () => {
         refused: [],
         odd: 0,
         proven: true,
+        located: true,
       });
     }
   });
