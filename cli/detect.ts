@@ -5,27 +5,34 @@ import { type Configuration, readConfiguration } from '../config/configuration.t
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
 import { athenaQueries } from '../revocation/detect/athena-queries.ts';
 import type { DetectionEngine, RefusedObject } from '../revocation/detect/detection-engine.ts';
-import type { DetectionRun } from '../revocation/detect/detection-runs.ts';
+import type { DetectionAlarm, DetectionRun } from '../revocation/detect/detection-runs.ts';
 import { openDuckDbEngine } from '../revocation/detect/duckdb.ts';
-import { evaluate, type Finding } from '../revocation/detect/evaluate.ts';
-import { logFiles } from '../revocation/detect/files.ts';
+import { type Evaluation, evaluate, type Finding } from '../revocation/detect/evaluate.ts';
+import { logFiles, mayBeLog } from '../revocation/detect/files.ts';
+import { type Decision, isAllowed, rehearse } from '../revocation/detect/guard.ts';
 import { type DetectionWindow, END_OF_TIME } from '../revocation/detect/plan.ts';
+import type { DetectionSettings } from '../revocation/detect/settings.ts';
 import type { SuspiciousSession } from '../revocation/suspicious/suspicious-sessions.ts';
 import { apiCommand, callApi, callList, type StackAccess, stackOptions } from './api.ts';
 import { loadAws } from './aws.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, note, print, report, time } from './command.ts';
+import { compare, qualityTable, readLabels } from './labels.ts';
 import { startProgress } from './progress.ts';
 
 const EXAMPLES = `
 Examples:
   portcullis session detect --logs 'logs/**/*.gz' --dry-run            what detection would find in these logs
   portcullis session detect --logs logs/a.gz logs/b.gz --dry-run --json --all     every session, with its features
+  portcullis session detect --logs /tmp/try/logs --dry-run --labels /tmp/try/labels.tsv      what it finds of simulated leaks
   portcullis session detect --athena --from 2026-11-22T12:00:00Z --to 2026-11-22T14:00:00Z --config portcullis.json --dry-run
   portcullis session detect                                            have the running stack look at its new logs now
 
 A dry run needs no stack and changes nothing. It reads files on this machine (standard logs v1, and v2 as Parquet, JSON or w3c),
-or has Athena read those in S3 (docs/athena.md; it costs money, and says how much). Exit code 1: some logs could not be read, or a
-run stopped at its cap; 2: none could be read.`;
+or has Athena read those in S3 (docs/athena.md; it costs money, and says how much). It says what a run in mode enforce would do
+with each session if none had been revoked in the last hour: revoke it, leave it because it is allowed (the allow-list), stop
+(the cap, or logs that prove nothing), or none of these. For logs of the local stack set segmentSeconds to 2 (--config), as it does.
+A file that is no access log is named and left out. Exit code 1: some logs could not be read, or a run stopped at its cap; 2: none
+could be read.`;
 
 /** How long a run may take that the API is asked for, in milliseconds: as long as it gives one. */
 const RUN_MS = 900_000;
@@ -41,6 +48,7 @@ interface DetectOptions extends StackAccess {
   config?: string;
   dryRun?: boolean;
   all?: boolean;
+  labels?: string;
 }
 
 /** `session detect` and `session suspicious`: what the access logs say about sessions. */
@@ -53,17 +61,18 @@ export function registerDetect(session: Command): void {
     .option('--config <file>', 'configuration (docs/configuration.md); the defaults without')
     .option('--dry-run', 'say what would be found in these logs, and change nothing')
     .option('--all', 'every session with its score, not only the suspicious ones')
+    .option('--labels <file>', 'compare with what the sessions are: labels.tsv of session simulate')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: DetectOptions) => {
       if (options.dryRun) return dryRun(options);
-      const { logs, athena, from, to, config, all } = options;
+      const { logs, athena, from, to, config, all, labels } = options;
       if (logs !== undefined || athena) {
         const why = 'a run that revokes reads the logs of its stack, whose ledger knows which of them are new';
         throw new InputError(`--logs and --athena are for a dry run: add --dry-run; ${why}`);
       }
-      if ([from, to, config, all].some((option) => option !== undefined)) {
-        throw new InputError('--from, --to, --config and --all are for a dry run: add --dry-run');
+      if ([from, to, config, all, labels].some((option) => option !== undefined)) {
+        throw new InputError('--from, --to, --config, --all and --labels are for a dry run: add --dry-run');
       }
       return runOnStack(options);
     });
@@ -110,8 +119,9 @@ function stateOf({ revoked, source, restored }: Pick<Listed, 'revoked' | 'source
 }
 
 /** Evaluates logs, all of them together. */
-async function dryRun({ logs, athena, from, to, config, all = false, json }: DetectOptions): Promise<void> {
+async function dryRun({ logs, athena, from, to, config, all = false, labels, json }: DetectOptions): Promise<void> {
   const configuration = await readConfiguration(config);
+  const labelled = labels === undefined ? undefined : await readLabels(labels);
   if ((logs === undefined) === (athena === undefined)) {
     throw new InputError('a dry run needs logs: either --logs <glob> or --athena with --from and --to');
   }
@@ -123,23 +133,68 @@ async function dryRun({ logs, athena, from, to, config, all = false, json }: Det
   await closing(engine, async () => {
     const progress = startProgress();
     const evaluation = await evaluate(engine, settings, wanted, progress.update).finally(() => progress.stop());
-    const { findings, rows, sessionCount, odd, proven, refused, cost } = evaluation;
+    const { rows, sessionCount, odd, proven, located, cost } = evaluation;
+    const { refused, notLogs } = await sortRefused(evaluation.refused);
+    const decision = await rehearse(evaluation, settings);
+    const findings = evaluation.findings.map((finding) => ({
+      ...finding,
+      enforce: actionOf(finding, settings, decision),
+    }));
     const sessions = findings.map(
       ({ sessionId: _, timeline: __, features: { sessionId, ...features }, ...finding }) => {
         return { sessionId, ...finding, ...features };
       },
     );
-    print(json, { sessions, rows, sessionCount, odd, refused, cost }, [
-      ...(findings.length > 0 ? sessionTable(['title', 'verdict'], findings.map(row)) : []),
+    const quality = labelled && compare(labelled, evaluation);
+    const enforce = { revoke: decision.revoke.length, alarm: decision.alarm };
+    const known = { rows, sessionCount, odd, proven, located, refused, notLogs, mode: settings.mode, enforce, cost };
+    print(json, { sessions, ...known, labels: quality }, [
+      ...(findings.length > 0 ? sessionTable(['title', 'verdict', 'in mode enforce'], findings.map(row)) : []),
       `${sessionCount} sessions in ${rows} lines: ${summary(findings)}${cost ? `; $${cost.usd.toFixed(4)}` : ''}`,
+      `mode enforce would revoke ${decision.revoke.length || 'none'} of them (the mode is ${settings.mode})`,
+      ...(quality ? qualityTable(quality) : []),
     ]);
+    for (const name of notLogs) note(`left out: ${name}: it is no access log`);
     nameRefused(refused);
-    if (rows > 0 && !proven) {
-      note(
-        'these logs do not say what the edge allowed (viewer-request-log-data): in mode enforce nothing is revoked by them',
-      );
-    }
+    noteMissing(evaluation, settings, decision.alarm);
   });
+}
+
+/** What a run in mode `enforce` would do with a session. */
+type Action = 'revoke' | 'allowed' | 'stopped' | 'none';
+
+function actionOf(finding: Finding, { allow }: DetectionSettings, { alarm }: Decision): Action {
+  if (finding.verdict !== 'auto') return 'none';
+  if (isAllowed(finding, allow)) return 'allowed';
+  return alarm ? 'stopped' : 'revoke';
+}
+
+/** Says what the logs lack, and what would stop a run. */
+function noteMissing({ rows, proven, located }: Evaluation, settings: DetectionSettings, alarm?: DetectionAlarm): void {
+  if (alarm) note(`a run in mode enforce would alarm: ${alarm.message}`);
+  else if (rows > 0 && !proven && settings.unprovenLogs === 'review') {
+    note(
+      'these logs do not say what the edge allowed (viewer-request-log-data): in mode enforce nothing is revoked by them',
+    );
+  }
+  if (rows > 0 && !located) {
+    note(
+      'these logs lack asn or c-country: every session counts as one operator and country, and less is found (docs/detection.md, ' +
+        'Without operators and countries)',
+    );
+  }
+}
+
+/** Which of the objects that could not be read are logs; the names of the others. */
+async function sortRefused(objects: RefusedObject[]): Promise<{ refused: RefusedObject[]; notLogs: string[] }> {
+  const refused: RefusedObject[] = [];
+  const notLogs: string[] = [];
+  for (const object of objects) {
+    const isLog = object.mayPass || (await mayBeLog(object.name).catch(() => true));
+    if (isLog) refused.push(object);
+    else notLogs.push(object.name);
+  }
+  return { refused, notLogs };
 }
 
 /**
@@ -200,13 +255,13 @@ async function openAthena({ edge, revocation }: Configuration, from?: number, to
   return { engine: athenaEngine(athenaClient(athena), athena, queries, sleep), window: { from, to, objects: [] } };
 }
 
-function row({ sessionId, score, reasons, verdict, features }: Finding) {
-  return { sessionId, score, reasons, cells: [features.title, verdict] };
+function row({ sessionId, score, reasons, verdict, features, enforce }: Finding & { enforce: Action }) {
+  return { sessionId, score, reasons, cells: [features.title, verdict, enforce] };
 }
 
 function summary(findings: Finding[]): string {
   const count = (verdict: string) => findings.filter((finding) => finding.verdict === verdict).length;
-  return `${count('review')} for review, ${count('auto')} beyond doubt`;
+  return `${count('review')} for review, ${count('auto')} auto`;
 }
 
 /** Has the running stack look at its new logs. */

@@ -94,12 +94,14 @@ describe('session detect --dry-run', () => {
   test('prints the suspicious sessions with score, reasons and features', async () => {
     const { code, stdout, stderr } = await detect('--logs', GLOB, '--dry-run', '--json');
     const { sessions, ...rest } = JSON.parse(stdout);
-    expect([code, stderr, rest]).toEqual([0, '', { rows: 3600, sessionCount: 5, odd: 0, refused: [] }]);
+    expect([code, stderr]).toEqual([0, '']);
+    const known = { odd: 0, proven: true, located: true, refused: [], notLogs: [], mode: 'log' };
+    expect(rest).toEqual({ rows: 3600, sessionCount: 5, ...known, enforce: { revoke: 1 } });
     expect(sessions).toMatchObject([
-      { sessionId: SHARED, verdict: 'auto', title: 'aurora', segments: 300, countries: 8 },
+      { sessionId: SHARED, verdict: 'auto', enforce: 'revoke', title: 'aurora', segments: 300, countries: 8 },
     ]);
     expect(sessions[0].score).toBeGreaterThanOrEqual(70);
-    expect(sessions[0].reasons).toContain('8 countries in the same minute');
+    expect(sessions[0].reasons).toContain('8 countries in the same minute (+20)');
   });
 
   test('with --all every session has its score, the worst first', async () => {
@@ -114,10 +116,63 @@ describe('session detect --dry-run', () => {
   test('for people it is a table with the reasons below each session', async () => {
     const { stdout } = await detect('--logs', path('one*'), path('two*'), '--dry-run');
     const lines = stdout.trimEnd().split('\n');
-    expect(lines[0]).toMatch(/^score +session +title +verdict$/);
-    expect(lines[1]).toMatch(/^\d+\.\d +SharedByMany +aurora +auto$/);
-    expect(lines[2]).toMatch(/^ {7}\S/);
-    expect(lines.at(-1)).toBe('5 sessions in 3600 lines: 0 for review, 1 beyond doubt');
+    expect(lines[0]).toMatch(/^score +session +title +verdict +in mode enforce$/);
+    expect(lines[1]).toMatch(/^\d+\.\d +SharedByMany +aurora +auto +revoke$/);
+    expect(lines[2]).toMatch(/^ {7}\S.* \(\+\d+\)$/);
+    expect(lines.slice(-2)).toEqual([
+      '5 sessions in 3600 lines: 0 for review, 1 auto',
+      'mode enforce would revoke 1 of them (the mode is log)',
+    ]);
+  });
+
+  test.each<[string, object, string, RegExp]>([
+    ['the allow-list', { allow: { sessions: [SHARED] } }, 'allowed', /^$/],
+    ['the allow-list, by title', { allow: { titles: ['aurora'] } }, 'allowed', /^$/],
+    ['the cap', { maxAutoShare: 0 }, 'stopped', /note: a run in mode enforce would alarm: 1 of 5 sessions/],
+  ])('says what mode enforce would do, held by %s', async (_, detection, enforce, said) => {
+    const config = path('guard.json');
+    writeFileSync(config, JSON.stringify({ revocation: { detection } }));
+    const { code, stdout, stderr } = await detect('--logs', GLOB, '--config', config, '--dry-run', '--json');
+    expect([code, stderr]).toEqual([0, expect.stringMatching(said)]);
+    expect(JSON.parse(stdout)).toMatchObject({ sessions: [{ verdict: 'auto', enforce }], enforce: { revoke: 0 } });
+    const { stdout: table } = await detect('--logs', GLOB, '--config', config, '--dry-run');
+    expect(table).toMatch(new RegExp(`auto +${enforce}\\n`));
+    expect(table).toMatch(/\nmode enforce would revoke none of them \(the mode is log\)\n$/);
+  });
+
+  test('compares with labels: of each scenario how many are found', async () => {
+    const labels = path('labels.tsv');
+    const rows = [...ORDINARY.map((id) => [id, 'household', 'harmless']), [SHARED, 'sharedVod', 'leak']];
+    const more = [['NotInTheLogs', 'sharedVod', 'leak']];
+    const write = (all: string[][]) =>
+      writeFileSync(labels, [['session', 'scenario', 'kind'], ...all].map((row) => `${row.join('\t')}\n`).join(''));
+    write(rows);
+    const told = ['--logs', GLOB, '--labels', labels, '--dry-run'];
+    const { stdout, stderr } = await detect(...told);
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/\n\nscenario +kind +sessions +review +auto\nhousehold +harmless +4 +0\.0 % +0\.0 %\n/);
+    expect(stdout).toMatch(/\nsharedVod +leak +1 +100\.0 % +100\.0 %\n$/);
+    write([...more, ...rows]);
+    const partly = await detect(...told, '--json', '--all');
+    expect(JSON.parse(partly.stdout).labels).toEqual([
+      { scenario: 'household', kind: 'harmless', sessions: 4, review: 0, auto: 0 },
+      { scenario: 'sharedVod', kind: 'leak', sessions: 2, review: 0.5, auto: 0.5 },
+    ]);
+    expect(partly.stderr).toMatch(/note: 6 sessions have a label, and 5 are in these logs/);
+    write(rows.slice(0, 4));
+    expect((await detect(...told)).stderr).toMatch(/note: 1 of the sessions found have no label/);
+  });
+
+  test('says when the logs lack operator and country, and what the edge allowed', async () => {
+    const fields = FIELDS.filter((field) => !['asn', 'c-country', 'viewer-request-log-data'].includes(field));
+    const [version, , ...lines] = log(requests).trimEnd().split('\n');
+    const cut = lines.map((line) => line.split('\t').slice(0, fields.length).join('\t'));
+    expect(FIELDS.slice(0, fields.length)).toEqual(fields);
+    writeFileSync(path('plain.log'), [version, `#Fields: ${fields.join(' ')}`, ...cut, ''].join('\n'));
+    const { stdout, stderr } = await detect('--logs', path('plain.log'), '--dry-run', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ proven: false, located: false });
+    expect(stderr).toMatch(/note: these logs lack asn or c-country: .*less is found/);
+    expect(stderr).toMatch(/viewer-request-log-data/);
   });
 
   test('takes several patterns, and the settings of a configuration', async () => {
@@ -147,6 +202,18 @@ describe('session detect --dry-run', () => {
     expect(stderr).toMatch(/note: not read: .*cut\.log\.gz: /);
     const none = await detect('--logs', path('cut*'), '--dry-run', '--json');
     expect([none.code, none.stdout]).toEqual([2, '']);
+  });
+
+  test('names what is no log, and leaves it out: that is no failure', async () => {
+    const mixed = temporaryDirectory();
+    writeFileSync(join(mixed, 'access.log'), log(requests));
+    writeFileSync(join(mixed, 'api.log'), '{"level":"INFO","message":"GET /v1/sessions","date":"2026-11-22"}\n');
+    const { code, stdout, stderr } = await detect('--logs', join(mixed, '*'), '--dry-run', '--json');
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/note: left out: .*api\.log: it is no access log\n$/)]);
+    expect(JSON.parse(stdout)).toMatchObject({ rows: 3600, refused: [], notLogs: [join(mixed, 'api.log')] });
+    const none = await detect('--logs', join(mixed, 'api.log'), '--dry-run');
+    expect([none.code, none.stdout]).toEqual([2, '']);
+    removeDirectory(mixed);
   });
 
   test('leaves nothing behind', async () => {
@@ -216,10 +283,8 @@ describe('session detect --athena', () => {
       { sessionId: 'AthenaSess01', title: 'aurora', verdict: 'harmless', requests: 0.5 },
     ]);
     expect(rest).toEqual({
-      rows: 120,
-      sessionCount: 3,
-      odd: 0,
-      refused: [],
+      ...{ rows: 120, sessionCount: 3, odd: 0, proven: true, located: true, refused: [], notLogs: [] },
+      ...{ mode: 'log', enforce: { revoke: 0 } },
       cost: { bytesScanned: expect.any(Number), usd: expect.any(Number) },
     });
     expect(rest.cost.usd).toBeGreaterThan(0);
@@ -234,8 +299,11 @@ describe('session detect says what to do', () => {
     [['--athena'], /--logs and --athena are for a dry run/],
     [['--dry-run'], /a dry run needs logs: either --logs <glob> or --athena/],
     [['--logs', GLOB, '--athena', '--dry-run'], /either --logs <glob> or --athena/],
-    [['--all'], /--config and --all are for a dry run/],
-    [['--from', '2026-11-22T12:00:00Z'], /--from, --to, --config and --all are for a dry run/],
+    [['--all'], /--all and --labels are for a dry run/],
+    [['--from', '2026-11-22T12:00:00Z'], /--from, --to, --config, --all and --labels are for a dry run/],
+    [['--labels', path('labels.tsv')], /--labels are for a dry run/],
+    [['--logs', GLOB, '--dry-run', '--labels', path('none.tsv')], /cannot read/],
+    [['--logs', GLOB, '--dry-run', '--labels', ATHENA], /is no table of labels: its first line must name/],
     [['--logs', GLOB, '--dry-run', '--from', '9', '--to', '9'], /--to must be later than --from/],
     [['--athena', '--dry-run'], /needs revocation.athena in the configuration/],
     [['--athena', '--dry-run', '--config', ATHENA], /needs --from <time> and a later --to/],
