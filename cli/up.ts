@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import type { DetectionSettings } from '../revocation/detect/settings.ts';
 import { loadAws } from './aws.ts';
 import { integer, report } from './command.ts';
 
@@ -35,7 +36,7 @@ export function registerUp(program: Command): void {
       const { startStack } = await loadAws(() => import('../local/stack.ts'));
       const { edge: settings, keys, api, revocation } = await readConfiguration(options.config);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
-      const { close, ...ready } = await startStack({
+      const { close, ...places } = await startStack({
         data: options.ephemeral ? undefined : options.data,
         port: options.port,
         settings,
@@ -44,6 +45,11 @@ export function registerUp(program: Command): void {
         revocation,
         report,
       });
+      const ready = {
+        ...places,
+        detection: { mode: revocation.detection.mode },
+        waf: { publish: revocation.waf.publish },
+      };
       const ended = new Promise<NodeJS.Signals>((resolve) => {
         for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
       });
@@ -63,7 +69,23 @@ interface UpOptions {
   json?: boolean;
 }
 
-function welcome(ready: { edge: string; api: string; console: string; tokenFile: string }): string {
+/** What becomes of sessions that leak, by the mode of detection. */
+const LEAKS: Record<DetectionSettings['mode'], string> = {
+  off: 'detection is off',
+  log: 'detection lists them and revokes none (mode log)',
+  enforce: 'detection revokes them (mode enforce)',
+};
+
+interface Ready {
+  edge: string;
+  api: string;
+  console: string;
+  tokenFile: string;
+  detection: { mode: DetectionSettings['mode'] };
+  waf: { publish: boolean };
+}
+
+function welcome(ready: Ready): string {
   return `
   Portcullis is up.
 
@@ -71,6 +93,7 @@ function welcome(ready: { edge: string; api: string; console: string; tokenFile:
     edge     ${ready.edge}
     API      ${ready.api}
     tokens   ${ready.tokenFile}  (bearer tokens for the roles player, backend, security)
+    leaks    ${LEAKS[ready.detection.mode]}; revocations are ${ready.waf.publish ? '' : 'not '}published as WAF rules too
 
   Open the console, press Play, then revoke the session. Ctrl-C stops everything.
 

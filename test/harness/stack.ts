@@ -17,6 +17,8 @@ export interface RunningStack {
   api: string;
   console: string;
   tokenFile: string;
+  detection: { mode: string };
+  waf: { publish: boolean };
   tokens: Record<Role, string>;
   data: string;
   /** Everything it printed so far, on both streams. */

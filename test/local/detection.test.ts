@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import {
+  CLI,
   type Playback,
   type RunningStack,
   rawRequest,
@@ -150,6 +153,23 @@ describe('a stack that only looks', () => {
 
 describe('a stack whose detection is off', () => {
   const stack = useStack({ revocation: { detection: { mode: 'off' } } });
+
+  test('says so when it is up', async () => {
+    expect([stack.detection, stack.waf]).toEqual([{ mode: 'off' }, { publish: false }]);
+    const args = [CLI, 'up', '--port', '0', '--ephemeral'];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    let said = '';
+    child.stdout.on('data', (chunk) => {
+      said += chunk;
+    });
+    const leaks = /^ {4}leaks {4}detection lists them and revokes none .*; revocations are not published as WAF rules/m;
+    try {
+      await expect.poll(() => said, { timeout: 60_000 }).toMatch(leaks);
+    } finally {
+      child.kill();
+      await once(child, 'exit');
+    }
+  }, 90_000);
 
   test('says how to switch it on', async () => {
     const { status, body } = await callApi(stack, 'POST', '/v1/detections', security);
