@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
 import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
+import { registerAthenaTable } from './athena-table.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 import { registerDetect } from './detect.ts';
 import { registerSimulate } from './simulate.ts';
@@ -57,6 +58,7 @@ export function registerSession(program: Command): void {
 
   registerDetect(session);
   registerSimulate(session);
+  registerAthenaTable(session);
 }
 
 function revocationPath(id: string): string {
