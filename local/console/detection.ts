@@ -114,7 +114,8 @@ function inWords(run: DetectionRun): string {
     ...(checkedAt > ranAt ? [`There was nothing new in the logs until ${timeOf(checkedAt)}.`] : []),
     MODES[mode],
   ];
-  if (odd > 0) sentences.push(`It left out ${quantity(odd, 'session')} whose log lines make no sense.`);
+  if (odd > 0)
+    sentences.push(`What makes no sense in the log lines of ${quantity(odd, 'session')} counts as harmless.`);
   if (cost) sentences.push(`It cost about $${cost.usd.toFixed(4)}.`);
   return sentences.join(' ');
 }

@@ -2,7 +2,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DetectionError } from './detection-engine.ts';
 import { connect } from './duckdb.ts';
-import { STANDARD_FIELDS } from './log-fields.ts';
+import { columnOfField } from './log-formats.ts';
 import type { LogObject, LogObjects } from './log-objects.ts';
 
 /** The hour in a name: `E2EXAMPLE.2026-11-22-14.5f2a….gz` (standard logs v1), or `…/2026/11/22/14/…` (v2). */
@@ -39,11 +39,13 @@ async function logFile(name: string): Promise<LogObject> {
 const HEAD = 65536;
 /** What other files begin with too: a `#` that is a heading or a comment, fields that any log has. */
 const COMMENT = /^#[ !#\r\n]/;
-const COMMON_FIELDS = ['date', 'time'];
+/** A character that is in no text: what is compressed, in UTF-16 or zeros after a crash may be a log. */
+const NO_TEXT = /[^\t\r\n -\u{10ffff}]/u;
+const COMMON_COLUMNS = ['date', 'time'];
 
 /**
  * Whether a file that cannot be read may be an access log all the same: one that is damaged, or in a format that we cannot read.
- * When in doubt it is: by a name that CloudFront gives, when it is empty or compressed, begins as a log does, or speaks of
+ * When in doubt it may: by a name that CloudFront gives, when it is empty or no text, begins as a log does, or speaks of
  * requests. Rejects when the file cannot be opened.
  */
 export async function mayBeLog(name: string): Promise<boolean> {
@@ -51,7 +53,7 @@ export async function mayBeLog(name: string): Promise<boolean> {
   const file = await open(name);
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD), 0, HEAD, 0).finally(() => file.close());
   const head = buffer.toString('latin1', 0, bytesRead);
-  if (head === '' || head.startsWith('\x1f\x8b') || head.startsWith('PAR1')) return true;
+  if (head === '' || head.startsWith('PAR1') || NO_TEXT.test(head)) return true;
   if (head.startsWith('#')) return !COMMENT.test(head);
   if (head.startsWith('{')) return mayBeJsonLog(head.split('\n', 1)[0] ?? '');
   return /\b(?:GET|HEAD|POST|OPTIONS)\b/.test(head);
@@ -62,8 +64,8 @@ function mayBeJsonLog(line: string): boolean {
   // An object over several lines.
   if (line.trim() === '{') return false;
   try {
-    const fields: string[] = STANDARD_FIELDS.filter((field) => !COMMON_FIELDS.includes(field));
-    return Object.keys(JSON.parse(line)).some((key) => fields.includes(key));
+    const columns = Object.keys(JSON.parse(line)).map(columnOfField);
+    return columns.some((column) => column !== undefined && !COMMON_COLUMNS.includes(column));
   } catch {
     return true;
   }

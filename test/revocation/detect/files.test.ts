@@ -22,6 +22,9 @@ test.each<[string, string, string | Buffer]>([
   ['with nothing but zeros, by a name of CloudFront', 'E2EXAMPLE.2026-11-22-14.1.gz', Buffer.alloc(4096)],
   ['compressed', 'a.bin', gzipSync('x')],
   ['that begins like gzip', 'b.bin', Buffer.from([0x1f, 0x8b])],
+  ['of zeros, as a crash leaves it', 'zeros.log', Buffer.alloc(4096)],
+  ['in UTF-16', 'utf16.log', Buffer.from(`\ufeff#Version: 1.0\n`, 'utf16le')],
+  ['compressed otherwise', 'a.log.zst', Buffer.from('28b52ffd240161000061', 'hex')],
   ['of Parquet that ends too early', 'c.bin', 'PAR1'],
   ['whose header is cut off', 'd.log', '#Vers'],
   ['that lacks #Fields', 'e.log', `#Version: 1.0\n${V2}\n`],
@@ -39,7 +42,7 @@ test.each<[string, string, string | Buffer]>([
   ['a table', 'labels.tsv', 'session\tscenario\tkind\nAbCdEf123456\trip\tleak\n'],
   ['a heading', 'README.md', '# Logs\n\nGET these from S3.\n'],
   ['a script', 'fetch.sh', '#!/bin/sh\naws s3 sync s3://logs .\n'],
-  ['a picture', 'a.png', Buffer.from('89504e470d0a1a0a0000', 'hex')],
+  ['a note', 'notes.txt', 'Ask for the logs of Größenwahn again.\n'],
 ])('%s is none', async (_, name, content) => {
   expect(await mayBeLog(file(name, content))).toBe(false);
 });
