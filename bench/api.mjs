@@ -3,18 +3,15 @@
 // else the machine does meets all of them alike; figures are medians of the rounds. CPU time a request is that of the whole
 // server process (proc(5), Linux), and holds on a busy machine too. Everything that the API asks of DynamoDB is answered by
 // dynalite in that process, which a Lambda function would not pay for: compare, do not quote.
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
+import { startStack } from './stack.mjs';
 
 const ROUNDS = 5;
 const SECONDS = 3;
 const CONNECTIONS = 16;
-const CLI = fileURLToPath(new URL('../dist/lib/cli/portcullis.js', import.meta.url));
-const UNLIMITED = { api: { requestsPerMinute: { player: 10_000_000, backend: 10_000_000 } } };
 
 const SCENARIOS = {
   'empty route': { method: 'GET', path: '/healthz' },
@@ -29,29 +26,6 @@ const SCENARIOS = {
     body: { asset: 'aurora', viewer: { ip: '203.0.113.7', country: 'DE', subject: 'viewer-7' } },
   },
 };
-
-/** Starts a stack and resolves to where its API is, the bearer tokens, and what ends it. */
-async function startStack(data) {
-  const config = join(data, 'portcullis.json');
-  writeFileSync(config, JSON.stringify(UNLIMITED));
-  const args = [CLI, 'up', '--port', '0', '--data', data, '--config', config, '--json'];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let errors = '';
-  child.stderr.on('data', (chunk) => {
-    errors += chunk;
-  });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const line = await Promise.race([
-    new Promise((resolve) => child.stdout.once('data', (chunk) => resolve(String(chunk)))),
-    ended.then((code) => Promise.reject(new Error(`the stack ended with ${code}: ${errors}`))),
-  ]);
-  const { api, tokenFile } = JSON.parse(line);
-  const stop = () => {
-    child.kill('SIGTERM');
-    return ended;
-  };
-  return { api, tokens: JSON.parse(readFileSync(tokenFile, 'utf8')), pid: child.pid, stop };
-}
 
 function requestOf({ method, path, role, body }, { api, tokens }) {
   return {

@@ -6,12 +6,10 @@
 //    and of a process that begins without a mirror. Counted on a store in memory; time and money are reckoned from them.
 // 3. How many sessions of 12 characters fit into an edge store, and into WAF rule groups of 1,500 and 5,000 WCU.
 // 4. What such a group, full, costs the local edge for a request that it lets through; beside it, in turns, no rules at all.
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 import { EdgeStore } from '../dist/lib/edge-functions/store/edge-store.js';
 import { STORE_LIMITS, StoreError } from '../dist/lib/edge-functions/store/key-value-store.js';
@@ -19,9 +17,8 @@ import { countRevocations, replaceRevocations } from '../dist/lib/edge-functions
 import { compileRuleGroup } from '../dist/lib/local/edge/rule-group.js';
 import { edgePublisher } from '../dist/lib/revocation/publish/edge-store.js';
 import { compileSessions } from '../dist/lib/revocation/publish/rule-group.js';
+import { startStack } from './stack.mjs';
 
-const CLI = fileURLToPath(new URL('../dist/lib/cli/portcullis.js', import.meta.url));
-const UNLIMITED = { api: { requestsPerMinute: { player: 10_000_000, backend: 10_000_000 } } };
 const REVOCATIONS = 200;
 const REQUESTS_PER_SECOND = 500;
 const CONNECTIONS = 16;
@@ -39,28 +36,6 @@ const DOLLARS_PER_CALL = 1 / 1000;
 const at = (values, share) => values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1];
 const quantiles = (values) => ({ p50: at(values, 0.5), p99: at(values, 0.99), most: at(values, 1) });
 const sessionId = (i) => `Bench${String(i).padStart(7, '0')}`;
-
-async function startStack(data) {
-  const config = join(data, 'portcullis.json');
-  writeFileSync(config, JSON.stringify(UNLIMITED));
-  const args = [CLI, 'up', '--port', '0', '--data', data, '--config', config, '--json'];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let errors = '';
-  child.stderr.on('data', (chunk) => {
-    errors += chunk;
-  });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const line = await Promise.race([
-    new Promise((resolve) => child.stdout.once('data', (chunk) => resolve(String(chunk)))),
-    ended.then((code) => Promise.reject(new Error(`the stack ended with ${code}: ${errors}`))),
-  ]);
-  const { edge, api, tokenFile } = JSON.parse(line);
-  const stop = () => {
-    child.kill('SIGTERM');
-    return ended;
-  };
-  return { edge, api, tokens: JSON.parse(readFileSync(tokenFile, 'utf8')), stop };
-}
 
 const agent = new Agent({ keepAlive: true });
 /** The status of a request for a URL. */

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,8 +22,7 @@ import { createRotation } from '../../token-api/key-ring/rotation.ts';
 import { rotateSecret, secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
 import { withNextKey } from '../../token-api/key-ring/transitions.ts';
 import { NOW } from '../harness/minting.ts';
-import { isOnPath } from '../harness/programs.ts';
-import { freePort } from '../harness/stack.ts';
+import { HAS_MOTO, useMoto } from '../harness/moto.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'portcullis-rings-'));
 const PLACEHOLDER = { version: 1, keys: [] };
@@ -39,39 +37,24 @@ const openFile: Open = async (content) => {
   return () => fileKeyRing(path);
 };
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+const moto = useMoto();
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-/** moto_server, once it is asked for. */
-let moto: Promise<SecretsManagerClient> | undefined;
-let motoServer: ChildProcess | undefined;
-async function startMoto() {
-  const port = await freePort();
-  motoServer = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
-  const endpoint = `http://127.0.0.1:${port}`;
-  const answers = () =>
-    fetch(`${endpoint}/moto-api/`).then(
-      () => true,
-      () => false,
-    );
-  await expect.poll(answers, { message: 'moto_server does not answer', timeout: 40_000, interval: 200 }).toBe(true);
-  return new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials });
-}
+/** A client of moto_server, once it is asked for. */
+const motoClient = async () => new SecretsManagerClient(await moto());
 const openSecret: Open = async (content) => {
-  moto ??= startMoto();
-  const client = await moto;
+  const client = await motoClient();
   const Name = `ring-${randomUUID()}`;
   await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(content) }));
   return () => secretsManagerKeyRing(client, Name);
 };
 
 afterAll(() => {
-  motoServer?.kill();
   rmSync(scratch, { recursive: true });
 });
 
 const ADAPTERS: [name: string, open: Open, isHere: boolean][] = [
   ['file', openFile, true],
-  ['Secrets Manager (moto_server)', openSecret, isOnPath('moto_server')],
+  ['Secrets Manager (moto_server)', openSecret, HAS_MOTO],
 ];
 
 for (const [name, open, isHere] of ADAPTERS) {
@@ -238,20 +221,16 @@ describe('Secrets Manager', () => {
     }
   });
 
-  test.skipIf(!isOnPath('moto_server'))(
-    'a version that a rotation began and wrote nothing of its own into is pending',
-    async () => {
-      moto ??= startMoto();
-      const client = await moto;
-      const Name = `ring-${randomUUID()}`;
-      const ring = createKeyRing(NOW);
-      await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(ring) }));
-      const run = randomUUID();
-      const copy = { SecretId: Name, ClientRequestToken: run, SecretString: JSON.stringify(ring) };
-      await client.send(new PutSecretValueCommand({ ...copy, VersionStages: ['AWSPENDING'] }));
-      expect(await secretsManagerKeyRing(client, Name).pending()).toMatchObject({ run, ring: null });
-    },
-  );
+  test.skipIf(!HAS_MOTO)('a version that a rotation began and wrote nothing of its own into is pending', async () => {
+    const client = await motoClient();
+    const Name = `ring-${randomUUID()}`;
+    const ring = createKeyRing(NOW);
+    await client.send(new CreateSecretCommand({ Name, SecretString: JSON.stringify(ring) }));
+    const run = randomUUID();
+    const copy = { SecretId: Name, ClientRequestToken: run, SecretString: JSON.stringify(ring) };
+    await client.send(new PutSecretValueCommand({ ...copy, VersionStages: ['AWSPENDING'] }));
+    expect(await secretsManagerKeyRing(client, Name).pending()).toMatchObject({ run, ring: null });
+  });
 });
 
 describe('a rotation by Secrets Manager', () => {

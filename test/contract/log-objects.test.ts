@@ -1,28 +1,20 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { mockClient } from 'aws-sdk-client-mock';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type S3Logs, s3LogObjects } from '../../revocation/detect/s3.ts';
-import { isOnPath } from '../harness/programs.ts';
-import { freePort } from '../harness/stack.ts';
+import { HAS_MOTO, useMoto } from '../harness/moto.ts';
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const hour = (text: string) => Date.parse(text) / 1000;
 const V1: S3Logs = { bucket: 'logs', prefix: 'cdn/', distributionId: 'E2ABC', layout: 'v1' };
 const V2: S3Logs = { ...V1, layout: 'v2' };
 
-const isHere = isOnPath('moto_server');
-describe.skipIf(!isHere)(`LogObjects: S3 (moto_server)${isHere ? '' : ' (not on the PATH)'}`, () => {
-  let server: ChildProcess;
+describe.skipIf(!HAS_MOTO)(`LogObjects: S3 (moto_server)${HAS_MOTO ? '' : ' (not on the PATH)'}`, () => {
+  const moto = useMoto();
   let client: S3Client;
 
   beforeAll(async () => {
-    const port = await freePort();
-    server = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
-    const endpoint = `http://127.0.0.1:${port}`;
-    await vi.waitFor(() => fetch(`${endpoint}/moto-api/`), { timeout: 60_000, interval: 200 });
-    client = new S3Client({ endpoint, region: 'us-east-1', credentials, forcePathStyle: true });
+    client = new S3Client({ ...(await moto()), forcePathStyle: true });
     await client.send(new CreateBucketCommand({ Bucket: 'logs' }));
     const put = (Key: string) => client.send(new PutObjectCommand({ Bucket: 'logs', Key, Body: Key }));
     for (const name of ['2026-11-21-23.aaaa', '2026-11-22-00.bbbb', '2026-11-22-13.cccc', '2026-11-22-13.dddd']) {
@@ -39,10 +31,7 @@ describe.skipIf(!isHere)(`LogObjects: S3 (moto_server)${isHere ? '' : ' (not on 
     const many = Array.from({ length: 1100 }, (_, i) => `cdn/E2MANY/2026/11/22/13/${i}.parquet`);
     for (let i = 0; i < many.length; i += 50) await Promise.all(many.slice(i, i + 50).map(put));
   }, 120_000);
-  afterAll(() => {
-    client?.destroy();
-    server?.kill();
-  });
+  afterAll(() => client?.destroy());
 
   const names = async (logs: S3Logs, from: string) =>
     (await s3LogObjects(client, logs).list(hour(from))).map(({ name }) => name.replace('s3://logs/cdn/', ''));

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +9,8 @@ import { FileRuleGroup } from '../../revocation/publish/rule-group-file.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
 import type { RuleGroupStore } from '../../revocation/publish/rule-group-store.ts';
 import { wafRuleGroup } from '../../revocation/publish/waf.ts';
-import { isOnPath } from '../harness/programs.ts';
-import { freePort, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { HAS_MOTO, useMoto } from '../harness/moto.ts';
+import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const scratch = temporaryDirectory();
 const CAPACITY = 300;
@@ -24,26 +23,12 @@ const openFile: Open = async () => {
   return () => FileRuleGroup.open(path, CAPACITY);
 };
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+const moto = useMoto();
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-/** moto_server, once it is asked for. */
-let moto: Promise<WAFV2Client> | undefined;
-let motoServer: ChildProcess | undefined;
-async function startMoto() {
-  const port = await freePort();
-  motoServer = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
-  const endpoint = `http://127.0.0.1:${port}`;
-  const answers = () =>
-    fetch(`${endpoint}/moto-api/`).then(
-      () => true,
-      () => false,
-    );
-  await expect.poll(answers, { message: 'moto_server does not answer', timeout: 40_000, interval: 200 }).toBe(true);
-  return new WAFV2Client({ endpoint, region: 'us-east-1', credentials });
-}
+/** A client of moto_server, once it is asked for. */
+const motoClient = async () => new WAFV2Client(await moto());
 async function createWafGroup() {
-  moto ??= startMoto();
-  const client = await moto;
+  const client = await motoClient();
   const name = `group-${randomUUID()}`;
   const { Summary } = await client.send(
     new CreateRuleGroupCommand({
@@ -62,7 +47,6 @@ const openWaf: Open = async () => {
 };
 
 afterAll(() => {
-  motoServer?.kill();
   removeDirectory(scratch);
 });
 
@@ -72,7 +56,7 @@ const compiled = (...ids: string[]): Rule[] =>
 /** moto_server 5.2.1 checks no capacity, length, name or priority, and takes an empty list of rules for none given. */
 const ADAPTERS: [name: string, open: Open, isHere: boolean, hasQuotas: boolean][] = [
   ['file', openFile, true, true],
-  ['AWS WAF (moto_server)', openWaf, isOnPath('moto_server'), false],
+  ['AWS WAF (moto_server)', openWaf, HAS_MOTO, false],
 ];
 
 for (const [name, open, isHere, hasQuotas] of ADAPTERS) {
@@ -184,7 +168,7 @@ describe('the file', () => {
   });
 });
 
-describe.skipIf(!isOnPath('moto_server'))('a group of AWS WAF', () => {
+describe.skipIf(!HAS_MOTO)('a group of AWS WAF', () => {
   test('keeps its description and visibility configuration when its rules are replaced', async () => {
     const { client, group } = await createWafGroup();
     const opened = wafRuleGroup(client, group);
