@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { describeWith } from '../harness/programs.ts';
-import { rawRequest, useStack } from '../harness/stack.ts';
+import { accessLog, rawRequest, useStack } from '../harness/stack.ts';
 
 /** Three viewers of the stack: Berlin, Paris, New York. */
 const VIEWERS = ['127.0.0.1', '127.0.0.2', '127.0.0.3'];
@@ -64,7 +62,7 @@ describeWith('chromium', 'a shared session, from the player to the list of suspi
 
   test('is found, with reasons and a colour for each of those who fetched', async () => {
     for (const number of SEGMENTS) expect(await answers(number)).toEqual([200, 200, 200]);
-    const logged = () => readFileSync(join(stack.data, 'logs', 'access.log'), 'utf8').split(SHARED).length - 1;
+    const logged = () => accessLog(stack.data).split(SHARED).length - 1;
     await expect.poll(logged).toBe(VIEWERS.length * SEGMENTS.length);
     await page.getByTestId('detect').click();
     await row().locator('canvas').waitFor();

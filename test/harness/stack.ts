@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -99,6 +99,16 @@ export function useStack(settings?: object): RunningStack {
  */
 export async function laterThan(second: number): Promise<void> {
   while (Math.floor(Date.now() / 1000) <= Math.floor(second)) await sleep(20);
+}
+
+/** All lines of the access logs of a stack, in their order: those of an hour that is just over are in a file of their own. */
+export function accessLog(data: string): string {
+  const folder = join(data, 'logs');
+  const names = readdirSync(folder).filter((name) => /^access\..*log$/.test(name));
+  return names
+    .sort()
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
+    .join('');
 }
 
 export interface RawAnswer {

@@ -1,26 +1,36 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AccessLog, FIELDS } from '../../local/edge/access-log.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const scratch: string[] = [];
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now });
+});
 afterEach(() => {
+  vi.useRealTimers();
   for (const path of scratch.splice(0)) removeDirectory(path);
 });
 
 const HEADER = `#Version: 1.0\n#Fields: ${FIELDS.join(' ')}\n`;
-const now = new Date();
+/** In the middle of an hour, where the clock stays: a test that crosses into the next must not fail for it. */
+const now = new Date('2026-11-22T14:20:00Z');
 const today = now.toISOString().slice(0, 10);
 const time = now.toISOString().slice(11, 19);
 const thisHour = now.toISOString().slice(0, 13).replace('T', '-');
 
-function open(content?: string, writtenAt?: Date) {
+/** What is written has the time of the real clock, which the log looks at when it is opened. */
+const isFrom = (path: string, writtenAt: Date) => utimesSync(path, writtenAt, writtenAt);
+
+function open(content?: string, writtenAt = now) {
   const folder = temporaryDirectory();
   scratch.push(folder);
   const path = join(folder, 'access.log');
-  if (content !== undefined) writeFileSync(path, content);
-  if (writtenAt) utimesSync(path, writtenAt, writtenAt);
+  if (content !== undefined) {
+    writeFileSync(path, content);
+    isFrom(path, writtenAt);
+  }
   const reports: string[] = [];
   const log = new AccessLog(path, (line) => reports.push(line));
   const read = (name = 'access.log') => readFileSync(join(folder, name), 'utf8');
@@ -37,6 +47,7 @@ describe('the access log', () => {
     const first = open();
     first.log.write({ date: today, time, 'cs-uri-stem': '/one' });
     await first.log.close();
+    isFrom(join(first.folder, 'access.log'), now);
     const again = new AccessLog(join(first.folder, 'access.log'), () => {});
     again.write({ date: today, time, 'cs-uri-stem': '/two' });
     await again.close();
@@ -77,6 +88,7 @@ describe('the access log', () => {
     const first = open('#Version: 1.0\n#Fields: date time\n');
     await first.log.close();
     writeFileSync(join(first.folder, 'access.log'), 'something\n');
+    isFrom(join(first.folder, 'access.log'), now);
     await new AccessLog(join(first.folder, 'access.log'), () => {}).close();
     expect(first.files()).toEqual([`access.${thisHour}.2.log`, `access.${thisHour}.log`, 'access.log']);
     expect(first.read()).toBe(HEADER);

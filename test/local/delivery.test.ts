@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
-import { requestPlayback, useStack } from '../harness/stack.ts';
+import { accessLog, requestPlayback, useStack } from '../harness/stack.ts';
 
 const stack = useStack({ edge: { tokenPosition: '/aurora/~TOKEN', legacyUserAgents: ['OldTV/'] } });
 const { data } = stack;
@@ -21,12 +19,7 @@ async function answer(url: string, headers: Record<string, string> = {}): Promis
   return [response.status, response.headers.get('x-portcullis-reason')];
 }
 const lastLog = () =>
-  readFileSync(join(data, 'logs', 'access.log'), 'utf8')
-    .trim()
-    .split('\n')
-    .at(-1)
-    ?.split('\t')
-    .at(FIELDS.indexOf('viewer-request-log-data'));
+  accessLog(data).trim().split('\n').at(-1)?.split('\t').at(FIELDS.indexOf('viewer-request-log-data'));
 
 describe('a running stack with settings of its own', () => {
   test('puts the token where the configuration says, all the way from vending to the access log', async () => {

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
 import {
+  accessLog,
   CLI,
   type Playback,
   type RunningStack,
@@ -35,7 +36,7 @@ async function play(stack: RunningStack, { playbackUrl, sessionId }: Playback, v
     });
     expect([viewer, sessionId, segment, answer.status]).toEqual([viewer, sessionId, segment, 200]);
   }
-  const lines = () => readFileSync(join(stack.data, 'logs', 'access.log'), 'utf8').split(mark).length - 1;
+  const lines = () => accessLog(stack.data).split(mark).length - 1;
   await expect.poll(lines, { timeout: 10_000 }).toBe(SEGMENTS.length);
 }
 

@@ -9,6 +9,7 @@ import { FIELDS } from '../../local/edge/access-log.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { ROLES, type Role } from '../../token-api/http/authorize.ts';
 import {
+  accessLog,
   type Playback,
   rawRequest,
   removeDirectory,
@@ -22,7 +23,7 @@ import {
 const stack = useStack();
 const { data } = stack;
 
-const readLog = () => readFileSync(join(data, 'logs', 'access.log'), 'utf8');
+const readLog = () => accessLog(data);
 const logLines = () =>
   readLog()
     .trim()
