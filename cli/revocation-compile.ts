@@ -12,13 +12,19 @@ import { alignColumns, InputError, integer, note, print, readText } from './comm
 const HELP = `
 The most important sessions first: what does not fit is dropped from the end. What is no session id (12–64 letters and
 digits) is dropped too. With --json the rules are those of a WAFv2 rule group, or the entries of an edge store; the file of
-sessions has one id a line, or is a JSON array of ids; - stands for standard input.
+sessions has one id a line, or is a JSON array of ids; - stands for standard input. CloudFront fills a new key value store
+from a JSON file in S3, {"data":[{"key":"…","value":"…"}]} (ImportSource of CreateKeyValueStore): jq makes one of the entries.
 
 Examples:
   portcullis revocation compile --target waf --sessions revoked.txt
   portcullis revocation compile --target waf --sessions revoked.txt --wcu 5000 --json | jq .rules >rules.json
   aws wafv2 check-capacity --scope CLOUDFRONT --region us-east-1 --rules file://rules.json
+  portcullis revocation compile --target store --sessions revoked.txt --json | jq '{data: .rules}' >import.json
   portcullis session list --json | jq '[.sessions[].sessionId]' | portcullis revocation compile --target store --sessions - --json`;
+
+/** Dropped ids that are named, and how many characters of each. */
+const NAMED = 10;
+const ID_LENGTH = 64;
 
 interface CompileOptions {
   target: 'waf' | 'store';
@@ -50,11 +56,13 @@ export function registerRevocationCompile(revocation: Command): void {
             })
           : storeEntries(ids);
       const { rules, capacityWcu, included } = compiled;
-      const odd = compiled.dropped.filter((id) => !SESSION_ID.test(id));
+      const isId = (id: string) => SESSION_ID.test(id);
       // Somebody may have taken a file of URLs for one of sessions.
-      const dropped = compiled.dropped.map((id) => (SESSION_ID.test(id) ? id : redact(id)));
-      if (odd.length > 0) note(`dropped what is no session id (12–64 letters and digits): ${odd.length}`);
-      if (dropped.length > odd.length) note(`dropped for want of room: ${dropped.length - odd.length} sessions`);
+      const dropped = compiled.dropped.map((id) => (isId(id) ? id : redact(id)));
+      const [odd, left] = [dropped.filter((id) => !isId(id)), dropped.filter(isId)];
+      if (odd.length > 0)
+        note(`dropped what is no session id (12–64 letters and digits): ${odd.length}: ${named(odd)}`);
+      if (left.length > 0) note(`dropped for want of room: ${left.length} sessions: ${named(left)}`);
       const rows = [
         ['sessions', String(included.length)],
         ['dropped', String(dropped.length)],
@@ -62,6 +70,12 @@ export function registerRevocationCompile(revocation: Command): void {
       ];
       print(options.json, { rules, capacityWcu, included, dropped }, alignColumns(rows));
     });
+}
+
+/** The first of some ids, as much of each as an id can be long. */
+function named(ids: string[]): string {
+  const first = ids.slice(0, NAMED).map((id) => (id.length > ID_LENGTH ? `${id.slice(0, ID_LENGTH)}…` : id));
+  return `${first.join(', ')}${ids.length > NAMED ? ', …' : ''}`;
 }
 
 /** What an edge store without other entries would hold, in the shape as for WAF, which counts capacity where a store counts bytes. */

@@ -31,7 +31,9 @@ export async function readConfiguration(path?: string): Promise<Configuration> {
   try {
     content = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'it is not JSON' : (error as NodeJS.ErrnoException).code;
+    const { code } = error as NodeJS.ErrnoException;
+    const missing = 'there is no such file; name one that is there, or none for the defaults (docs/configuration.md)';
+    const why = error instanceof SyntaxError ? 'it is not JSON' : code === 'ENOENT' ? missing : code;
     throw new ConfigurationError(`cannot read configuration ${path}: ${why}`);
   }
   const result = v.safeParse(ConfigurationSchema, content);

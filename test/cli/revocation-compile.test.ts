@@ -1,8 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { FileKeyValueStore } from '../../edge-functions/store/file.ts';
 import { replaceRevocations } from '../../edge-functions/store/revocations.ts';
 import { portcullis, portcullisWithInput } from '../harness/cli.ts';
+import { isOnPath } from '../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const scratch = temporaryDirectory();
@@ -33,7 +36,7 @@ describe('portcullis revocation compile', () => {
     expect(Object.keys(answer)).toEqual(['rules', 'capacityWcu', 'included', 'dropped']);
     expect(answer).toMatchObject({ capacityWcu: 18, included: list.slice(0, 84), dropped: list.slice(84) });
     expect(answer.rules).toHaveLength(1);
-    expect(stderr).toContain('dropped for want of room: 16 sessions');
+    expect(stderr).toContain(`dropped for want of room: 16 sessions: ${list.slice(84, 94).join(', ')}, …\n`);
     expect(code).toBe(0);
   });
 
@@ -64,6 +67,17 @@ describe('portcullis revocation compile', () => {
     expect(code).toBe(0);
   });
 
+  test.skipIf(!isOnPath('jq'))('what its help makes of the entries with jq is what CloudFront imports', async () => {
+    const { stdout: help } = await compile('--help');
+    const [, filter = ''] = /--target store .*--json \| jq '([^']+)' >import\.json/.exec(help) ?? [];
+    const { stdout } = await compile('--target', 'store', '--sessions', file('AbCdEf123456'), '--json');
+    const imported = execFileSync('jq', [filter], { input: stdout, encoding: 'utf8' });
+    // The same format as that of the file which stands for the store on this machine.
+    writeFileSync(join(scratch, 'import.json'), imported, { mode: 0o600 });
+    const { entries } = await (await FileKeyValueStore.open(join(scratch, 'import.json'))).list();
+    expect([...entries]).toEqual([['r/AbCdEf123456', '1']]);
+  });
+
   test('--target store takes as many as the edge store itself, in their order, and drops odd ids', async () => {
     const list = ids(345_200);
     const entries = new Map<string, string>();
@@ -80,7 +94,7 @@ describe('portcullis revocation compile', () => {
       ...['revocation', 'compile', '--target', 'waf', '--sessions', '-'],
     );
     expect(run.stdout).toBe('sessions  1\ndropped   1\nWCU       3 of 1500\n');
-    expect(run.stderr).toContain('dropped what is no session id (12–64 letters and digits): 1');
+    expect(run.stderr).toContain('dropped what is no session id (12–64 letters and digits): 1: short\n');
     expect(run.code).toBe(0);
   });
 
