@@ -5,6 +5,7 @@ import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
 import type { Role } from '../token-api/http/authorize.ts';
 import { InputError, note, readJson } from './command.ts';
+import { type Exit, exitOfStatus } from './exit-codes.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 /** The options of a command that calls the API. */
@@ -18,6 +19,17 @@ export interface StackAccess {
 export interface ApiAnswer {
   status: number;
   body: Record<string, unknown>;
+}
+
+/** Why the API gave no answer that the command can go on with, and how the command ends for it. */
+export class ApiError extends Error {
+  readonly code = 'ERR_API';
+  readonly exit: Exit;
+  constructor(message: string, exit: Exit) {
+    super(message);
+    this.name = 'ApiError';
+    this.exit = exit;
+  }
 }
 
 const SUCCESS = [200, 201, 202, 204];
@@ -101,7 +113,8 @@ export interface CallOptions {
 
 /**
  * Calls the API. Only an answer that it gives by its own contract counts: success, or a problem whose code is among
- * `answers`. Anything else is an error; something that is no API answers 404 to everything.
+ * `answers`. Any other problem, and no answer, is an `ApiError`; something that is no API answers 404 to everything, and
+ * is an `InputError`.
  */
 export async function callApi(
   options: StackAccess,
@@ -114,23 +127,36 @@ export async function callApi(
   if (!/^https?:\/\//i.test(api)) throw new InputError(`the API must be at an http(s) URL, not at ${api}`);
   const headers: Record<string, string> = { authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['content-type'] = 'application/json';
-  const { statusCode: status, body: stream } = await request(new URL(path, api), {
+  const { status, text } = await request(new URL(path, api), {
     method,
     headers,
     body: body === undefined ? null : JSON.stringify(body),
     headersTimeout: patienceMs,
-  }).catch((error: NodeJS.ErrnoException) => {
-    throw new InputError(`no API answers at ${api} (${error.code}); is the stack up?`);
-  });
-  const text = await stream.text();
-  let answer: Record<string, unknown>;
-  try {
-    answer = text === '' ? {} : JSON.parse(text);
-  } catch {
+  })
+    .then(async ({ statusCode, body }) => ({ status: statusCode, text: await body.text() }))
+    .catch((error: NodeJS.ErrnoException) => {
+      throw new ApiError(`no API answers at ${api} (${error.code}); is the stack up?`, 'unavailable');
+    });
+  const answer = parseObject(text);
+  if (answer && (SUCCESS.includes(status) || answers.includes(String(answer.code)))) return { status, body: answer };
+  const exit = exitOfStatus(status);
+  const isProblem = status >= 400 && /^ERR_/.test(String(answer?.code));
+  // What stands in front of an API that is away answers for it, in its own words.
+  if (!isProblem && exit !== 'unavailable') {
     throw new InputError(`what answers at ${api} is not the API of Portcullis (${status})`);
   }
-  if (SUCCESS.includes(status) || answers.includes(String(answer.code))) return { status, body: answer };
-  throw new InputError(`the API at ${api} refused: ${String(answer.detail ?? status)}`);
+  const did = exit === 'usage' || exit === 'no' ? 'refused' : 'failed';
+  throw new ApiError(`the API at ${api} ${did}: ${String(answer?.detail ?? status)}`, exit);
+}
+
+/** The JSON object in a text, `{}` for none at all; undefined for anything else. */
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = text === '' ? {} : JSON.parse(text);
+    return typeof value === 'object' && value !== null ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Says that a change of the revocation list (202) is still on its way to the edge. */

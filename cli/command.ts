@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { InvalidArgumentError } from 'commander';
+import { EXIT_CODES } from './exit-codes.ts';
 
-/** The answer is no: denied, or not found. Exit code 1. */
-export const EXIT_NO = 1;
-/** The command was not used rightly, or its input is bad. Exit code 2. */
-export const EXIT_USAGE = 2;
+/** What a command that answers no sets as its exit code. */
+export const EXIT_NO = EXIT_CODES.no.code;
 
 /** Something in the input or the surroundings that the user can mend. */
 export class InputError extends Error {

@@ -2,16 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
+import { ApiError } from './api.ts';
 import { registerAsset } from './asset.ts';
-import { EXIT_USAGE, InputError, printable } from './command.ts';
+import { InputError, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
+import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 import { registerKey } from './key.ts';
 import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
 import { registerToken } from './token.ts';
 import { registerUp } from './up.ts';
-
-const EXIT_INTERNAL = 70;
 
 const HELP = `
 Examples:
@@ -21,7 +21,7 @@ Examples:
   portcullis session revoke AbCdEf123456              cut a session off
 Each command has its own --help with examples.
 
-Exit codes: 0 yes, 1 no (denied, not found), 2 bad usage or input, 70 a fault of ours.`;
+${EXIT_LINE}`;
 
 function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
@@ -58,11 +58,12 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) {
     // Help and version end this way too; asking for them is no mistake, leaving out the command is.
-    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_CODES.usage.code;
   } else {
     const { code, message } = explained(error) as { code?: unknown; message?: unknown };
     const ours = typeof code === 'string' && code.startsWith('ERR_') && typeof message === 'string';
-    process.exitCode = ours ? EXIT_USAGE : EXIT_INTERNAL;
+    const exit: Exit = error instanceof ApiError ? error.exit : ours ? exitOfCode(code) : 'internal';
+    process.exitCode = EXIT_CODES[exit].code;
     process.stderr.write(`portcullis: ${printable(ours ? message : `internal error: ${String(message)}`)}\n`);
   }
 }

@@ -87,7 +87,7 @@ describe('what a terminal would act on is shown, not sent to it', () => {
     const api = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const { code, stderr } = await portcullis('asset', 'list', '--api', api, '--token-file', stack.tokenFile);
     server.close();
-    expect([code, stderr]).toEqual([2, `portcullis: the API at ${api} refused: ${escaped}\n`]);
+    expect([code, stderr]).toEqual([1, `portcullis: the API at ${api} refused: ${escaped}\n`]);
   });
 
   test('in notes', async () => {
@@ -95,6 +95,11 @@ describe('what a terminal would act on is shown, not sent to it', () => {
     expect(blocked.stderr).not.toMatch(controls);
     expect(blocked.stderr).toContain(escaped);
   });
+});
+
+test('an asset nobody knows gets no token: exit 1', async () => {
+  const { code, stdout, stderr } = await cli('token', 'mint', '--asset', 'none');
+  expect([code, stdout, stderr]).toEqual([1, '', expect.stringMatching(/refused: There is no such asset/)]);
 });
 
 describe('bad usage and input: exit 2 and one clear line', () => {
@@ -105,7 +110,6 @@ describe('bad usage and input: exit 2 and one clear line', () => {
     ['a path that is none', ['asset', 'put', 'film', '--path', 'aurora', '--policy-id', 'vod-2h'], /absolute path/],
     ['no path', ['asset', 'put', 'film'], /required option '--path/],
     ['an id that is none', ['asset', 'rm', 'a b'], /id in the path must be 1–128 letters/],
-    ['an asset nobody knows', ['token', 'mint', '--asset', 'none'], /no such asset/],
     ['two ways of minting', ['token', 'mint', '--asset', 'aurora', '--keys', 'ring.json'], /cannot be used with/],
     ['no way of minting', ['token', 'mint'], /required option '--url/],
   ])('%s', async (_, args, message) => {

@@ -100,18 +100,3 @@ test('something else that answers there is not taken for the API', async () => {
   const { code, stderr } = await portcullis('session', 'revoke', 'AbCdEf012345', ...access);
   expect([code, stderr]).toEqual([2, expect.stringMatching(/refused|is not the API/)]);
 });
-
-test('an API that does not answer is named', async () => {
-  const { code, stderr } = await portcullis(
-    'session',
-    'list',
-    '--api',
-    'http://127.0.0.1:9',
-    '--token-file',
-    stack.tokenFile,
-  );
-  expect([code, stderr]).toEqual([
-    2,
-    expect.stringMatching(/no API answers at http:\/\/127\.0\.0\.1:9 .* is the stack up\?/),
-  ]);
-});
