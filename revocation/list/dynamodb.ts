@@ -8,8 +8,8 @@ import {
   GetCommand,
   PutCommand,
   type PutCommandInput,
-  paginateQuery,
   paginateScan,
+  QueryCommand,
   ScanCommand,
 } from '@aws-sdk/lib-dynamodb';
 import * as v from 'valibot';
@@ -70,8 +70,20 @@ const REPEATED_SECONDS = 60;
 /** Scans for one page of the list, 1 MB each, after which it is handed over as it is. */
 const SCANS = 5;
 
+/** Events that are read in one call when all are wanted. */
+const HISTORY_PAGE = 1000;
+
 /** Where a page ended. DynamoDB takes a partition key of 2,048 bytes, a character of UTF-16 has three at most. */
 const Place = v.strictTuple([v.pipe(v.string(), v.minLength(1), v.maxLength(680)), v.picklist(REVOCATION_KINDS)]);
+
+/** Where a page of a history ended: the time of its last event. */
+const Before = v.pipe(v.number(), v.safeInteger());
+
+/** Events, the latest first, and the time before which there may be more. */
+interface Events {
+  events: RevocationEvent[];
+  nextBefore: number | undefined;
+}
 
 /** What the head says, flat, as it is stored in both tables. */
 interface EventItem extends RevocationEntry {
@@ -152,6 +164,29 @@ export function dynamoDbRevocationList(client: DynamoDBDocumentClient): Revocati
     }
   }
 
+  /** The latest events of a key before a time, in milliseconds, and whether there may be earlier ones. */
+  async function eventsBefore(key: RevocationKey, before: number, limit: number): Promise<Events> {
+    // The head first: what replaces it meanwhile puts it into the history before.
+    const head = await readHead(key);
+    const { Items = [], LastEvaluatedKey } = await client.send(
+      new QueryCommand({
+        TableName: HISTORY,
+        ConsistentRead: true,
+        KeyConditionExpression: '#of = :of AND #at < :before',
+        ExpressionAttributeNames: { '#of': 'of', '#at': 'at' },
+        ExpressionAttributeValues: { ':of': nameOf(key), ':before': before },
+        ScanIndexForward: false,
+        Limit: limit,
+      }),
+    );
+    const found = new Map((Items as EventItem[]).map((item) => [item.at, eventOf(item)]));
+    if (head && head.at < before) found.set(head.at, eventOf(head));
+    const sorted = [...found.values()].sort((a, b) => b.at - a.at);
+    const events = sorted.slice(0, limit);
+    const isLast = !LastEvaluatedKey && sorted.length <= limit;
+    return { events, nextBefore: isLast ? undefined : events.at(-1)?.at };
+  }
+
   async function holding(keys: RevocationKey[], now: number): Promise<RevocationEntry[]> {
     const found: RevocationEntry[] = [];
     const unique = [...new Map(keys.map(({ kind, id }) => [nameOf({ kind, id }), { id, kind }])).values()];
@@ -212,24 +247,19 @@ export function dynamoDbRevocationList(client: DynamoDBDocumentClient): Revocati
       return { entries, next: startKey && encodeCursor(list, [startKey.id, startKey.kind]) };
     },
     async history(kind, id) {
-      // The head first: what replaces it meanwhile puts it into the history before.
-      const head = await readHead({ kind, id });
-      const events = new Map<number, RevocationEvent>();
-      const pages = paginateQuery(
-        { client },
-        {
-          TableName: HISTORY,
-          ConsistentRead: true,
-          KeyConditionExpression: '#of = :of',
-          ExpressionAttributeNames: { '#of': 'of' },
-          ExpressionAttributeValues: { ':of': nameOf({ kind, id }) },
-        },
-      );
-      for await (const { Items = [] } of pages) {
-        for (const item of Items) events.set(item.at, eventOf(item as EventItem));
+      const events: RevocationEvent[] = [];
+      for (let before: number | undefined = Number.MAX_SAFE_INTEGER; before !== undefined; ) {
+        const page: Events = await eventsBefore({ kind, id }, before, HISTORY_PAGE);
+        events.push(...page.events);
+        before = page.nextBefore;
       }
-      if (head) events.set(head.at, eventOf(head));
-      return [...events.values()].sort((a, b) => b.at - a.at);
+      return events;
+    },
+    async historyPage(kind, id, { limit, cursor }) {
+      const name = `history/${nameOf({ kind, id })}`;
+      const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : decodeCursor(name, Before, cursor);
+      const { events, nextBefore } = await eventsBefore({ kind, id }, before, limit);
+      return { events, next: nextBefore === undefined ? undefined : encodeCursor(name, nextBefore) };
     },
   };
 }

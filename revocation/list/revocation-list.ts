@@ -55,6 +55,14 @@ export interface RevocationPage {
   next: string | undefined;
 }
 
+/** Part of what happened to an entry. */
+export interface HistoryPage {
+  /** The latest first. */
+  events: RevocationEvent[];
+  /** Where the next page begins; undefined after the last. */
+  next: string | undefined;
+}
+
 /** What became of a revocation that was asked for. */
 export interface Added {
   /** The entry that holds now; of `restored-by-hand` the one that was taken back. */
@@ -98,6 +106,12 @@ export interface RevocationList {
     now: number,
     request: { kind?: RevocationKind | undefined; limit: number; cursor?: string | undefined },
   ): Promise<RevocationPage>;
-  /** What happened to an id, the latest first. */
+  /** All that happened to an id, the latest first. */
   history(kind: RevocationKind, id: string): Promise<RevocationEvent[]>;
+  /** A page of what happened to an id, the latest first. Rejects with `ERR_CURSOR_INVALID`. */
+  historyPage(
+    kind: RevocationKind,
+    id: string,
+    request: { limit: number; cursor?: string | undefined },
+  ): Promise<HistoryPage>;
 }

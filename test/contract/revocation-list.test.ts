@@ -2,7 +2,12 @@ import { PutCommand } from '@aws-sdk/lib-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LocalDynamoDb } from '../../local/dynamodb.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES, REVOCATIONS_TABLE } from '../../revocation/list/dynamodb.ts';
-import type { RevocationEntry, RevocationKind, RevocationList } from '../../revocation/list/revocation-list.ts';
+import type {
+  RevocationEntry,
+  RevocationEvent,
+  RevocationKind,
+  RevocationList,
+} from '../../revocation/list/revocation-list.ts';
 import { openDatabase } from '../harness/database.ts';
 import { NOW } from '../harness/minting.ts';
 
@@ -239,5 +244,51 @@ describe('pages', () => {
     const code = { code: 'ERR_CURSOR_INVALID' };
     for (const cursor of refused) await expect(list.page(then, { limit: 1, cursor })).rejects.toMatchObject(code);
     await expect(list.page(then, { limit: 1, kind: 'asset', cursor: next })).rejects.toMatchObject(code);
+  });
+});
+
+describe('pages of a history', () => {
+  test('have every event once, at any length, also while it goes on', async () => {
+    for (let i = 0; i < 4; i++) {
+      await list.add(manual('Paged0000001', NOW + 2 * i));
+      await list.remove('session', 'Paged0000001', 'tester', NOW + 2 * i + 1);
+    }
+    const all = await list.history('session', 'Paged0000001');
+    expect(all).toHaveLength(8);
+    for (const limit of [1, 3, 7, 8, 9]) {
+      const found: RevocationEvent[] = [];
+      let cursor: string | undefined;
+      do {
+        const page = await list.historyPage('session', 'Paged0000001', { limit, cursor });
+        expect(page.events.length).toBeLessThanOrEqual(limit);
+        found.push(...page.events);
+        cursor = page.next;
+      } while (cursor !== undefined);
+      expect([limit, found]).toEqual([limit, all]);
+    }
+    const first = await list.historyPage('session', 'Paged0000001', { limit: 3 });
+    await list.add(manual('Paged0000001', NOW + 20));
+    const rest = await list.historyPage('session', 'Paged0000001', { limit: 9, cursor: first.next });
+    expect([...first.events, ...rest.events]).toEqual(all);
+  });
+
+  test('of what was never revoked is empty, and refuses a cursor that is not its own', async () => {
+    expect(await list.historyPage('asset', 'Never0000001', { limit: 1 })).toEqual({ events: [], next: undefined });
+    const encode = (content: unknown) => Buffer.from(JSON.stringify(content)).toString('base64url');
+    const name = 'history/asset/Never0000001';
+    const others = [
+      encode(['history/asset/Other0000001', 5]),
+      encode([name, '5']),
+      encode([name, 1e300]),
+      encode([name]),
+    ];
+    for (const cursor of ['', 'x', encode(null), ...others]) {
+      await expect(list.historyPage('asset', 'Never0000001', { limit: 1, cursor })).rejects.toMatchObject({
+        code: 'ERR_CURSOR_INVALID',
+      });
+    }
+    expect((await list.historyPage('asset', 'Never0000001', { limit: 1, cursor: encode([name, -1]) })).events).toEqual(
+      [],
+    );
   });
 });
