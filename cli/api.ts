@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
 import type { Role } from '../token-api/http/authorize.ts';
-import { InputError, note, readJson } from './command.ts';
+import { InputError, readJson } from './command.ts';
 import { type Exit, exitOfStatus } from './exit-codes.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -157,11 +157,6 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Says that a change of the revocation list (202) is still on its way to the edge. */
-export function noteLate(status: number): void {
-  if (status === 202) note('the edge could not be told in time; it is told again by itself');
 }
 
 /** Who calls, and what narrows a list down. */

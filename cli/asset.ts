@@ -72,6 +72,15 @@ async function existing(options: StackAccess, id: string): Promise<Asset | undef
   return status === 200 ? (body as unknown as Asset) : undefined;
 }
 
+/** Says that an asset is not in the catalogue, which may be a slip: what is done to it does little. */
+export async function noteUnknownAsset(options: StackAccess, id: string): Promise<void> {
+  // Tokens that were minted elsewhere may name an asset in ways that the catalogue does not take.
+  const answers = ['ERR_ASSET_UNKNOWN', 'ERR_ID_INVALID'];
+  if ((await callApi(options, 'GET', assetPath(id), undefined, { answers })).status === 200) return;
+  const advice = 'this stops only tokens that were minted elsewhere for it, or before it was taken out';
+  note(`no asset in the catalogue is called '${id}': ${advice}`);
+}
+
 function assetPath(id: string): string {
   return `/v1/assets/${encodeURIComponent(id)}`;
 }

@@ -15,6 +15,7 @@ import { edgeKeys, readCompatRing, unusualCompatKeys } from '../token-api/key-ri
 import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
+import { noteUnknownAsset } from './asset.ts';
 import { loadAws } from './aws.ts';
 import {
   alignColumns,
@@ -215,14 +216,7 @@ function registerDelivery(edge: Command): void {
       const unknown = countries?.find((code) => !/^[A-Z]{2}$/.test(code));
       if (countries?.includes('UK')) throw new InputError("--countries: the United Kingdom is 'GB'");
       if (unknown !== undefined) throw new InputError(`--countries: '${unknown}' is not two capital letters like 'GB'`);
-      // Tokens that were minted elsewhere may name an asset in ways that the catalogue does not take.
-      const answers = ['ERR_ASSET_UNKNOWN', 'ERR_ID_INVALID'];
-      const path = `/v1/assets/${encodeURIComponent(asset)}`;
-      if ((await callApi(options, 'GET', path, undefined, { answers })).status !== 200) {
-        note(
-          `no asset in the catalogue is called '${asset}': this blocks only tokens that were minted elsewhere for it`,
-        );
-      }
+      await noteUnknownAsset(options, asset);
       const { body } = await callApi(options, 'POST', blocksPath(asset), { from, until, countries });
       print(
         options.json,

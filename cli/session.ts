@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { SESSION_ID } from '../token/index.ts';
-import { apiCommand, callApi, callList, noteLate, type StackAccess } from './api.ts';
+import type { Refusal } from '../token-api/vending/vending.ts';
+import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
 import { registerAthenaTable } from './athena-table.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 import { registerDetect } from './detect.ts';
+import { describeRevoked, noteLate, noteRevoked, type Revoked } from './revoked.ts';
 import { registerSimulate } from './simulate.ts';
 
-interface LiveSession {
+export interface LiveSession {
   sessionId: string;
   asset: string;
   subject?: string;
@@ -14,7 +16,27 @@ interface LiveSession {
   lastSeenAt: number;
   expiresAt: number;
   revoked: boolean;
+  /** What of the revocation list is against it; absent when nothing is. */
+  reason?: Refusal;
 }
+
+/** The state of a session that something is against. That of a revoked subject plays on, and gets no later token. */
+const STATES: Record<Refusal, string> = {
+  'session-revoked': 'revoked',
+  'session-cutoff': 'cut off',
+  'asset-withdrawn': 'withdrawn',
+  'subject-revoked': 'not renewed',
+};
+
+/** The live sessions of the stack. */
+export async function liveSessions(options: StackAccess): Promise<LiveSession[]> {
+  return (await callList(options, '/v1/sessions', 'sessions')) as LiveSession[];
+}
+
+const LIST_EXAMPLE = `portcullis session list
+
+States: live; revoked (the session); cut off (all that began before a time); withdrawn (its asset); not renewed (its subject is
+revoked: it plays on until its token expires, and gets no other).`;
 
 export function registerSession(program: Command): void {
   const session = program
@@ -22,11 +44,11 @@ export function registerSession(program: Command): void {
     .description('list, revoke and restore playback sessions of a running stack, and find those that leak');
   const add = (name: string, description: string, example: string) => apiCommand(session, name, description, example);
 
-  add('list', 'list the live sessions', 'portcullis session list').action(async (options: StackAccess) => {
-    const sessions = (await callList(options, '/v1/sessions', 'sessions')) as LiveSession[];
-    const rows = sessions.map(({ sessionId, asset, subject = '-', startedAt, lastSeenAt, expiresAt, revoked }) => [
+  add('list', 'list the live sessions', LIST_EXAMPLE).action(async (options: StackAccess) => {
+    const sessions = await liveSessions(options);
+    const rows = sessions.map(({ sessionId, asset, subject = '-', startedAt, lastSeenAt, expiresAt, reason }) => [
       ...[sessionId, asset, subject, formatTime(startedAt), formatTime(lastSeenAt), formatTime(expiresAt)],
-      revoked ? 'revoked' : 'live',
+      reason ? STATES[reason] : 'live',
     ]);
     const header = ['session', 'asset', 'subject', 'started', 'last seen', 'expires', 'state'];
     print(options.json, { sessions }, rows.length > 0 ? alignColumns([header, ...rows]) : ['no live sessions']);
@@ -41,8 +63,9 @@ export function registerSession(program: Command): void {
     .option('--reason <text>', 'why, for those who read the list', '')
     .action(async (id: string, options: StackAccess & { reason: string }) => {
       const { status, body } = await callApi(options, 'POST', revocationPath(id), { reason: options.reason });
-      print(options.json, body, [status === 200 ? `${id} was already revoked` : `revoked ${id}`]);
-      noteLate(status);
+      const revoked = body as unknown as Revoked;
+      print(options.json, body, [describeRevoked(id, revoked)]);
+      noteRevoked(status, revoked, options.reason);
     });
 
   add('restore', 'take a revocation back; exit 1 when there is none', 'portcullis session restore AbCdEf123456')

@@ -40,6 +40,7 @@ import { openLogFile } from './log-file.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
 import { openSessionRules } from './session-rules.ts';
+import { unenforcedPrefixes } from './unenforced.ts';
 import { openVending, VENDING_TABLES } from './vending.ts';
 
 /** How to run a stack. */
@@ -190,6 +191,12 @@ export async function startStack({
         list,
         publication,
         decisions,
+        unenforced: unenforcedPrefixes({
+          edgeStore,
+          mode: settings.mode,
+          assets: vending.assets,
+          sessions: vending.sessions,
+        }),
         revocationSeconds,
         now,
       },

@@ -1,8 +1,7 @@
 import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
-import { type RevocationKey, type RevocationList, SESSIONS_BEFORE_ID } from '../revocation/list/revocation-list.ts';
-import { isBlocked } from '../token/index.ts';
+import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import type { AssetCatalogue } from '../token-api/assets/assets.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit, SUBJECTS_TABLE } from '../token-api/concurrency/dynamodb.ts';
@@ -14,13 +13,12 @@ import { createRenewer } from '../token-api/minting/renewal.ts';
 import { dynamoDbPolicies, POLICIES_TABLE } from '../token-api/policies/dynamodb.ts';
 import type { PolicyCatalogue } from '../token-api/policies/policies.ts';
 import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
-import { createVending, type VendingOptions } from '../token-api/vending/vending.ts';
+import { createVending } from '../token-api/vending/vending.ts';
+import { listedRefusals, refusalOf } from './refusals.ts';
 import { TITLE_POLICY, TITLES } from './titles.ts';
 
 /** The tables of the vending side. */
 export const VENDING_TABLES = [SESSIONS_TABLE, ASSETS_TABLE, POLICIES_TABLE, SUBJECTS_TABLE];
-
-const CUTOFF: RevocationKey = { kind: 'sessions-before', id: SESSIONS_BEFORE_ID };
 
 /** What the vending side of a stack is put together from. */
 export interface VendingParts {
@@ -68,7 +66,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     refreshKeys: () => keyRing.refresh(),
     edgeUrl,
     tokenPrefix: prefix,
-    refusalOf: refusals(list, parts.edgeStore, now),
+    refusalOf: refusalOf(list, parts.edgeStore, now),
     now,
   });
   return {
@@ -77,31 +75,9 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     policies,
     sessions,
     originSecret,
-    revokedSessions,
+    listedRefusals: (listed) => listedRefusals(list, listed, now()),
     maxLifetimeSeconds: maxPolicySeconds,
     now,
-  };
-}
-
-/** What the revocation list and the asset blocks say against a token. */
-function refusals(
-  list: RevocationList,
-  edgeStore: VendingParts['edgeStore'],
-  now: () => number,
-): VendingOptions['refusalOf'] {
-  return async ({ session, asset, subject }, viewing) => {
-    const asked: RevocationKey[] = [
-      { kind: 'asset', id: asset },
-      ...(session ? [{ kind: 'session', id: session.id } as const, CUTOFF] : []),
-      ...(subject === undefined ? [] : [{ kind: 'subject', id: subject } as const]),
-    ];
-    const revoked = new Map((await list.holding(asked, now())).map((entry) => [entry.kind, entry]));
-    if (revoked.has('session')) return 'session-revoked';
-    if (session && session.startedAt < (revoked.get('sessions-before')?.before ?? 0)) return 'session-cutoff';
-    if (revoked.has('subject')) return 'subject-revoked';
-    if (revoked.has('asset')) return 'asset-withdrawn';
-    const blocks = (await edgeStore.blockedAssets()).get(asset) ?? [];
-    return isBlocked(blocks, viewing, now()) ? 'asset-withdrawn' : undefined;
   };
 }
 

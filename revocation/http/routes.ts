@@ -17,7 +17,7 @@ import type { Publication } from '../publish/publication.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
 import type { Decision, DecisionFeed } from './decisions.ts';
-import { query, RevocationsQuery } from './page-query.ts';
+import { PageQuery, query, RevocationsQuery } from './page-query.ts';
 import { problem } from './problem-docs.ts';
 import { refuseAsProblem } from './refusal.ts';
 
@@ -27,10 +27,18 @@ export interface RevocationOptions {
   list: RevocationList;
   publication: Pick<Publication, 'publish'>;
   decisions: DecisionFeed;
+  /** Where the edge lets through what is revoked, because it does not enforce there. */
+  unenforced: (what: RevocationKey) => Promise<UnenforcedPrefix[]>;
   /** How long a revocation must live, in seconds: maximum token lifetime plus leeway. */
   revocationSeconds: number;
   /** Seconds since the epoch. */
   now: () => number;
+}
+
+/** A path prefix in a mode that denies nothing. */
+export interface UnenforcedPrefix {
+  prefix: string;
+  mode: 'off' | 'log';
 }
 
 const SessionId = v.pipe(v.string(), v.regex(SESSION_ID));
@@ -58,18 +66,30 @@ const entry = {
 };
 /** `reason`: all reasons in one text. */
 const told = { reason: v.string(), ...entry };
+/**
+ * `outcome`: as in `Added`. `unenforced`: prefixes of paths below which the edge lets it through all the same, because of
+ * their mode; absent when there are none, and when the edge store could not be asked in time.
+ */
+const done = {
+  ...told,
+  outcome: v.picklist(['added', 'changed', 'kept']),
+  unenforced: v.optional(v.array(v.object({ prefix: v.string(), mode: v.picklist(['off', 'log']) }))),
+};
 
-/** A revoked session; times in seconds since the epoch. */
-export const SessionRevocationResponse = v.object({ sessionId: v.string(), ...told, expiresAt: Time });
+/** A session that was revoked; times in seconds since the epoch. */
+export const SessionRevocationResponse = v.object({ sessionId: v.string(), ...done, expiresAt: Time });
 
-/** A revoked subject: until it is taken back, so there is no `expiresAt`. */
-export const SubjectRevocationResponse = v.object({ subject: v.string(), ...told });
+/** A subject that was revoked: until it is taken back, so there is no `expiresAt`. */
+export const SubjectRevocationResponse = v.object({ subject: v.string(), ...done });
 
-/** A revoked asset: until it is taken back. */
-export const AssetRevocationResponse = v.object({ asset: v.string(), ...told });
+/** An asset that was revoked: until it is taken back. */
+export const AssetRevocationResponse = v.object({ asset: v.string(), ...done });
 
 /** The cut-off. */
 export const CutoffResponse = v.object({ before: Time, ...told, expiresAt: Time });
+
+/** The cut-off that was asked for, or the later one that holds. */
+export const CutoffRevocationResponse = v.object({ ...CutoffResponse.entries, ...done });
 
 const Revocation = v.object({
   kind: v.picklist(REVOCATION_KINDS),
@@ -82,11 +102,15 @@ const Revocation = v.object({
 /** Answer of `GET /v1/revocations`; `next` is the cursor of the next page, absent on the last. */
 export const RevocationsResponse = v.object({ revocations: v.array(Revocation), next: v.optional(v.string()) });
 
-/** Answer of `GET /v1/revocations/{kind}/{id}/history`, the latest event first; `at` in seconds, with fraction. */
+/**
+ * Answer of `GET /v1/revocations/{kind}/{id}/history`, the latest event first; `at` in seconds, with fraction; `next` is the
+ * cursor of the next page, absent on the last.
+ */
 export const HistoryResponse = v.object({
   events: v.array(
     v.object({ at: v.number(), action: v.picklist(['revoked', 'restored']), by: v.string(), revocation: Revocation }),
   ),
+  next: v.optional(v.string()),
 });
 
 /** For how long an answer waits for the edge, in milliseconds; after that it says that the edge is still being told. */
@@ -105,18 +129,27 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   const { authorize, list, decisions, revocationSeconds, now } = options;
   const app = new Hono<CallerEnv>();
 
-  /** Adds what the caller revokes to the list, and publishes it. */
+  /** Adds what the caller revokes to the list, publishes it, and answers. `names`: what the answer calls it, besides. */
   async function revoke(
     c: Context<CallerEnv>,
     what: RevocationKey & Pick<RevocationEntry, 'before' | 'expiresAt'>,
     reason: string,
-  ): Promise<{ entry: RevocationEntry; status: 200 | 201 | 202 }> {
+    names: Record<string, string> = {},
+  ): Promise<Response> {
     const { subject: by } = c.get('caller');
     const reasons = reason === '' ? [] : [reason];
     const asked: RevocationEntry = { ...what, source: 'manual', reasons, by, revokedAt: now() };
     const { entry, outcome }: Added = await refuseAsProblem(list.add(asked));
-    if (!(await isPublished(what))) return { entry, status: 202 };
-    return { entry, status: outcome === 'added' ? 201 : 200 };
+    const [published, unenforced] = await Promise.all([isPublished(what), unenforcedIn(what)]);
+    const answer = { ...names, ...tell(entry), outcome, ...(unenforced.length > 0 && { unenforced }) };
+    if (!published) return c.json(answer, 202);
+    return c.json(answer, outcome === 'added' ? 201 : 200);
+  }
+
+  /** Where the edge lets it through all the same; nothing when that cannot be told in time. */
+  async function unenforcedIn(what: RevocationKey): Promise<UnenforcedPrefix[]> {
+    const unknown: UnenforcedPrefix[] = [];
+    return Promise.race([options.unenforced(what).catch(() => unknown), sleep(PATIENCE_MS, unknown, { ref: false })]);
   }
 
   /** Takes an entry off the list, and publishes that; also when it was not on it, as the edge may not know that yet. */
@@ -142,8 +175,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const { reason } = parseBody(RevocationRequest, await c.req.text());
     // Long enough for any token of the session, also one that was minted elsewhere and never seen here.
     const expiresAt = now() + revocationSeconds;
-    const { entry, status } = await revoke(c, { kind: 'session', id, expiresAt }, reason);
-    return c.json({ sessionId: id, ...tell(entry) }, status);
+    return revoke(c, { kind: 'session', id, expiresAt }, reason, { sessionId: id });
   });
 
   app.delete('/v1/sessions/:id/revocation', authorize('security'), (c) =>
@@ -154,8 +186,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const id = assetIdOf(c);
     const { reason } = parseBody(RevocationRequest, await c.req.text());
     // Until it is taken back, as sessions of it could begin at any time.
-    const { entry, status } = await revoke(c, { kind: 'asset', id }, reason);
-    return c.json({ asset: id, ...tell(entry) }, status);
+    return revoke(c, { kind: 'asset', id }, reason, { asset: id });
   });
 
   app.delete('/v1/assets/:id/revocation', authorize('security'), (c) =>
@@ -166,8 +197,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const id = subjectOf(c);
     const { reason } = parseBody(RevocationRequest, await c.req.text());
     // Until it is taken back: a subject could otherwise return after a day, with a new session.
-    const { entry, status } = await revoke(c, { kind: 'subject', id }, reason);
-    return c.json({ subject: id, ...tell(entry) }, status);
+    return revoke(c, { kind: 'subject', id }, reason, { subject: id });
   });
 
   app.delete('/v1/subjects/:id/revocation', authorize('security'), (c) =>
@@ -189,8 +219,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
       const message = `The cut-off lies ${before - time} s in the future, where it would end sessions as they begin.`;
       throw problem('ERR_CUTOFF_FUTURE', message);
     }
-    const { entry, status } = await revoke(c, { ...CUTOFF, before, expiresAt: time + revocationSeconds }, reason);
-    return c.json(tell(entry), status);
+    return revoke(c, { ...CUTOFF, before, expiresAt: time + revocationSeconds }, reason);
   });
 
   app.delete('/v1/sessions/cutoff', authorize('security'), (c) => restore(c, CUTOFF));
@@ -200,13 +229,13 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     return c.json({ revocations: entries, next });
   });
 
-  app.get('/v1/revocations/:kind/:id/history', authorize('security'), async (c) => {
+  app.get('/v1/revocations/:kind/:id/history', authorize('security'), query(PageQuery), async (c) => {
     const kind = v.safeParse(v.picklist(REVOCATION_KINDS), c.req.param('kind'));
     if (!kind.success) throw problem('ERR_REVOCATION_KIND', `There are these kinds: ${REVOCATION_KINDS.join(', ')}.`);
-    const events = await list.history(kind.output, ID_OF[kind.output](c));
-    return c.json({
-      events: events.map(({ at, action, by, entry }) => ({ at: at / 1000, action, by, revocation: entry })),
-    });
+    const page = list.historyPage(kind.output, ID_OF[kind.output](c), c.req.valid('query'));
+    const { events, next } = await refuseAsProblem(page);
+    const told = events.map(({ at, action, by, entry }) => ({ at: at / 1000, action, by, revocation: entry }));
+    return c.json({ events: told, next });
   });
 
   app.get('/v1/decisions', authorize('security'), (c) => {

@@ -183,6 +183,16 @@ describe('Sessions', () => {
     expect(await live(NOW + 3600)).toEqual([]);
   });
 
+  test('one is found by its id, whether or not it was seen, and as it was recorded', async () => {
+    const sessions = dynamoDbSessions(database.client);
+    const known = { ...session, sessionId: 'ById00000000' };
+    expect(await sessions.get('ById00000000')).toBeUndefined();
+    await sessions.record(known, ['k1']);
+    expect(await sessions.get('ById00000000')).toEqual(known);
+    await sessions.seen(known, NOW + 10);
+    expect(await sessions.get('ById00000000')).toEqual({ ...known, lastSeenAt: NOW + 10 });
+  });
+
   test('a renewal makes its expiry later, a shorter token for another device does not make it earlier', async () => {
     const sessions = dynamoDbSessions(database.client);
     await sessions.record({ ...session, expiresAt: NOW + 7200 }, ['k1']);

@@ -176,7 +176,7 @@ describe('a stack whose detection is off', () => {
     const { status, body } = await callApi(stack, 'POST', '/v1/detections', security);
     expect([status, body.code, body.detail]).toEqual([409, 'ERR_DETECTION_OFF', expect.stringMatching(/mode to log/)]);
     const { code, stderr } = await portcullis('session', 'detect', '--data', stack.data);
-    expect([code, stderr]).toEqual([2, expect.stringMatching(/detection is off; set revocation.detection.mode/)]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/detection is off; set revocation.detection.mode/)]);
   });
 });
 

@@ -243,7 +243,7 @@ describe('revocation', () => {
     };
     expect(first.expiresAt - first.revokedAt).toBe(86400);
     const second = await revocation(stack, sessionId, 'POST');
-    expect([second.status, await second.json()]).toEqual([200, first]);
+    expect([second.status, await second.json()]).toEqual([200, { ...first, outcome: 'kept' }]);
     expect((await revocation(stack, 'NeverSeen12345', 'POST')).status).toBe(201);
     expect((await revocation(stack, sessionId, 'DELETE')).status).toBe(204);
     expect((await fetch(playbackUrl)).status).toBe(200);

@@ -326,9 +326,9 @@ describe('the revocation of a subject', () => {
     const first = await revoke('POST', subject);
     const told = { reason: 'chargeback', reasons: ['chargeback'], source: 'manual', by: 'local-security' };
     const entry = { subject, ...told, revokedAt: expect.any(Number) };
-    expect([first.status, first.body]).toEqual([201, entry]);
+    expect([first.status, first.body]).toEqual([201, { ...entry, outcome: 'added' }]);
     const second = await revoke('POST', subject);
-    expect([second.status, second.body]).toEqual([200, first.body]);
+    expect([second.status, second.body]).toEqual([200, { ...first.body, outcome: 'kept' }]);
     for (const answer of [
       await mintFor('aurora', { subject }),
       await renew(playbackUrl, { role: 'backend' }),

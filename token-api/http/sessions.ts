@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import * as v from 'valibot';
-import type { Sessions } from '../sessions/sessions.ts';
+import type { Session, Sessions } from '../sessions/sessions.ts';
+import { REFUSALS, type Refusal } from '../vending/vending.ts';
 import type { Authorize, CallerEnv } from './authorize.ts';
 import { pageQuery } from './page-query.ts';
 import { refuseAsProblem } from './refusal.ts';
@@ -9,8 +10,8 @@ import { refuseAsProblem } from './refusal.ts';
 export interface SessionOptions {
   authorize: Authorize;
   sessions: Sessions;
-  /** Which of these sessions are on the revocation list. */
-  revokedSessions: (sessionIds: string[]) => Promise<Set<string>>;
+  /** Why those of these sessions get no later token that the revocation list is against, by session id. */
+  listedRefusals: (sessions: Session[]) => Promise<Map<string, Refusal>>;
   /** Seconds since the epoch. */
   now: () => number;
 }
@@ -29,23 +30,27 @@ export const SessionsResponse = v.object({
       lastSeenAt: time,
       /** Id of the key that its latest token is signed with. */
       kid: v.optional(v.string()),
+      /** Whether it is revoked itself, and so can be restored. */
       revoked: v.boolean(),
+      /** Why it gets no later token; absent when the revocation list has nothing against it. */
+      reason: v.optional(v.picklist(Object.keys(REFUSALS) as Refusal[])),
     }),
   ),
   next: v.optional(v.string()),
 });
 
 /** `GET /v1/sessions`: the live ones. */
-export function sessionRoutes({ authorize, sessions, revokedSessions, now }: SessionOptions): Hono<CallerEnv> {
+export function sessionRoutes({ authorize, sessions, listedRefusals, now }: SessionOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
 
   app.get('/v1/sessions', authorize('security'), pageQuery(), async (c) => {
     const { items, next } = await refuseAsProblem(() => sessions.live(now(), c.req.valid('query')));
-    const revoked = await revokedSessions(items.map(({ sessionId }) => sessionId));
-    return c.json({
-      sessions: items.map((session) => ({ ...session, revoked: revoked.has(session.sessionId) })),
-      next,
+    const refusals = await listedRefusals(items);
+    const listed = items.map((session) => {
+      const reason = refusals.get(session.sessionId);
+      return { ...session, revoked: reason === 'session-revoked', reason };
     });
+    return c.json({ sessions: listed, next });
   });
 
   return app;

@@ -1,5 +1,11 @@
 import { ConditionalCheckFailedException, type CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
-import { type DynamoDBDocumentClient, paginateScan, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb';
+import {
+  type DynamoDBDocumentClient,
+  GetCommand,
+  paginateScan,
+  QueryCommand,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb';
 import { CursorError, decodeCursor, encodeCursor, type Page, type PageRequest } from '../pages/page.ts';
 import { LIVE_SECONDS, type Session, type SessionKeys, type Sessions } from './sessions.ts';
 
@@ -96,7 +102,7 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
           ExclusiveStartKey: startKey,
         }),
       );
-      items.push(...Items.map(({ shard: _, kids: __, ...session }) => session as Session));
+      items.push(...Items.map(sessionOf));
       if (LastEvaluatedKey) return { items: items.sort(latestFirst), next: encodeCursor('sessions', LastEvaluatedKey) };
       startKey = undefined;
     }
@@ -109,6 +115,10 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
       const { kid, sessionId } = session;
       const sighting = { lastSeenAt: seenAt, shard: shardOf(sessionId), ...(kid !== undefined && { kid }) };
       await update(session, kid === undefined ? [] : [kid], sighting);
+    },
+    async get(sessionId) {
+      const { Item } = await client.send(new GetCommand({ TableName, Key: { sessionId } }));
+      return Item && sessionOf(Item);
     },
     live,
     async withKey(kid, now) {
@@ -130,6 +140,10 @@ export function dynamoDbSessions(client: DynamoDBDocumentClient): Sessions {
       return found;
     },
   };
+}
+
+function sessionOf({ shard: _, kids: __, ...session }: Record<string, unknown>): Session {
+  return session as unknown as Session;
 }
 
 function latestFirst(a: Session, b: Session): number {

@@ -31,6 +31,8 @@ export interface Sessions {
   record(session: Session, kids: string[]): Promise<void>;
   /** Records that the edge allowed a request of a session at `seenAt`; `expiresAt` never becomes earlier by it. */
   seen(session: Session, seenAt: number): Promise<void>;
+  /** A session, also one that has expired; undefined when it is not known here. */
+  get(sessionId: string): Promise<Session | undefined>;
   /**
    * Part of the sessions whose token has not expired at `now` and that were seen in the last minute; the latest first
    * within a page. One that is seen between two pages may be in both or in neither. Rejects with `ERR_CURSOR_INVALID`.

@@ -41,7 +41,8 @@ export class VendingError extends Error {
   }
 }
 
-const REFUSALS: Record<Refusal, [code: VendingErrorCode, message: string]> = {
+/** The code and the words of each refusal. */
+export const REFUSALS: Record<Refusal, [code: VendingErrorCode, message: string]> = {
   'session-revoked': ['ERR_SESSION_REVOKED', 'The session is revoked.'],
   'session-cutoff': [
     'ERR_SESSION_CUTOFF',

@@ -3,7 +3,7 @@ import { EdgeStore } from '../../../edge-functions/store/edge-store.ts';
 import type { KeyValueStore } from '../../../edge-functions/store/key-value-store.ts';
 import { AwsKeyValueStore } from '../../../edge-functions/store/key-value-store-aws.ts';
 import type { LocalDynamoDb } from '../../../local/dynamodb.ts';
-import { revocationRoutes } from '../../../revocation/http/routes.ts';
+import { type RevocationOptions, revocationRoutes } from '../../../revocation/http/routes.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../../../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../../../revocation/publish/edge-store.ts';
 import { keepPublished } from '../../../revocation/publish/publication.ts';
@@ -25,8 +25,11 @@ afterAll(async () => {
 
 const LIFE = 86_400;
 
-/** The routes on a store of their own; `around` stands before its updates. */
-function open(around: (update: () => Promise<string>) => Promise<string> = (update) => update()) {
+/** The routes on a store of their own; `around` stands before its updates, `unenforced` says where the edge lets through. */
+function open(
+  around: (update: () => Promise<string>) => Promise<string> = (update) => update(),
+  unenforced: RevocationOptions['unenforced'] = async () => [],
+) {
   const inner = new AwsKeyValueStore(new KeyValueStoreService().client, STORE_ARN);
   const store: KeyValueStore = {
     list: () => inner.list(),
@@ -40,7 +43,10 @@ function open(around: (update: () => Promise<string>) => Promise<string> = (upda
   closers.push(() => publication.close());
   const decisions = { recent: () => [], subscribe: () => () => undefined };
   const authorize = () => callerFromHeaders;
-  const app = revocationRoutes({ authorize, list, publication, decisions, revocationSeconds: LIFE, now: () => NOW });
+  const app = revocationRoutes({
+    ...{ authorize, list, publication, decisions, unenforced },
+    ...{ revocationSeconds: LIFE, now: () => NOW },
+  });
   app.onError(problemDetails(() => undefined));
   const ask = async (method: string, path: string, body?: unknown) => {
     const headers = { 'test-subject': 'operator-1' };
@@ -66,8 +72,9 @@ test('a session, an asset and a subject are revoked and restored by the same sha
     ['/v1/subjects/viewer%2F7', { subject: 'viewer/7' }, {}],
   ] as const) {
     const told = { ...names, ...by, reason: 'shared', reasons: ['shared'], ...more };
-    expect(await ask('POST', `${path}/revocation`, { reason: 'shared' })).toEqual({ status: 201, body: told });
-    expect(await ask('POST', `${path}/revocation`, { reason: 'other' })).toEqual({ status: 200, body: told });
+    const answer = (status: number, outcome: string) => ({ status, body: { ...told, outcome } });
+    expect(await ask('POST', `${path}/revocation`, { reason: 'shared' })).toEqual(answer(201, 'added'));
+    expect(await ask('POST', `${path}/revocation`, { reason: 'other' })).toEqual(answer(200, 'kept'));
   }
   expect(await atEdge()).toEqual(['a/a/b ü', 'r/Routes000001']);
   for (const path of ['/v1/sessions/Routes000001', '/v1/assets/a%2Fb%20%C3%BC', '/v1/subjects/viewer%2F7']) {
@@ -95,7 +102,8 @@ test('what detection revoked says why in one text too, and is replaced by a pers
     ...times,
   });
   const manual = { sessionId: 'Routes000002', ...by, reason: '', reasons: [], expiresAt: NOW + LIFE };
-  expect(await ask('POST', '/v1/sessions/Routes000002/revocation')).toEqual({ status: 200, body: manual });
+  const changed = { ...manual, outcome: 'changed' };
+  expect(await ask('POST', '/v1/sessions/Routes000002/revocation')).toEqual({ status: 200, body: changed });
   const { body } = await ask('GET', '/v1/revocations/session/Routes000002/history');
   expect(body.events).toEqual([
     {
@@ -108,14 +116,48 @@ test('what detection revoked says why in one text too, and is replaced by a pers
   ]);
 });
 
+test('says where the edge lets it through all the same, and is answered also where nobody can tell', async () => {
+  const asked: unknown[] = [];
+  const prefixes = [{ prefix: '/aurora/', mode: 'log' as const }];
+  const { ask } = open(undefined, async ({ kind, id }) => {
+    asked.push([kind, id]);
+    return prefixes;
+  });
+  const path = '/v1/assets/Routes000004/revocation';
+  expect(await ask('POST', path)).toMatchObject({ status: 201, body: { unenforced: prefixes } });
+  expect(await ask('POST', path)).toMatchObject({ status: 200, body: { unenforced: prefixes } });
+  expect(asked).toEqual(Array(2).fill(['asset', 'Routes000004']));
+  for (const unenforced of [async () => [], () => Promise.reject(new Error('anything'))]) {
+    const answer = await open(undefined, unenforced).ask('POST', path);
+    expect([answer.status, 'unenforced' in answer.body]).toEqual([200, false]);
+  }
+  const silent = open(undefined, () => new Promise(() => undefined));
+  expect(await silent.ask('POST', path)).toMatchObject({ status: 200, body: { outcome: 'kept' } });
+});
+
+test('a history comes in pages, the latest first', async () => {
+  const { ask } = open();
+  const path = '/v1/subjects/Routes000005/revocation';
+  for (let i = 0; i < 3; i++) for (const method of ['POST', 'DELETE']) await ask(method, path);
+  const history = '/v1/revocations/subject/Routes000005/history';
+  const all = (await ask('GET', history)).body.events;
+  const actions = all.map(({ action }: { action: string }) => action);
+  expect(actions).toEqual(['restored', 'revoked', 'restored', 'revoked', 'restored', 'revoked']);
+  const first = (await ask('GET', `${history}?limit=4`)).body;
+  const second = (await ask('GET', `${history}?limit=4&cursor=${first.next}`)).body;
+  expect([first.events, second.events, second.next]).toEqual([all.slice(0, 4), all.slice(4), undefined]);
+  const other = await ask('GET', `/v1/revocations/subject/Routes000006/history?cursor=${first.next}`);
+  expect(other).toMatchObject({ status: 400, body: { code: 'ERR_CURSOR_INVALID' } });
+});
+
 test('a cut-off is set, only becomes later, is shown and taken back', async () => {
   const { ask, atEdge } = open();
   expect((await ask('GET', '/v1/sessions/cutoff')).status).toBe(404);
   const set = (before: number) => ask('PUT', '/v1/sessions/cutoff', { before, reason: 'leak' });
   const told = { before: NOW - 60, ...by, reason: 'leak', reasons: ['leak'], expiresAt: NOW + LIFE };
-  expect(await set(NOW - 60)).toEqual({ status: 201, body: told });
-  expect(await set(NOW - 90)).toEqual({ status: 200, body: told });
-  expect(await set(NOW)).toEqual({ status: 200, body: { ...told, before: NOW } });
+  expect(await set(NOW - 60)).toEqual({ status: 201, body: { ...told, outcome: 'added' } });
+  expect(await set(NOW - 90)).toEqual({ status: 200, body: { ...told, outcome: 'kept' } });
+  expect(await set(NOW)).toEqual({ status: 200, body: { ...told, before: NOW, outcome: 'changed' } });
   expect(await ask('GET', '/v1/sessions/cutoff')).toEqual({ status: 200, body: { ...told, before: NOW } });
   expect(await set(NOW + 1)).toMatchObject({ status: 422, body: { code: 'ERR_CUTOFF_FUTURE' } });
   expect(await atEdge()).toEqual(['before']);
@@ -145,6 +187,8 @@ test.each([
   ['GET', '/v1/revocations?limit=1001', 'ERR_QUERY_INVALID'],
   ['GET', '/v1/revocations?cursor=x', 'ERR_CURSOR_INVALID'],
   ['GET', '/v1/revocations/key/k1/history', 'ERR_REVOCATION_KIND'],
+  ['GET', '/v1/revocations/asset/aurora/history?limit=0', 'ERR_QUERY_INVALID'],
+  ['GET', '/v1/revocations/asset/aurora/history?cursor=x', 'ERR_CURSOR_INVALID'],
   ['GET', '/v1/revocations/constructor/k1/history', 'ERR_REVOCATION_KIND'],
   ['GET', '/v1/revocations/session/short/history', 'ERR_SESSION_ID_INVALID'],
   ['POST', `/v1/assets/${'x'.repeat(129)}/revocation`, 'ERR_ASSET_ID_INVALID'],
