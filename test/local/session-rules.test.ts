@@ -1,7 +1,9 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { FIELDS } from '../../local/edge/access-log.ts';
 import {
+  accessLog,
   rawRequest,
   removeDirectory,
   requestPlayback,
@@ -43,6 +45,34 @@ describe('revoked sessions in the rule group, on the local stack', () => {
     await revocation(stack, sessionId, 'DELETE');
     await expect.poll(status).toBe(200);
     expect(JSON.parse(blockedBy()).RuleGroup.Rules).toEqual([]);
+  });
+
+  test('the access log tells a block from a denial of the function, which has decided nothing', async () => {
+    const { playbackUrl, sessionId } = await requestPlayback(stack);
+    const path = new URL(playbackUrl).pathname;
+    const status = async () =>
+      (await rawRequest(stack.edge, path, { headers: { 'user-agent': 'Blocked/1.0' } })).status;
+    await revocation(stack, sessionId, 'POST');
+    await expect.poll(status).toBe(403);
+    const fieldsOf = (line: string) => Object.fromEntries(line.split('\t').map((value, i) => [FIELDS[i], value]));
+    const logged = () =>
+      accessLog(stack.data)
+        .split('\n')
+        .filter((line) => line.includes('Blocked/1.0'))
+        .map(fieldsOf);
+    await expect
+      .poll(() => logged().at(-1))
+      .toMatchObject({
+        'sc-status': '403',
+        'x-edge-result-type': 'Error',
+        'x-edge-detailed-result-type': 'Error',
+        'viewer-request-log-data': '-',
+      });
+    // Refused in every mode, and by the function.
+    await rawRequest(stack.edge, '/aurora/..%2fmaster.m3u8', { headers: { 'user-agent': 'Blocked/1.0' } });
+    await expect.poll(() => logged().at(-1)).toMatchObject({ 'x-edge-result-type': 'FunctionGeneratedResponse' });
+    await revocation(stack, sessionId, 'DELETE');
+    await expect.poll(status).toBe(200);
   });
 
   test('what does not fit is said, and the newest ones hold', async () => {
