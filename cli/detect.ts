@@ -13,11 +13,13 @@ import { type Decision, isAllowed, rehearse } from '../revocation/detect/guard.t
 import { type DetectionWindow, END_OF_TIME } from '../revocation/detect/plan.ts';
 import type { DetectionSettings } from '../revocation/detect/settings.ts';
 import type { SuspiciousSession } from '../revocation/suspicious/suspicious-sessions.ts';
+import type { Refusal } from '../token-api/vending/vending.ts';
 import { apiCommand, callApi, callList, type StackAccess, stackOptions } from './api.ts';
 import { loadAws } from './aws.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, note, print, report, time } from './command.ts';
 import { compare, qualityTable, readLabels } from './labels.ts';
 import { startProgress } from './progress.ts';
+import { STATES } from './revoked.ts';
 
 const EXAMPLES = `
 Examples:
@@ -111,10 +113,18 @@ type Listed = Omit<SuspiciousSession, 'expiresAt'> & {
   revoked: boolean;
   source?: 'manual' | 'auto';
   restored?: boolean;
+  /** Why it gets no later token, when it gets none. */
+  reason?: Refusal;
 };
 
-function stateOf({ revoked, source, restored }: Pick<Listed, 'revoked' | 'source' | 'restored'>): string {
+function stateOf({
+  revoked,
+  source,
+  restored,
+  reason,
+}: Pick<Listed, 'revoked' | 'source' | 'restored' | 'reason'>): string {
   if (revoked) return source === 'auto' ? 'revoked by detection' : 'revoked by hand';
+  if (reason) return STATES[reason];
   return restored ? 'restored by hand' : 'live';
 }
 

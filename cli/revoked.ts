@@ -1,4 +1,13 @@
+import type { Refusal } from '../token-api/vending/vending.ts';
 import { formatTime, note } from './command.ts';
+
+/** The state of a session that something is against. That of a revoked subject plays on, and gets no later token. */
+export const STATES: Record<Refusal, string> = {
+  'session-revoked': 'revoked',
+  'session-cutoff': 'cut off',
+  'asset-withdrawn': 'withdrawn',
+  'subject-revoked': 'not renewed',
+};
 
 /** What the API answers to a revocation. */
 export interface Revoked {

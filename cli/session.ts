@@ -5,7 +5,7 @@ import { apiCommand, callApi, callList, type StackAccess } from './api.ts';
 import { registerAthenaTable } from './athena-table.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, print } from './command.ts';
 import { registerDetect } from './detect.ts';
-import { describeRevoked, noteLate, noteRevoked, type Revoked } from './revoked.ts';
+import { describeRevoked, noteLate, noteRevoked, type Revoked, STATES } from './revoked.ts';
 import { registerSimulate } from './simulate.ts';
 
 export interface LiveSession {
@@ -19,14 +19,6 @@ export interface LiveSession {
   /** What of the revocation list is against it; absent when nothing is. */
   reason?: Refusal;
 }
-
-/** The state of a session that something is against. That of a revoked subject plays on, and gets no later token. */
-const STATES: Record<Refusal, string> = {
-  'session-revoked': 'revoked',
-  'session-cutoff': 'cut off',
-  'asset-withdrawn': 'withdrawn',
-  'subject-revoked': 'not renewed',
-};
 
 /** The live sessions of the stack. */
 export async function liveSessions(options: StackAccess): Promise<LiveSession[]> {

@@ -41,7 +41,7 @@ import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
 import { openSessionRules } from './session-rules.ts';
 import { unenforcedPrefixes } from './unenforced.ts';
-import { openVending, VENDING_TABLES } from './vending.ts';
+import { openVending, refusalsOfSessions, VENDING_TABLES } from './vending.ts';
 
 /** How to run a stack. */
 export interface StackOptions {
@@ -200,7 +200,7 @@ export async function startStack({
         revocationSeconds,
         now,
       },
-      detection: { suspicious, list, detection, report, now },
+      detection: { suspicious, list, detection, refusalsOf: refusalsOfSessions(vending), report, now },
       delivery: { store: edgeStore, report },
       keys: {
         store: keyRing.store,

@@ -13,7 +13,7 @@ import { createRenewer } from '../token-api/minting/renewal.ts';
 import { dynamoDbPolicies, POLICIES_TABLE } from '../token-api/policies/dynamodb.ts';
 import type { PolicyCatalogue } from '../token-api/policies/policies.ts';
 import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
-import { createVending } from '../token-api/vending/vending.ts';
+import { createVending, type Refusal } from '../token-api/vending/vending.ts';
 import { listedRefusals, refusalOf } from './refusals.ts';
 import { TITLE_POLICY, TITLES } from './titles.ts';
 
@@ -78,6 +78,17 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     listedRefusals: (listed) => listedRefusals(list, listed, now()),
     maxLifetimeSeconds: maxPolicySeconds,
     now,
+  };
+}
+
+/** Why those of these sessions get no later token that the revocation list is against; of one that was vended elsewhere nothing is known. */
+export function refusalsOfSessions({
+  sessions,
+  listedRefusals,
+}: Pick<VendingRoutesOptions, 'sessions' | 'listedRefusals'>): (sessionIds: string[]) => Promise<Map<string, Refusal>> {
+  return async (sessionIds) => {
+    const known = await Promise.all(sessionIds.map((id) => sessions.get(id)));
+    return listedRefusals(known.filter((session) => session !== undefined));
   };
 }
 

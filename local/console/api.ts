@@ -50,6 +50,8 @@ export interface SuspiciousSession extends Omit<Finding, 'expiresAt'> {
   source?: RevocationSource;
   /** A person took a revocation back. */
   restored?: true;
+  /** Why it gets no later token, when it gets none. */
+  reason?: string;
 }
 
 /** A failed call, as its problem details (RFC 9457) tell it; `status` is 0 when there was no answer at all. */

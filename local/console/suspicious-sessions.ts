@@ -203,12 +203,13 @@ export class SuspiciousSessions {
   }
 
   #showRevocation(row: Row, session: SuspiciousSession): void {
-    const { sessionId, revoked, source, restored } = session;
+    const { sessionId, revoked, source, restored, reason } = session;
     row.session = session;
     row.item.dataset.revoked = `${revoked}`;
     row.tags.replaceChildren();
     const by = source === 'auto' ? 'detection' : 'a person';
     if (revoked) row.tags.append(create('span', 'tag revoked', `revoked by ${by}`));
+    else if (reason) row.tags.append(create('span', 'tag revoked', reason.replaceAll('-', ' ')));
     else if (restored) row.tags.append(create('span', 'tag', 'restored by a person'));
     row.button.textContent = revoked ? 'Restore' : 'Revoke';
     row.button.className = revoked ? '' : 'danger';

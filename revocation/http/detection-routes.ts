@@ -17,6 +17,8 @@ export interface DetectionOptions {
   suspicious: SuspiciousSessions;
   list: RevocationList;
   detection: Detection;
+  /** Why those of these sessions get no later token that something is against, by session id: in words of the edge. */
+  refusalsOf: (sessionIds: string[]) => Promise<Map<string, string>>;
   /** Told who had detection run. */
   report: (line: string) => void;
   /** Seconds since the epoch. */
@@ -62,7 +64,8 @@ const Features = v.object({
 
 /**
  * Answer of `GET /v1/sessions/suspicious`, the highest score first; times in seconds since the epoch. `source`: who revoked
- * it, when it is; `restored`: a person took that back. `minutes` of an identity: `[minute, requests]`.
+ * it, when it is; `restored`: a person took that back; `reason`: why it gets no later token, when it gets none. `minutes` of an
+ * identity: `[minute, requests]`.
  */
 export const SuspiciousSessionsResponse = v.object({
   sessions: v.array(
@@ -78,6 +81,7 @@ export const SuspiciousSessionsResponse = v.object({
       revoked: v.boolean(),
       source: v.optional(v.picklist(['manual', 'auto'])),
       restored: v.optional(v.literal(true)),
+      reason: v.optional(v.string()),
       features: Features,
       timeline: v.array(v.object({ label: v.string(), minutes: v.array(v.tuple([Time, Count])) })),
     }),
@@ -118,19 +122,25 @@ export const ANSWER_WITHIN_MS = 10_000;
 
 /** `GET /v1/sessions/suspicious`, `POST /v1/detections`, `GET /v1/detections/latest`: what detection found, and running it. */
 export function detectionRoutes(options: DetectionOptions): Hono<CallerEnv> {
-  const { authorize, suspicious, list, detection, report, now } = options;
+  const { authorize, suspicious, list, detection, refusalsOf, report, now } = options;
   const app = new Hono<CallerEnv>();
 
   app.get('/v1/sessions/suspicious', authorize('security'), query(PageQuery), async (c) => {
     const { sessions, next } = await refuseAsProblem(suspicious.page(now(), c.req.valid('query')));
-    const standing = await standings(
-      list,
-      sessions.map(({ sessionId }) => sessionId),
-      now(),
-    );
+    const ids = sessions.map(({ sessionId }) => sessionId);
+    const standing = await standings(list, ids, now());
+    const refusals = await refusalsOf(ids);
     const listed = sessions.map(({ features, expiresAt: _, ...session }) => {
       const { title, firstSeen, lastSeen } = features;
-      return { ...session, title, firstSeen, lastSeen, ...standing(session.sessionId), features };
+      return {
+        ...session,
+        title,
+        firstSeen,
+        lastSeen,
+        ...standing(session.sessionId),
+        reason: refusals.get(session.sessionId),
+        features,
+      };
     });
     return c.json({ sessions: listed, next });
   });

@@ -105,6 +105,7 @@ class World {
         isRunning: async () => this.running,
         run: async () => (this.latest = await this.run()),
       },
+      refusalsOf: async () => new Map(),
       report: () => undefined,
       now: () => NOON,
     });

@@ -125,6 +125,16 @@ describe('a stack that enforces', () => {
     expect(found).not.toHaveProperty('source');
   });
 
+  test('says so when its asset is withdrawn', async () => {
+    const asset = '/v1/assets/aurora/revocation';
+    const { status } = await callApi(stack, 'POST', asset, { ...security, body: { reason: 'rights' } });
+    expect(status).toBe(201);
+    expect((await suspicious(stack))[0]).toMatchObject({ revoked: false, reason: 'asset-withdrawn' });
+    const { stdout } = await portcullis('session', 'suspicious', '--data', stack.data);
+    expect(stdout).toMatch(/^score .*\n.*aurora .*withdrawn\n/);
+    expect((await callApi(stack, 'DELETE', asset, security)).status).toBe(204);
+  });
+
   test('refuses pages that are none, and who is not security', async () => {
     for (const query of ['?limit=0', '?limit=1001', '?cursor=x']) {
       const { status } = await callApi(stack, 'GET', `/v1/sessions/suspicious${query}`, security);

@@ -69,6 +69,7 @@ class World {
       suspicious: dynamoDbSuspiciousSessions(database.client),
       list: { ...list, get: counted(list.get), holding: counted(list.holding), history: counted(list.history) },
       detection: { run, latest: async () => this.latest, isRunning: async () => this.end !== undefined },
+      refusalsOf: async () => new Map(),
       report: (line) => this.lines.push(line),
       now: () => NOW,
     });
