@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
+import { MasteringSettingsSchema } from '../enclave-render/settings.ts';
 import { RevocationSettingsSchema } from '../revocation/settings.ts';
 import { ApiSettingsSchema } from '../token-api/http/settings.ts';
 import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
@@ -11,6 +12,7 @@ export const ConfigurationSchema = v.strictObject({
   keys: v.optional(KeySettingsSchema, {}),
   api: v.optional(ApiSettingsSchema, {}),
   revocation: v.optional(RevocationSettingsSchema, {}),
+  mastering: v.optional(MasteringSettingsSchema, {}),
 });
 
 export type Configuration = v.InferOutput<typeof ConfigurationSchema>;
