@@ -44,6 +44,8 @@ export interface DataKeys {
 export type KmsErrorCode =
   /** No such key or alias (NotFoundException). */
   | 'ERR_KMS_NOT_FOUND'
+  /** An alias of this name is there already (AlreadyExistsException). */
+  | 'ERR_KMS_ALREADY_EXISTS'
   /** The key is disabled (DisabledException). */
   | 'ERR_KMS_DISABLED'
   /** The key is pending deletion or import, or of a kind that cannot do this (KMSInvalidStateException, InvalidKeyUsageException). */
@@ -54,7 +56,7 @@ export type KmsErrorCode =
   | 'ERR_KMS_INCORRECT_KEY'
   /** An argument that KMS does not take (ValidationException). */
   | 'ERR_KMS_VALIDATION'
-  /** No permission, no credentials. */
+  /** No permission, no credentials; also a ciphertext under a key that is not there (AccessDeniedException). */
   | 'ERR_KMS_ACCESS'
   /** KMS did not answer, or asked to come again later. */
   | 'ERR_KMS_UNAVAILABLE'
