@@ -8,6 +8,7 @@ import { InputError, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 import { registerKey } from './key.ts';
+import { registerKms } from './kms.ts';
 import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
 import { registerToken } from './token.ts';
@@ -38,6 +39,7 @@ function createProgram(): Command {
   registerRevocation(program);
   registerEdge(program);
   registerKey(program);
+  registerKms(program);
   return program;
 }
 

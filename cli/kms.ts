@@ -1,0 +1,142 @@
+import type { Command } from 'commander';
+import { readConfiguration } from '../config/configuration.ts';
+import { EmbeddedKms, type KeyMetadata } from '../enclave-render/kms/embedded.ts';
+import { DELETION_DAYS } from '../enclave-render/kms/keystore.ts';
+import { keystorePath } from '../local/data-keys.ts';
+import { alignColumns, formatTime, InputError, integer, print } from './command.ts';
+import { DEFAULT_DATA } from './up.ts';
+
+interface KmsOptions {
+  data: string;
+  keystore?: string;
+  passphraseFile?: string;
+  config?: string;
+  json?: boolean;
+}
+
+const HELP = `
+These are keys in a file of this machine that behave as those of AWS KMS (docs/kms.md); for AWS KMS itself use the aws command.
+KEY is an id, an ARN, alias/name or the ARN of an alias.
+
+Examples:
+  portcullis kms create --alias alias/portcullis-mastering      the first key makes the keystore
+  portcullis kms list
+  portcullis kms rotate alias/portcullis-mastering              old ciphertexts go on decrypting`;
+
+export function registerKms(program: Command): void {
+  const kms = program
+    .command('kms')
+    .description('the keys of the embedded KMS, which data keys of masters are encrypted with')
+    .addHelpText('after', HELP);
+
+  const add = (name: string, description: string, ...examples: string[]) =>
+    kms
+      .command(name)
+      .description(description)
+      .option('--keystore <file>', 'keystore (mode 0600), instead of that in the data directory')
+      .option('--passphrase-file <file>', 'file (mode 0600) whose first line is the passphrase of the keystore')
+      .option('--data <dir>', 'data directory of the stack', DEFAULT_DATA)
+      .option('--config <file>', 'configuration (docs/configuration.md) that names keystore and passphrase file')
+      .option('--json', 'print JSON')
+      .addHelpText('after', `\nExamples:\n${examples.map((example) => `  portcullis kms ${example}`).join('\n')}`);
+
+  /** A command that changes the one key it names, and shows it. */
+  const addChange = (
+    name: string,
+    description: string,
+    change: (kms: EmbeddedKms, key: string, options: KmsOptions & { days?: number }) => Promise<KeyMetadata>,
+  ) =>
+    add(name, description, `${name} alias/portcullis-mastering`)
+      .argument('<key>', 'id, ARN, alias/name or ARN of an alias')
+      .action(async (key: string, options: KmsOptions) => {
+        printKey(options.json, await change(await openKms(options), key, options));
+      });
+
+  add(
+    'create',
+    'make a key, and the keystore when there is none',
+    'create --alias alias/portcullis-mastering',
+    'create --keystore keys.json --passphrase-file passphrase --description "archive 2026"',
+  )
+    .option('--alias <name>', 'alias/name that stands for the key')
+    .option('--description <text>', 'what it is for; anybody with the keystore may read it')
+    .action(async (options: KmsOptions & { alias?: string; description?: string }) => {
+      const { alias, description } = options;
+      printKey(options.json, await (await openKms(options)).createKey({ alias, description }));
+    });
+
+  add('list', 'list the keys', 'list', 'list --keystore keys.json --passphrase-file passphrase --json').action(
+    async (options: KmsOptions) => {
+      const keys = await (await openKms(options)).listKeys();
+      const rows = keys.map((key) => [key.keyId, key.state, `version ${key.version}`, key.aliases.join(' ')]);
+      const lines = alignColumns([['key', 'state', 'material', 'aliases'], ...rows]);
+      print(options.json, { keys }, keys.length > 0 ? lines : ['no keys']);
+    },
+  );
+
+  addChange('describe', 'show a key', (embedded, key) => embedded.describeKey(key));
+  addChange('disable', 'let a key do nothing until it is enabled', (embedded, key) => embedded.disableKey(key));
+  addChange('enable', 'let a disabled key work again', (embedded, key) => embedded.enableKey(key));
+  addChange('rotate', 'give a key new material for what is encrypted from now on', (embedded, key) =>
+    embedded.rotateKey(key),
+  );
+  addChange(
+    'delete',
+    'delete a key after a waiting period, in which it does nothing; nothing under it can be decrypted ever after',
+    (embedded, key, { days }) => embedded.scheduleKeyDeletion(key, days),
+  ).option(
+    '--days <n>',
+    `waiting period in days, ${DELETION_DAYS.least} to ${DELETION_DAYS.most}; 30 by default`,
+    integer(DELETION_DAYS.least, DELETION_DAYS.most),
+  );
+  addChange('cancel-deletion', 'keep a key that is pending deletion; it is disabled then', (embedded, key) =>
+    embedded.cancelKeyDeletion(key),
+  );
+
+  add(
+    'alias',
+    'let an alias stand for a key',
+    'alias alias/portcullis-mastering 1f0c8d2e-9a4b-4c3d-8e5f-0123456789ab',
+    'alias alias/portcullis-mastering alias/archive --move    it stood for another key before',
+    'alias alias/archive --remove                             the key stays',
+  )
+    .argument('<alias>', 'alias/name')
+    .argument('[key]', 'id, ARN, alias/name or ARN of an alias')
+    .option('--move', 'the alias is there, and stands for this key from now on')
+    .option('--remove', 'take the alias away')
+    .action(async (alias: string, key: string | undefined, options: KmsOptions & { move?: true; remove?: true }) => {
+      const { move, remove } = options;
+      if (remove ? key !== undefined || move : key === undefined) {
+        throw new InputError('an alias needs the key it stands for (portcullis kms alias ALIAS KEY), or --remove');
+      }
+      const embedded = await openKms(options);
+      if (key === undefined) printKey(options.json, await embedded.deleteAlias(alias));
+      else printKey(options.json, await (move ? embedded.updateAlias(alias, key) : embedded.createAlias(alias, key)));
+    });
+}
+
+/** The embedded KMS that the options name, or the configuration, or the data directory. Throws `InputError`. */
+async function openKms(options: KmsOptions): Promise<EmbeddedKms> {
+  const { kms } = (await readConfiguration(options.config)).mastering;
+  if (kms.provider === 'aws') {
+    throw new InputError(
+      `${options.config} says AWS KMS: use the aws command (aws kms create-key), or another --config`,
+    );
+  }
+  return new EmbeddedKms({
+    keystore: options.keystore ?? kms.keystore ?? keystorePath(options.data),
+    passphraseFile: options.passphraseFile ?? kms.passphraseFile,
+  });
+}
+
+function printKey(json: boolean | undefined, key: KeyMetadata): void {
+  const rows = [
+    ['key', key.arn],
+    ['state', key.deletesAt === null ? key.state : `${key.state}, deleted at ${formatTime(key.deletesAt)}`],
+    ['material', `version ${key.version}, of ${formatTime(key.rotatedAt)}`],
+    ['created', formatTime(key.createdAt)],
+    ...(key.aliases.length > 0 ? [['aliases', key.aliases.join(' ')]] : []),
+    ...(key.description === '' ? [] : [['description', key.description]]),
+  ];
+  print(json, key, alignColumns(rows));
+}

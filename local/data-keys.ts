@@ -1,0 +1,36 @@
+import { join } from 'node:path';
+import { loadAws } from '../cli/aws.ts';
+import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
+import { KmsError } from '../enclave-render/kms/data-keys.ts';
+import { EmbeddedKms } from '../enclave-render/kms/embedded.ts';
+import type { MasteringSettings } from '../enclave-render/settings.ts';
+
+/** The keystore in the data directory of a stack, unless the configuration names another. */
+export function keystorePath(dataDirectory: string): string {
+  return join(dataDirectory, 'kms', 'keystore.json');
+}
+
+/**
+ * The KMS of a configuration: AWS, or the keystore that it names, else that in the data directory of a stack. With `create` a
+ * keystore is made when there is none, with a key of the alias in `keyId`. Rejects with `KmsError`, and with `InputError` when the
+ * package for AWS KMS is not installed.
+ */
+export async function openDataKeys(
+  { kms, keyId }: MasteringSettings,
+  dataDirectory: string,
+  { create = false }: { create?: boolean } = {},
+): Promise<DataKeys> {
+  if (kms.provider === 'aws') {
+    const { awsDataKeys, kmsClient } = await loadAws(() => import('../enclave-render/kms/kms.ts'));
+    return awsDataKeys(kmsClient(kms.region));
+  }
+  const { keystore = keystorePath(dataDirectory), passphraseFile } = kms;
+  const embedded = new EmbeddedKms({ keystore, passphraseFile });
+  if (create && !(await embedded.exists())) {
+    await embedded.createKey({ alias: keyId }).catch((error) => {
+      // Another process made it meanwhile.
+      if (!(error instanceof KmsError && error.code === 'ERR_KMS_ALREADY_EXISTS')) throw error;
+    });
+  }
+  return embedded;
+}
