@@ -30,10 +30,13 @@ const AAD = Buffer.from('portcullis-keystore/1');
 
 /** The first line of a file of mode 0600. Throws `ERR_KMS_KEYSTORE` when it cannot be used. */
 export async function readPassphrase(path: string): Promise<string> {
-  const [passphrase = ''] = (await readPrivateFile(path))?.split(/\r?\n/, 1) ?? [];
-  if (passphrase.length >= LEAST_CHARACTERS) return passphrase;
-  const why = `its first line has to be a passphrase of ${LEAST_CHARACTERS} characters or more`;
-  throw new KmsError('ERR_KMS_KEYSTORE', `cannot use ${path} as a passphrase file: ${why} (openssl rand -base64 32)`);
+  const [passphrase] = (await readPrivateFile(path))?.split(/\r?\n/, 1) ?? [];
+  if (passphrase !== undefined && passphrase.length >= LEAST_CHARACTERS) return passphrase;
+  const why = `its first line has to be a passphrase of ${LEAST_CHARACTERS} characters or more (openssl rand -base64 32)`;
+  throw new KmsError(
+    'ERR_KMS_KEYSTORE',
+    `cannot use ${path} as a passphrase file: ${passphrase === undefined ? 'there is none' : why}`,
+  );
 }
 
 /** A new way to make a key of this passphrase, and the key: 32 bytes. */

@@ -1,0 +1,121 @@
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { KMSClient } from '@aws-sdk/client-kms';
+import { afterAll, describe, expect, test } from 'vitest';
+import { awsDataKeys, kmsClient } from '../../../enclave-render/kms/kms.ts';
+import { freePort } from '../../harness/stack.ts';
+
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+const SECRET = 'what the service quotes';
+const ARN = 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+
+/** What KMS answers next, over its protocol (AWS JSON 1.1), and what it was asked. */
+let answer: { status: number; body: unknown } = { status: 200, body: {} };
+const asked: { target: string | undefined; body: Record<string, unknown> }[] = [];
+const server = http.createServer(async (request, response) => {
+  const body = Buffer.concat(await request.toArray()).toString();
+  asked.push({ target: request.headers['x-amz-target']?.toString(), body: JSON.parse(body) });
+  response.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': 'request-1' });
+  response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+});
+server.listen(0, '127.0.0.1');
+await once(server, 'listening');
+afterAll(() => server.close());
+const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const kms = awsDataKeys(new KMSClient({ endpoint, region: 'eu-central-1', credentials, maxAttempts: 1 }));
+
+describe('AWS KMS', () => {
+  test.each([
+    ['NotFoundException', 'ERR_KMS_NOT_FOUND'],
+    ['DisabledException', 'ERR_KMS_DISABLED'],
+    ['KMSInvalidStateException', 'ERR_KMS_INVALID_STATE'],
+    ['InvalidKeyUsageException', 'ERR_KMS_INVALID_STATE'],
+    ['InvalidCiphertextException', 'ERR_KMS_INVALID_CIPHERTEXT'],
+    ['IncorrectKeyException', 'ERR_KMS_INCORRECT_KEY'],
+    ['ValidationException', 'ERR_KMS_VALIDATION'],
+    ['InvalidArnException', 'ERR_KMS_VALIDATION'],
+    ['InvalidGrantTokenException', 'ERR_KMS_VALIDATION'],
+    ['AccessDeniedException', 'ERR_KMS_ACCESS'],
+    ['ExpiredTokenException', 'ERR_KMS_ACCESS'],
+    ['UnrecognizedClientException', 'ERR_KMS_ACCESS'],
+    ['ThrottlingException', 'ERR_KMS_UNAVAILABLE'],
+    ['LimitExceededException', 'ERR_KMS_UNAVAILABLE'],
+    ['KeyUnavailableException', 'ERR_KMS_UNAVAILABLE'],
+    ['DependencyTimeoutException', 'ERR_KMS_UNAVAILABLE'],
+    ['KMSInternalException', 'ERR_KMS_UNAVAILABLE'],
+    ['SomethingNewException', 'ERR_KMS_VALIDATION'],
+  ])('%s is %s, whichever the call, and nothing that it wrote is told', async (name, code) => {
+    answer = { status: name === 'KMSInternalException' ? 500 : 400, body: { __type: name, message: SECRET } };
+    const bytes = Uint8Array.of(1);
+    const calls = [
+      kms.generate('alias/a', 256, {}),
+      kms.encrypt('alias/a', bytes, {}),
+      kms.decrypt(bytes, {}, 'alias/a'),
+      kms.reEncrypt(bytes, {}, 'alias/a', {}),
+    ];
+    for (const call of calls) {
+      const error = await call.catch((thrown) => thrown);
+      expect(error).toMatchObject({ name: 'KmsError', code });
+      expect(error.message).toMatch(/with alias\/a: .*request request-1/);
+      expect(error.message).not.toContain(SECRET);
+    }
+  });
+
+  test('an answer that is none of KMS, and none at all, say so', async () => {
+    for (const body of ['<html>', '', {}, { CiphertextBlob: 'AQ==' }]) {
+      answer = { status: 200, body };
+      await expect(kms.generate('alias/a', 256, {})).rejects.toMatchObject({ code: 'ERR_KMS_UNAVAILABLE' });
+    }
+    answer = { status: 502, body: '<html>' };
+    await expect(kms.generate('alias/a', 256, {})).rejects.toMatchObject({ code: 'ERR_KMS_UNAVAILABLE' });
+    const nobody = `http://127.0.0.1:${await freePort()}`;
+    const client = new KMSClient({ endpoint: nobody, region: 'eu-central-1', credentials, maxAttempts: 1 });
+    await expect(awsDataKeys(client).generate('alias/a', 256, {})).rejects.toMatchObject({
+      code: 'ERR_KMS_UNAVAILABLE',
+      message: expect.stringContaining('cannot be reached'),
+    });
+  });
+
+  test('missing credentials are an error of access', async () => {
+    const without = async () => {
+      throw Object.assign(new Error(SECRET), { name: 'CredentialsProviderError' });
+    };
+    const client = new KMSClient({ endpoint, region: 'eu-central-1', credentials: without });
+    await expect(awsDataKeys(client).decrypt(Uint8Array.of(1), {})).rejects.toMatchObject({
+      code: 'ERR_KMS_ACCESS',
+      message: expect.stringMatching(/^Decrypt: no AWS credentials to be had/),
+    });
+  });
+
+  test('is asked for keys as the API Reference says, each length in its own way', async () => {
+    const Plaintext = Buffer.alloc(16, 7).toString('base64');
+    answer = { status: 200, body: { Plaintext, CiphertextBlob: 'AQID', KeyId: ARN } };
+    asked.length = 0;
+    const key = await kms.generate('alias/a', 128, { a: 'b' });
+    await kms.generate('alias/a', 192, {});
+    await kms.generate('alias/a', 256, {});
+    await kms.decrypt(key.encrypted, { a: 'b' });
+    expect(key).toEqual({ plaintext: new Uint8Array(16).fill(7), encrypted: Uint8Array.of(1, 2, 3), keyId: ARN });
+    // Memory of its own: overwriting it leaves nothing behind.
+    expect(key.plaintext.buffer.byteLength).toBe(16);
+    expect(asked).toEqual([
+      {
+        target: 'TrentService.GenerateDataKey',
+        body: expectedOf({ KeySpec: 'AES_128', EncryptionContext: { a: 'b' } }),
+      },
+      { target: 'TrentService.GenerateDataKey', body: expectedOf({ NumberOfBytes: 24, EncryptionContext: {} }) },
+      { target: 'TrentService.GenerateDataKey', body: expectedOf({ KeySpec: 'AES_256', EncryptionContext: {} }) },
+      { target: 'TrentService.Decrypt', body: { CiphertextBlob: 'AQID', EncryptionContext: { a: 'b' } } },
+    ]);
+  });
+
+  test('the client is for the region that it is given', async () => {
+    expect(await kmsClient('eu-central-1').config.region()).toBe('eu-central-1');
+  });
+});
+
+function expectedOf(body: Record<string, unknown>) {
+  return { KeyId: 'alias/a', ...body };
+}
