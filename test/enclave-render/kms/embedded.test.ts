@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -147,6 +148,14 @@ describe('the keystore', () => {
     const keys = await new EmbeddedKms({ keystore }).listKeys();
     expect(keys).toHaveLength(5);
     expect(keys[0]).toMatchObject({ arn, version: 5 });
+  });
+
+  test('that a process was killed in the middle of changing can be changed again', async () => {
+    const { kms, keystore } = await newKms();
+    mkdirSync(`${keystore}.lock`);
+    utimesSync(`${keystore}.lock`, 0, 0);
+    await kms.createKey();
+    expect(existsSync(`${keystore}.lock`)).toBe(false);
   });
 
   test('of two who make it with one alias at once, one is refused', async () => {

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { KMSClient } from '@aws-sdk/client-kms';
 import { afterAll, describe, expect, test } from 'vitest';
 import { awsDataKeys, kmsClient } from '../../../enclave-render/kms/kms.ts';
+import { packagePath } from '../../../local/package-root.ts';
 import { freePort } from '../../harness/stack.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -114,6 +116,14 @@ describe('AWS KMS', () => {
   test('the client is for the region that it is given', async () => {
     expect(await kmsClient('eu-central-1').config.region()).toBe('eu-central-1');
   });
+});
+
+test('docs/kms.md has every code in its table of errors', () => {
+  const code = readFileSync(packagePath('enclave-render', 'kms', 'data-keys.ts'), 'utf8');
+  const codes = [...code.matchAll(/^ {2}\| '(ERR_\w+)'/gm)].map(([, name]) => name);
+  const rows = readFileSync(packagePath('docs', 'kms.md'), 'utf8').matchAll(/^\| `(ERR_\w+)` \|/gm);
+  expect(codes.length).toBeGreaterThan(9);
+  expect([...rows].map(([, name]) => name).sort()).toEqual(codes.sort());
 });
 
 function expectedOf(body: Record<string, unknown>) {
