@@ -440,7 +440,7 @@ describe('the audit trail', () => {
     const { encrypted } = await kms.encrypt(arn, SECRET, CONTEXT);
     const before = readFileSync(keystore);
     const trail = `${keystore}.audit.jsonl`;
-    const breaks = [() => mkdirSync(trail), () => symlinkSync('/dev/null', trail)];
+    const breaks = [() => mkdirSync(trail), () => symlinkSync(passphraseFile('a file elsewhere\n'), trail)];
     for (const breakTrail of breaks) {
       rmSync(trail, { recursive: true });
       breakTrail();
