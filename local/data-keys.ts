@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { loadAws } from '../cli/aws.ts';
-import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
-import { KmsError } from '../enclave-render/kms/data-keys.ts';
+import { type DataKeys, KmsError } from '../enclave-render/kms/data-keys.ts';
 import { EmbeddedKms } from '../enclave-render/kms/embedded.ts';
 import type { MasteringSettings } from '../enclave-render/settings.ts';
 
