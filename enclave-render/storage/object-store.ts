@@ -13,6 +13,8 @@ export interface PutOptions {
   contentType?: string | undefined;
   /** Refuses when there is an object of that name. */
   ifAbsent?: boolean | undefined;
+  /** Length of the source. One that holds another number of bytes is refused; without it S3 takes 156 GiB at most. */
+  bytes?: number | undefined;
   /** Told how many bytes have been taken. */
   onProgress?: ((bytes: number) => void) | undefined;
   signal?: AbortSignal | undefined;
@@ -30,18 +32,25 @@ export interface ObjectInfo {
   sha256?: string | undefined;
 }
 
-/** A bucket: S3 (`s3.ts`), or a folder (`files.ts`). All reject with `StorageError`. */
+/** A bucket: S3 (`s3.ts`), or a folder (`files.ts`). All reject with `StorageError`; what it means is said at the codes. */
 export interface ObjectStore {
-  /** Stores what a stream holds; a source that fails leaves nothing behind. */
+  /**
+   * Stores what a stream holds; a source that fails, or a signal, leaves nothing behind and rejects with the error of the source,
+   * or the reason of the signal.
+   */
   put(key: string, source: Readable, options?: PutOptions): Promise<ObjectInfo>;
-  /** `sseKey`: the 32 bytes of an object under SSE-C. `range`: first and last byte. */
+  /**
+   * `sseKey`: the 32 bytes of an object under SSE-C. `range`: first and last byte; a last one behind the end means the end.
+   * The body fails with `StorageError` too: what came before an error is not to be used.
+   */
   get(
     key: string,
     options?: { sseKey?: Uint8Array | undefined; range?: [first: number, last: number] | undefined },
   ): Promise<{ info: ObjectInfo; body: Readable }>;
   head(key: string, options?: { sseKey?: Uint8Array | undefined }): Promise<ObjectInfo>;
-  /** All objects whose keys begin so, in order. */
+  /** All objects whose keys begin so, in the order of the bytes of their keys. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
+  /** Also when there is none. */
   delete(key: string): Promise<void>;
 }
 
@@ -64,4 +73,28 @@ export class StorageError extends Error {
     this.name = 'StorageError';
     this.code = code;
   }
+}
+
+/** Longest key in bytes of UTF-8 (Amazon S3, "Naming Amazon S3 objects"). */
+const MAX_KEY_BYTES = 1024;
+
+/**
+ * Refuses a key that means something else in another store or to a tool between: absolute, with segments that are empty, `.` or
+ * `..`, with controls. Throws `ERR_STORAGE_INVALID`.
+ */
+export function checkKey(key: string): void {
+  const refuse = (why: string) => {
+    const rule = 'a key is segments with / between them, none of them empty, . or ..';
+    throw new StorageError('ERR_STORAGE_INVALID', `object key ${JSON.stringify(key)} ${why}: ${rule}`);
+  };
+  if (key === '') refuse('is empty');
+  if (Buffer.byteLength(key) > MAX_KEY_BYTES) refuse(`is longer than ${MAX_KEY_BYTES} bytes`);
+  if (/\p{Cc}/u.test(key) || /\p{Cs}/u.test(key)) refuse('has a control character, or half of one');
+  if (key.split('/').some((segment) => ['', '.', '..'].includes(segment))) refuse('is no safe path');
+}
+
+/** Refuses a range that is none, whatever the object. Throws `ERR_STORAGE_INVALID`. */
+export function checkRange([first, last]: [first: number, last: number]): void {
+  if (Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 0 && first <= last) return;
+  throw new StorageError('ERR_STORAGE_INVALID', `range ${first}-${last}: first and last byte, counted from 0`);
 }
