@@ -11,6 +11,7 @@ import { registerKey } from './key.ts';
 import { registerKms } from './kms.ts';
 import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
+import { registerStorage } from './storage.ts';
 import { registerToken } from './token.ts';
 import { registerUp } from './up.ts';
 
@@ -40,6 +41,7 @@ function createProgram(): Command {
   registerEdge(program);
   registerKey(program);
   registerKms(program);
+  registerStorage(program);
   return program;
 }
 

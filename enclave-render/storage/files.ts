@@ -21,10 +21,7 @@ export function fileObjectStore(folder: string): ObjectStore {
   return {
     async put(key, source, options = {}) {
       const partial = join(resolve(folder), PARTIAL, randomUUID());
-      let failedSource: Error | undefined;
-      source.once('error', (error) => {
-        failedSource = error;
-      });
+      const counted = countedSource(source, options);
       const hash = createHash('sha256');
       try {
         checkFileKey(key);
@@ -34,7 +31,7 @@ export function fileObjectStore(folder: string): ObjectStore {
         await mkdir(dirname(partial), { recursive: true, mode: 0o700 });
         const handle = await open(partial, 'wx', 0o600);
         try {
-          for await (const chunk of countedSource(source, options) as AsyncIterable<Uint8Array>) {
+          for await (const chunk of counted.body as AsyncIterable<Uint8Array>) {
             hash.update(chunk);
             await handle.writeFile(chunk);
           }
@@ -45,7 +42,7 @@ export function fileObjectStore(folder: string): ObjectStore {
         options.signal?.throwIfAborted();
         await moveIntoPlace(folder, partial, key, options.ifAbsent === true);
       } catch (error) {
-        throw failedSource ?? asStorageError(error, key);
+        throw counted.failure() ?? asStorageError(error, key);
       } finally {
         source.destroy();
         await rm(partial, { force: true });

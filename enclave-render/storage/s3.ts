@@ -10,6 +10,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { countedSource } from './counted-source.ts';
+import { CUSTOMER_KEY_BYTES } from './customer-key.ts';
 import {
   checkKey,
   checkRange,
@@ -26,8 +27,6 @@ const PART_BYTES = 16 * MIB;
 const MAX_PARTS = 10_000;
 /** What parts under way may hold in memory together. */
 const PARTS_UNDER_WAY_BYTES = 64 * MIB;
-/** An SSE-C key is one of AES-256 (Amazon S3, "Using server-side encryption with customer-provided keys"). */
-const SSE_C_KEY_BYTES = 32;
 
 /** `x-amz-server-side-encryption` of each encryption that has one; SSE-C has headers of its own. */
 const SSE_HEADER = { 'SSE-S3': 'AES256', 'SSE-KMS': 'aws:kms', 'DSSE-KMS': 'aws:kms:dsse' } as const;
@@ -56,15 +55,7 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
 
   return {
     async put(key, source, options = {}) {
-      let failedSource: Error | undefined;
-      source.once('error', (error) => {
-        failedSource = error;
-      });
-      let bytes = 0;
-      const onProgress = (taken: number) => {
-        bytes = taken;
-        options.onProgress?.(taken);
-      };
+      const counted = countedSource(source, options);
       let upload: Upload | undefined;
       try {
         checkKey(key);
@@ -76,7 +67,7 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
           params: {
             Bucket: bucket,
             Key: key,
-            Body: countedSource(source, { ...options, onProgress }),
+            Body: counted.body,
             ContentType: options.contentType,
             ...(options.ifAbsent && { IfNoneMatch: '*' }),
             ...checksumHeaders(options.bytes !== undefined && options.bytes <= partSize),
@@ -95,11 +86,11 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
           const message = `${named(key)} was not encrypted as ${options.encryption?.type} asks, and deleted again: is this Amazon S3?`;
           throw new StorageError('ERR_STORAGE_INVALID', message);
         }
-        return { key, bytes, etag, contentType: options.contentType, encryption, sha256 };
+        return { key, bytes: counted.bytes(), etag, contentType: options.contentType, encryption, sha256 };
       } catch (error) {
         const failure = options.signal?.aborted
           ? options.signal.reason
-          : (failedSource ?? asStorageError(error, named(key), 's3:PutObject'));
+          : (counted.failure() ?? asStorageError(error, named(key), 's3:PutObject'));
         throw upload?.uploadId ? await abandon(client, bucket, key, upload.uploadId, failure) : failure;
       } finally {
         source.destroy();
@@ -187,8 +178,8 @@ function encryptionHeaders(encryption: ObjectEncryption | undefined) {
 /** The fields of SSE-C; the SDK adds the MD5 of the key. Throws `ERR_STORAGE_INVALID`. */
 function customerKeyHeaders(key: Uint8Array | undefined) {
   if (!key) return {};
-  if (key.byteLength !== SSE_C_KEY_BYTES) {
-    const message = `an SSE-C key has ${SSE_C_KEY_BYTES} bytes, not ${key.byteLength}: make one with openssl rand`;
+  if (key.byteLength !== CUSTOMER_KEY_BYTES) {
+    const message = `an SSE-C key has ${CUSTOMER_KEY_BYTES} bytes, not ${key.byteLength}: make one with openssl rand`;
     throw new StorageError('ERR_STORAGE_INVALID', message);
   }
   return { SSECustomerAlgorithm: 'AES256', SSECustomerKey: Buffer.from(key).toString('base64') };

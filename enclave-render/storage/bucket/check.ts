@@ -267,7 +267,11 @@ function tryDefault(request: CheckRequest): ProbeResult {
     };
   }
   if (preset === 'unreadable') return { ...probe, verdict: 'unknown', why: 'the default encryption could not be read' };
-  if (preset.keyId === required) return { ...probe, verdict: 'blocked', why: 'the default is that KMS key' };
+  // The default may be named by ARN, by id, or by an alias, which says nothing of the key.
+  if (preset.keyId?.includes('alias/')) return { ...probe, verdict: 'unknown', why: `the default is ${preset.keyId}` };
+  const isRequired =
+    preset.keyId !== undefined && (preset.keyId === required || required?.endsWith(`:key/${preset.keyId}`));
+  if (isRequired) return { ...probe, verdict: 'blocked', why: 'the default is that KMS key' };
   const named = preset.keyId ? `${preset.type} with ${preset.keyId}` : preset.type;
   return { ...probe, verdict: 'let through', why: `the default encryption is ${named}` };
 }

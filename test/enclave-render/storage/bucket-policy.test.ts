@@ -1,0 +1,279 @@
+import { describe, expect, test } from 'vitest';
+import { type BucketSettings, checkBucket } from '../../../enclave-render/storage/bucket/check.ts';
+import { bucketPolicy } from '../../../enclave-render/storage/bucket/policy.ts';
+import { evaluatePolicy, parsePolicy } from '../../../enclave-render/storage/bucket/policy-document.ts';
+
+const BUCKET = 'masters';
+const KEY = 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+const ROLE = 'arn:aws:iam::111122223333:role/mastering';
+const SAFE: BucketSettings = {
+  defaultEncryption: { type: 'SSE-KMS', keyId: KEY },
+  blockedEncryption: ['SSE-C'],
+  restrictsPublicPolicy: true,
+  ignoresAcls: true,
+  versioning: true,
+};
+const OBJECTS = `arn:aws:s3:::${BUCKET}/*`;
+const BOTH = [`arn:aws:s3:::${BUCKET}`, OBJECTS];
+
+const check = (policy: unknown, settings?: BucketSettings, kmsKey?: string) =>
+  checkBucket({ bucket: BUCKET, policy: parsePolicy(policy), settings, kmsKey });
+/** The probes that came to a verdict. */
+const those = (result: ReturnType<typeof checkBucket>, verdict: string) =>
+  result.probes.filter((probe) => probe.verdict === verdict).map(({ probe }) => probe);
+const deny = (Condition?: object, more: object = {}) => ({
+  Version: '2012-10-17',
+  Statement: [
+    { Effect: 'Deny', Principal: '*', Action: 's3:*', Resource: BOTH, ...(Condition && { Condition }), ...more },
+  ],
+});
+const allow = (more: object) => ({
+  Statement: { Effect: 'Allow', Principal: '*', Action: 's3:GetObject', Resource: OBJECTS, ...more },
+});
+
+describe('a policy that is made', () => {
+  const request = { bucket: BUCKET, kmsKey: KEY, writers: [ROLE], readers: [`${ROLE}-2`, ROLE] };
+
+  test('lets nothing through that it should not, and the defaults of the bucket alone', () => {
+    const result = check(bucketPolicy(request), SAFE);
+    expect(result.probes.filter(({ verdict }) => verdict !== 'blocked')).toEqual([]);
+    expect([result.safe, result.notes]).toEqual([true, []]);
+    expect(result.probes.length).toBeGreaterThan(10);
+  });
+
+  test('without a key lets every encryption through but SSE-C', () => {
+    const result = check(bucketPolicy({ bucket: BUCKET }));
+    expect(result.safe).toBe(true);
+    expect(result.probes.map(({ probe }) => probe)).toEqual([
+      'plain HTTP',
+      'TLS 1.0',
+      'TLS 1.1',
+      'SSE-C',
+      'anonymous',
+      'another account',
+    ]);
+    expect(those(check(bucketPolicy({ bucket: BUCKET, allowSseC: true })), 'let through')).toEqual(['SSE-C']);
+  });
+
+  test('is the same text for the same request', () => {
+    const other = { ...request, readers: [...request.readers].reverse() };
+    expect(JSON.stringify(bucketPolicy(other))).toBe(JSON.stringify(bucketPolicy(request)));
+  });
+
+  test('is of the partition of its key', () => {
+    const kmsKey = KEY.replace('arn:aws:', 'arn:aws-cn:');
+    expect(JSON.stringify(bucketPolicy({ bucket: BUCKET, kmsKey }))).not.toContain('arn:aws:');
+    expect(
+      those(
+        check(bucketPolicy({ bucket: BUCKET, kmsKey }), {
+          ...SAFE,
+          defaultEncryption: { type: 'SSE-KMS', keyId: kmsKey },
+        }),
+        'blocked',
+      ),
+    ).toHaveLength(13);
+  });
+
+  const context = { 'aws:securetransport': 'true', 's3:tlsversion': '1.2' };
+  const sse = 's3:x-amz-server-side-encryption';
+  const absent = { [sse]: null, [`${sse}-aws-kms-key-id`]: null, [`${sse}-customer-algorithm`]: null };
+  test.each<[string, Record<string, string | null>, string]>([
+    ['no header: the default of the bucket, and every part of a multipart upload', absent, 'no'],
+    ['the key', { ...absent, [sse]: 'aws:kms', [`${sse}-aws-kms-key-id`]: KEY }, 'no'],
+    ['the key, twice encrypted', { ...absent, [sse]: 'aws:kms:dsse', [`${sse}-aws-kms-key-id`]: KEY }, 'no'],
+    ['another key', { ...absent, [sse]: 'aws:kms', [`${sse}-aws-kms-key-id`]: `${KEY}0` }, 'yes'],
+    ['the key of the account', { ...absent, [sse]: 'aws:kms' }, 'yes'],
+    ['SSE-S3', { ...absent, [sse]: 'AES256' }, 'yes'],
+    ['SSE-C', { ...absent, [`${sse}-customer-algorithm`]: 'AES256' }, 'yes'],
+  ])('an upload with %s', (_, headers, denied) => {
+    const policy = parsePolicy(bucketPolicy(request));
+    const caller = { type: 'own-account' as const, arn: ROLE };
+    const put = {
+      caller,
+      action: 's3:PutObject',
+      resource: `arn:aws:s3:::${BUCKET}/a`,
+      context: { ...context, ...headers },
+    };
+    expect(evaluatePolicy(policy, put)).toMatchObject({ allow: 'yes', deny: denied });
+    const other = { ...put, caller: { type: 'own-account' as const, arn: `${ROLE}-2` } };
+    expect(evaluatePolicy(policy, other).allow).toBe('no');
+  });
+
+  test.each([
+    [{ bucket: 'Masters' }, /no bucket name/],
+    [{ bucket: 'a' }, /no bucket name/],
+    [{ bucket: 'masters/*' }, /no bucket name/],
+    [{ bucket: BUCKET, kmsKey: 'alias/mastering' }, /not the ARN of a KMS key/],
+    [{ bucket: BUCKET, kmsKey: KEY.replace('key/', 'alias/') }, /not the ARN of a KMS key/],
+    [{ bucket: BUCKET, kmsKey: KEY, allowSseC: true }, /leave one of the two out/],
+    [{ bucket: BUCKET, readers: ['*'] }, /not the ARN of a role/],
+    [{ bucket: BUCKET, writers: [`${ROLE}*`] }, /not the ARN of a role/],
+    [{ bucket: BUCKET, writers: ['arn:aws:iam::111122223333:root'] }, /not the ARN of a role/],
+  ])('not for %j', (bad, message) => {
+    expect(() => bucketPolicy(bad)).toThrow(
+      expect.objectContaining({ code: 'ERR_STORAGE_INVALID', message: expect.stringMatching(message) }),
+    );
+  });
+});
+
+describe('a bucket that is checked', () => {
+  test('with no policy lets through whatever its settings do not block', () => {
+    const result = check({ Statement: [] }, SAFE);
+    expect(those(result, 'let through')).toEqual([
+      'plain HTTP',
+      'TLS 1.0',
+      'TLS 1.1',
+      'wrong SSE header: SSE-S3',
+      'wrong KMS key: aws:kms with another',
+      'wrong KMS key: aws:kms with none, which is aws/s3',
+      'wrong KMS key: aws:kms:dsse with another',
+      'wrong KMS key: aws:kms:dsse with none, which is aws/s3',
+    ]);
+    expect(result.safe).toBe(false);
+  });
+
+  test('of which nothing can be read is unknown in all', () => {
+    const settings: BucketSettings = {
+      defaultEncryption: 'unreadable',
+      blockedEncryption: 'unreadable',
+      restrictsPublicPolicy: 'unreadable',
+      ignoresAcls: 'unreadable',
+      versioning: 'unreadable',
+    };
+    const result = checkBucket({ bucket: BUCKET, policy: 'unreadable', settings, kmsKey: KEY });
+    expect(result.probes.map(({ verdict }) => verdict).filter((verdict) => verdict !== 'unknown')).toEqual([]);
+    expect(result.safe).toBe(false);
+  });
+
+  test('whose default is another key than the one asked for', () => {
+    const settings = { ...SAFE, defaultEncryption: { type: 'SSE-S3' as const } };
+    expect(those(check(bucketPolicy({ bucket: BUCKET, kmsKey: KEY }), settings, KEY), 'let through')).toEqual([
+      'no SSE header',
+    ]);
+    expect(those(check(bucketPolicy({ bucket: BUCKET, kmsKey: KEY }), undefined, KEY), 'unknown')).toEqual([
+      'no SSE header',
+    ]);
+  });
+
+  test('that refuses what leaves the encryption to it is told so', () => {
+    const sse = 's3:x-amz-server-side-encryption';
+    for (const condition of [{ StringNotEquals: { [sse]: 'aws:kms' } }, { Null: { [sse]: 'true' } }]) {
+      expect(check(deny(condition)).notes.join()).toContain('test the header with Null');
+    }
+    const present = { Null: { [sse]: 'false' }, StringNotEquals: { [sse]: 'aws:kms' } };
+    for (const condition of [present, { StringNotEqualsIfExists: { [sse]: 'aws:kms' } }]) {
+      // IfExists on a negated operator holds too when the key is missing.
+      const isTold = check(deny(condition)).notes.join().includes('test the header with Null');
+      expect(isTold).toBe(condition !== present);
+    }
+  });
+
+  // Each looks as if it kept plain HTTP out.
+  const HTTP = { Bool: { 'aws:SecureTransport': 'false' } };
+  test.each<[string, object, 'let through' | 'unknown' | 'blocked']>([
+    ['a deny', deny(HTTP), 'blocked'],
+    ['a boolean that is none of text', deny({ Bool: { 'aws:SecureTransport': false } }), 'blocked'],
+    ['keys in another case', deny({ Bool: { 'AWS:securetransport': 'FALSE' } }), 'blocked'],
+    ['one of several actions', deny(HTTP, { Action: ['s3:GetObject', 's3:PutObject'] }), 'let through'],
+    ['objects without the bucket', deny(HTTP, { Resource: OBJECTS }), 'let through'],
+    ['the bucket without its objects', deny(HTTP, { Resource: BOTH[0] }), 'let through'],
+    ['some objects', deny(HTTP, { Resource: [BOTH[0], `${OBJECTS}.mp4`] }), 'let through'],
+    ['all but some objects', deny(HTTP, { Resource: undefined, NotResource: `${BOTH[0]}/open/*` }), 'let through'],
+    ['another bucket', deny(HTTP, { Resource: ['arn:aws:s3:::other', 'arn:aws:s3:::other/*'] }), 'let through'],
+    ['one role', deny(HTTP, { Principal: { AWS: ROLE } }), 'let through'],
+    ['all but one role', deny(HTTP, { Principal: undefined, NotPrincipal: { AWS: ROLE } }), 'let through'],
+    ['an account, which may be this one', deny(HTTP, { Principal: { AWS: '111122223333' } }), 'unknown'],
+    ['services', deny(HTTP, { Principal: { Service: 'logging.s3.amazonaws.com' } }), 'let through'],
+    ['everybody by a list', deny(HTTP, { Principal: { AWS: ['*'] } }), 'blocked'],
+    ['the wrong way round', deny({ Bool: { 'aws:SecureTransport': 'true' } }), 'let through'],
+    ['an allow over TLS', allow({ Condition: { Bool: { 'aws:SecureTransport': 'true' } } }), 'let through'],
+    ['all but a network', deny({ ...HTTP, NotIpAddress: { 'aws:SourceIp': '10.0.0.0/8' } }), 'unknown'],
+    ['all but an endpoint', deny({ ...HTTP, StringNotEquals: { 'aws:SourceVpce': 'vpce-1' } }), 'unknown'],
+    ['all but a caller', deny({ ...HTTP, ArnNotLike: { 'aws:PrincipalArn': ROLE } }), 'unknown'],
+    ['an operator nobody knows', deny({ BoolMaybe: { 'aws:SecureTransport': 'false' } }), 'unknown'],
+    ['one that every object has', deny({ toString: { 'aws:SecureTransport': 'false' } }), 'unknown'],
+    ['a set operator', deny({ 'ForAnyValue:Bool': { 'aws:SecureTransport': 'false' } }), 'unknown'],
+    ['a variable', deny({ StringEquals: { 'aws:SecureTransport': '${aws:username}' } }), 'unknown'],
+    ['only when TLS is old', deny({ NumericLessThan: { 's3:TlsVersion': '1.2' } }), 'let through'],
+    ['when TLS is old or none', deny({ NumericLessThanIfExists: { 's3:TlsVersion': '1.2' } }), 'blocked'],
+    ['all actions but some', deny(HTTP, { Action: undefined, NotAction: 's3:ListBucket' }), 'let through'],
+    ['actions like these', deny(HTTP, { Action: 'S3:*' }), 'blocked'],
+  ])('plain HTTP: %s', (_, policy, verdict) => {
+    const [http] = check(JSON.parse(JSON.stringify(policy))).probes;
+    expect(http).toMatchObject({ probe: 'plain HTTP', verdict });
+  });
+
+  test.each<[string, object, BucketSettings | undefined, string[]]>([
+    ['open to all', allow({}), undefined, ['anonymous', 'another account']],
+    ['open to all, blocked by a setting', allow({}), SAFE, []],
+    ['one folder is open', allow({ Resource: `${BOTH[0]}/public/*` }), undefined, ['anonymous', 'another account']],
+    ['every account', allow({ Principal: { AWS: '*' } }), undefined, ['anonymous', 'another account']],
+    ['anybody may write', allow({ Action: 's3:Put*' }), undefined, ['anonymous', 'another account']],
+    ['anybody may list', allow({ Action: 's3:List*', Resource: BOTH[0] }), undefined, ['anonymous', 'another account']],
+    ['one role', allow({ Principal: { AWS: ROLE } }), undefined, []],
+    [
+      'all but one role',
+      allow({ Principal: undefined, NotPrincipal: { AWS: ROLE } }),
+      undefined,
+      ['anonymous', 'another account'],
+    ],
+    [
+      'an organisation',
+      allow({ Condition: { StringEquals: { 'aws:PrincipalOrgID': 'o-1234567890' } } }),
+      undefined,
+      [],
+    ],
+    [
+      'all but an account',
+      allow({ Condition: { StringNotEquals: { 'aws:PrincipalAccount': '1' } } }),
+      undefined,
+      ['anonymous', 'another account'],
+    ],
+    ['CloudFront', allow({ Principal: { Service: 'cloudfront.amazonaws.com' } }), undefined, []],
+  ])('strangers: %s', (_, policy, settings, through) => {
+    const open = those(check(JSON.parse(JSON.stringify(policy)), settings), 'let through');
+    expect(open.filter((name) => /^an/.test(name))).toEqual(through);
+  });
+
+  test('strangers at an address: nobody can tell', () => {
+    const policy = allow({ Condition: { IpAddress: { 'aws:SourceIp': '192.0.2.0/24' } } });
+    expect(those(check(policy), 'unknown')).toEqual(['anonymous', 'another account']);
+  });
+
+  test.each<[BucketSettings['ignoresAcls'], string]>([
+    [true, 'blocked'],
+    [false, 'unknown'],
+    ['unreadable', 'unknown'],
+  ])('access control lists ignored: %s', (ignoresAcls, verdict) => {
+    const { probes } = check(bucketPolicy({ bucket: BUCKET, kmsKey: KEY }), { ...SAFE, ignoresAcls });
+    expect(probes.at(-1)).toMatchObject({ probe: 'anonymous, by an access control list', verdict });
+  });
+
+  test('patterns of many asterisks take no longer than others', () => {
+    const policy = parsePolicy(deny(undefined, { Resource: `arn:aws:s3:::${'*a'.repeat(5000)}b` }));
+    expect(checkBucket({ bucket: BUCKET, policy }).safe).toBe(false);
+  });
+
+  test.each([
+    ['nothing', {}],
+    ['text', 'deny'],
+    ['an array', []],
+    ['another effect', { Statement: [{ Effect: 'deny', Principal: '*', Action: '*', Resource: '*' }] }],
+    ['no principal', { Statement: [{ Effect: 'Deny', Action: '*', Resource: '*' }] }],
+    [
+      'principal and its contrary',
+      { Statement: [{ Effect: 'Deny', Principal: '*', NotPrincipal: '*', Action: '*', Resource: '*' }] },
+    ],
+    [
+      'an element nobody knows',
+      { Statement: [{ Effect: 'Deny', Principal: '*', Action: '*', Resource: '*', Except: 'me' }] },
+    ],
+    ['a version to come', { Version: '2030-01-01', Statement: [] }],
+    [
+      'a condition that is text',
+      { Statement: [{ Effect: 'Deny', Principal: '*', Action: '*', Resource: '*', Condition: 'no' }] },
+    ],
+  ])('%s is no policy', (_, document) => {
+    expect(() => parsePolicy(document)).toThrow(expect.objectContaining({ code: 'ERR_STORAGE_INVALID' }));
+  });
+});
