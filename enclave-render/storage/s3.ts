@@ -69,6 +69,8 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
             Key: key,
             Body: counted.body,
             ContentType: options.contentType,
+            // Told at the end of the parts, so that S3 refuses when they are not as long together.
+            ...(options.bytes !== undefined && { MpuObjectSize: options.bytes }),
             ...(options.ifAbsent && { IfNoneMatch: '*' }),
             ...checksumHeaders(options.bytes !== undefined && options.bytes <= partSize),
             ...encryptionHeaders(options.encryption),
