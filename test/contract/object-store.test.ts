@@ -1,19 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { CreateBucketCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
+import { ListMultipartUploadsCommand, type S3Client } from '@aws-sdk/client-s3';
 import { afterAll, describe, expect, test } from 'vitest';
 import { fileObjectStore } from '../../enclave-render/storage/files.ts';
 import { type ObjectStore, StorageError } from '../../enclave-render/storage/object-store.ts';
 import { s3Client, s3ObjectStore } from '../../enclave-render/storage/s3.ts';
 import { isOnPath } from '../harness/programs.ts';
-import { freePort } from '../harness/stack.ts';
+import { type MotoS3, startMotoS3 } from '../harness/s3.ts';
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 const MIB = 1 << 20;
 const scratch = mkdtempSync(join(tmpdir(), 'portcullis-objects-'));
 
@@ -28,30 +26,15 @@ async function openFolder(): Promise<Opened> {
   return { store: fileObjectStore(join(scratch, `store-${++folders}`)), uploadsUnderWay: async () => 0 };
 }
 
-let moto: Promise<S3Client> | undefined;
-let motoServer: ChildProcess | undefined;
-async function startMoto(): Promise<S3Client> {
-  const port = await freePort();
-  motoServer = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
-  const endpoint = `http://127.0.0.1:${port}`;
-  const answers = () =>
-    fetch(`${endpoint}/moto-api/`).then(
-      () => true,
-      () => false,
-    );
-  await expect.poll(answers, { message: 'moto_server does not answer', timeout: 40_000, interval: 200 }).toBe(true);
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  return new S3Client({ endpoint, region: 'us-east-1', credentials, forcePathStyle: true });
-}
-
+let moto: Promise<MotoS3> | undefined;
 const underWay = (client: S3Client, bucket: string, prefix: string) => async () =>
   (await client.send(new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix }))).Uploads?.length ?? 0;
 
 async function openMoto(): Promise<Opened> {
-  moto ??= startMoto();
-  const client = await moto;
+  moto ??= startMotoS3();
+  const { client, makeBucket } = await moto;
   const bucket = `bucket-${randomUUID()}`;
-  await client.send(new CreateBucketCommand({ Bucket: bucket }));
+  await makeBucket(bucket);
   return { store: s3ObjectStore(client, bucket), uploadsUnderWay: underWay(client, bucket, '') };
 }
 
@@ -79,7 +62,7 @@ async function openAws(): Promise<Opened> {
 }
 
 afterAll(async () => {
-  motoServer?.kill();
+  (await moto)?.stop();
   rmSync(scratch, { recursive: true });
   if (!awsBucket) return;
   const whole = s3ObjectStore(s3Client(false), awsBucket);

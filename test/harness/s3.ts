@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { expect } from 'vitest';
+import { vi } from 'vitest';
 import { freePort } from './stack.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -26,12 +26,7 @@ export async function startMotoS3(): Promise<MotoS3> {
   const port = await freePort();
   const server: ChildProcess = spawn('moto_server', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
   const endpoint = `http://127.0.0.1:${port}`;
-  const answers = () =>
-    fetch(`${endpoint}/moto-api/`).then(
-      () => true,
-      () => false,
-    );
-  await expect.poll(answers, { message: 'moto_server does not answer', timeout: 40_000, interval: 200 }).toBe(true);
+  await vi.waitFor(() => fetch(`${endpoint}/moto-api/`), { timeout: 60_000, interval: 200 });
   const client = clientOf(endpoint);
   return {
     endpoint,
