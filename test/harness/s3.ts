@@ -56,6 +56,7 @@ export type Fault =
   | 'lose the reply'
   | 'cut the reply'
   | 'flip a bit of the reply'
+  | 'never reply'
   | { status: number; body: string };
 
 /** A proxy before S3 that does harm to the requests that `decide` names. */
@@ -64,6 +65,7 @@ export async function startFaultyProxy(endpoint: string, decide: (passing: Passi
   const server = http.createServer((request, response) => {
     const url = new URL(request.url ?? '/', endpoint);
     const fault = decide({ method: request.method ?? '', url, headers: request.headers });
+    if (fault === 'never reply') return void request.resume();
     if (fault === 'cut before') return void request.socket.destroy();
     if (typeof fault === 'object') {
       request.resume().once('end', () => {

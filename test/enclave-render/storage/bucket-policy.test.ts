@@ -193,7 +193,7 @@ describe('a bucket that is checked', () => {
     ['an operator nobody knows', deny({ BoolMaybe: { 'aws:SecureTransport': 'false' } }), 'unknown'],
     ['one that every object has', deny({ toString: { 'aws:SecureTransport': 'false' } }), 'unknown'],
     ['a set operator', deny({ 'ForAnyValue:Bool': { 'aws:SecureTransport': 'false' } }), 'unknown'],
-    ['a variable', deny({ StringEquals: { 'aws:SecureTransport': '${aws:username}' } }), 'unknown'],
+    ['a variable', deny({ StringEquals: { 'aws:SecureTransport': '\u0024{aws:username}' } }), 'unknown'],
     ['only when TLS is old', deny({ NumericLessThan: { 's3:TlsVersion': '1.2' } }), 'let through'],
     ['when TLS is old or none', deny({ NumericLessThanIfExists: { 's3:TlsVersion': '1.2' } }), 'blocked'],
     ['all actions but some', deny(HTTP, { Action: undefined, NotAction: 's3:ListBucket' }), 'let through'],

@@ -1,0 +1,231 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CommandResult, portcullis } from '../harness/cli.ts';
+import { isOnPath } from '../harness/programs.ts';
+import { MOTO_ENVIRONMENT, type MotoS3, startFaultyProxy, startMotoS3 } from '../harness/s3.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+
+const scratch = temporaryDirectory();
+afterAll(() => removeDirectory(scratch));
+const KEY = 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+
+let files = 0;
+function file(content: Uint8Array | string, mode = 0o600): string {
+  const path = join(scratch, `file-${++files}`);
+  writeFileSync(path, content, { mode });
+  return path;
+}
+/** A file with a manifest beside it, which says what the file holds, or something else. */
+function master(content: Uint8Array, told = content): string {
+  const path = file(content);
+  const ciphertextSha256 = createHash('sha256').update(told).digest('hex');
+  const manifest = { format: 'portcullis-master/1', ciphertextBytes: content.length, ciphertextSha256 };
+  writeFileSync(`${path}.manifest.json`, JSON.stringify(manifest));
+  return path;
+}
+
+describe('storage policy and check', () => {
+  test('a policy that is made lets nothing through', async () => {
+    const made = await portcullis('storage', 'policy', '--bucket', 'masters', '--kms-key', KEY, '--json');
+    expect([made.code, made.stderr]).toEqual([0, expect.stringMatching(/^portcullis: note: .*default of the bucket/)]);
+    const policy = file(made.stdout);
+    const args = ['storage', 'check', 'masters', '--policy', policy];
+    const plain = await portcullis(...args);
+    expect([plain.code, plain.stderr]).toEqual([0, '']);
+    expect(plain.stdout).toMatch(/^blocked +plain HTTP +s3:GetObject +DenyPlainHttp$/m);
+    expect(plain.stdout).toMatch(/masters: all of it is blocked$/m);
+    const withKey = await portcullis(...args, '--kms-key', KEY, '--json');
+    expect(withKey.code).toBe(1);
+    const { probes } = JSON.parse(withKey.stdout);
+    const open = probes.filter(({ verdict }: { verdict: string }) => verdict !== 'blocked');
+    expect(open).toEqual([expect.objectContaining({ probe: 'no SSE header', verdict: 'unknown' })]);
+  });
+
+  test('is the same text each time, to people and to scripts', async () => {
+    const args = ['storage', 'policy', '--bucket', 'masters', '--reader', 'arn:aws:iam::111122223333:role/a'];
+    const [one, two, plain] = await Promise.all([
+      portcullis(...args, '--json'),
+      portcullis(...args, '--json'),
+      portcullis(...args),
+    ]);
+    expect(one.stdout).toBe(two.stdout);
+    expect(JSON.parse(plain.stdout)).toEqual(JSON.parse(one.stdout));
+  });
+
+  test.each([
+    ['what lets plain HTTP through', { Statement: [] }, 1, /^let through +plain HTTP/m],
+    [
+      'an operator nobody knows',
+      { Statement: { Effect: 'Deny', Principal: '*', Action: '*', Resource: '*', Condition: { Some: { a: 'b' } } } },
+      1,
+      /^unknown +plain HTTP/m,
+    ],
+    ['no policy', { Statement: 'deny' }, 2, /this is no bucket policy, at Statement/],
+  ])('%s', async (_, policy, code, message) => {
+    const result = await portcullis('storage', 'check', 'masters', '--policy', file(JSON.stringify(policy)));
+    expect(result.code).toBe(code);
+    expect(result.stdout + result.stderr).toMatch(message);
+  });
+
+  test.each([
+    [['policy', '--bucket', 'Masters'], /no bucket name/],
+    [['policy', '--bucket', 'masters', '--kms-key', 'alias/a'], /not the ARN of a KMS key/],
+    [['check', 'masters', '--policy', '/nowhere'], /cannot read \/nowhere/],
+  ])('%j is one line and exit code 2', async (args, message) => {
+    const { code, stdout, stderr } = await portcullis('storage', ...args);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe('storage put and get, in a folder', () => {
+  test('and back, by path and by URL', async () => {
+    const folder = join(scratch, 'store');
+    mkdirSync(folder);
+    const content = randomBytes(3 << 20);
+    const path = master(content);
+    const put = await portcullis('storage', 'put', path, `file://${folder}/`, '--json');
+    expect([put.code, put.stderr]).toEqual([0, '']);
+    expect(JSON.parse(put.stdout)).toMatchObject({
+      bytes: content.length,
+      content: 'master',
+      encryption: null,
+      crossings: [],
+    });
+    const { url } = JSON.parse(put.stdout);
+    const out = join(scratch, 'back');
+    const get = await portcullis('storage', 'get', url, out);
+    expect([get.code, readFileSync(out).equals(content), statSync(out).mode & 0o777]).toEqual([0, true, 0o600]);
+    const again = await portcullis('storage', 'get', url, out);
+    expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--force')]);
+    expect((await portcullis('storage', 'get', url, out, '--force')).code).toBe(0);
+    const twice = await portcullis('storage', 'put', path, `${folder}/`, '--if-absent');
+    expect([twice.code, twice.stderr]).toEqual([2, expect.stringContaining('already')]);
+    expect(readdirSync(scratch).filter((name) => name.endsWith('.partial'))).toEqual([]);
+  });
+
+  test.each<[string, string[], RegExp]>([
+    ['a folder encrypts nothing', ['--sse', 'SSE-S3'], /a folder cannot encrypt/],
+    ['a key for another encryption', ['--kms-key', KEY], /are for --sse SSE-KMS/],
+    ['SSE-C without its key', ['--sse', 'SSE-C'], /go together/],
+    ['a context that is none', ['--sse', 'SSE-KMS', '--context', '["a"]'], /a JSON object of texts/],
+    ['an encryption nobody knows', ['--sse', 'AES'], /Allowed choices/],
+  ])('%s', async (_, args, message) => {
+    const target = join(scratch, 'refused');
+    const { code, stderr } = await portcullis('storage', 'put', file('x'), target, ...args);
+    expect([code, existsSync(target)]).toEqual([2, false]);
+    expect(stderr).toMatch(message);
+  });
+
+  test('a manifest of other bytes of the same length is found out, and nothing stored', async () => {
+    const path = master(Buffer.from('plain'), Buffer.from('other'));
+    const target = join(scratch, 'not-stored');
+    const { code, stderr } = await portcullis('storage', 'put', path, target);
+    expect([code, existsSync(target)]).toEqual([2, false]);
+    expect(stderr).toMatch(/is of another file/);
+  });
+
+  test.each([
+    ['a source that is not there', ['put', '/nowhere', scratch], /cannot read \/nowhere: ENOENT/],
+    ['a folder as a source', ['put', scratch, scratch], /is no file/],
+    ['an object that is not there', ['get', join(scratch, 'none'), join(scratch, 'out')], /there is no object none/],
+    ['another scheme', ['get', 'https://example.com/a', join(scratch, 'out')], /s3:\/\/, file:\/\/\/ or a path/],
+    ['a bucket without a key', ['get', 's3://masters/', join(scratch, 'out')], /names no object/],
+  ])('%s', async (_, args, message) => {
+    const { code, stdout, stderr } = await portcullis('storage', ...args);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(message);
+    expect(existsSync(join(scratch, 'out'))).toBe(false);
+  });
+
+  test('an SSE-C key that others can read is refused, and not told', async () => {
+    const key = file(Buffer.alloc(32, 0xc8), 0o644);
+    const args = ['storage', 'put', file('x'), 's3://masters/a', '--sse', 'SSE-C', '--sse-c-key', key];
+    const { code, stderr } = await portcullis(...args);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/can be read by others .*chmod 600/)]);
+  });
+});
+
+const isHere = isOnPath('moto_server');
+describe.skipIf(!isHere)(`storage with S3 (moto_server)${isHere ? '' : ' (not on the PATH)'}`, () => {
+  let moto: MotoS3;
+  const bucket = `bucket-${randomUUID()}`;
+  beforeAll(async () => {
+    moto = await startMotoS3();
+    await moto.makeBucket(bucket);
+  });
+  afterAll(() => moto?.stop());
+  const started = (endpoint: string, args: string[]): ChildProcess =>
+    spawn(process.execPath, [CLI, 'storage', ...args], {
+      env: { ...process.env, ...MOTO_ENVIRONMENT, AWS_ENDPOINT_URL: endpoint },
+    });
+  const storage = (...args: string[]): Promise<CommandResult> =>
+    new Promise((resolve) => {
+      const env = { ...process.env, ...MOTO_ENVIRONMENT, AWS_ENDPOINT_URL: moto.endpoint };
+      execFile(process.execPath, [CLI, 'storage', ...args], { env }, (error, stdout, stderr) => {
+        resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
+      });
+    });
+
+  test('a master crosses nothing; plaintext is said to cross before it does', async () => {
+    const path = master(randomBytes(1 << 20));
+    const kms = ['--sse', 'SSE-KMS', '--kms-key', KEY, '--context', '{"department":"mastering"}'];
+    const put = await storage('put', path, `s3://${bucket}/2026/`, ...kms, '--json');
+    expect([put.code, put.stderr]).toEqual([0, '']);
+    expect(JSON.parse(put.stdout)).toMatchObject({
+      url: expect.stringMatching(/^s3:\/\/.*\/2026\/file-\d+$/),
+      encryption: { type: 'SSE-KMS', keyId: KEY },
+      content: 'master',
+      crossings: [],
+    });
+    const plain = await storage('put', file('plaintext'), `s3://${bucket}/plain`, '--sse', 'SSE-S3', '--json');
+    expect(plain.stderr).toMatch(/note: plaintext leaves the attested boundary, to S3 \(SSE-S3\)/);
+    expect(JSON.parse(plain.stdout)).toMatchObject({
+      content: 'plaintext',
+      crossings: [{ service: 's3', by: 'SSE-S3', why: expect.stringContaining('no manifest') }],
+    });
+    const out = join(scratch, 'from-s3');
+    expect((await storage('get', `s3://${bucket}/plain`, out)).code).toBe(0);
+    expect(readFileSync(out, 'utf8')).toBe('plaintext');
+  });
+
+  test('a bucket as it is made is not safe', async () => {
+    const { code, stdout } = await storage('check', bucket);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^let through +plain HTTP/m);
+    expect(stdout).toMatch(/^note: versioning is off/m);
+    const none = await storage('check', 'no-such-bucket');
+    expect([none.code, none.stdout]).toEqual([2, '']);
+  });
+
+  test('what is interrupted leaves nothing behind', async () => {
+    // The third part gets no reply until the command is told to stop.
+    let held: (() => void) | undefined;
+    const isHeld = new Promise<void>((resolve) => {
+      held = resolve;
+    });
+    const proxy = await startFaultyProxy(moto.endpoint, ({ url }) => {
+      if (url.searchParams.get('partNumber') !== '3') return undefined;
+      held?.();
+      return 'never reply';
+    });
+    const child = started(proxy.endpoint, ['put', file(Buffer.alloc(50 << 20)), `s3://${bucket}/interrupted`]);
+    let stderr = '';
+    child.stderr?.on('data', (text) => {
+      stderr += text;
+    });
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    await isHeld;
+    child.kill('SIGINT');
+    expect(await exited).toBe(2);
+    proxy.stop();
+    expect(stderr).toMatch(/interrupted: nothing was left behind/);
+    const { Uploads = [] } = await moto.client.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
+    expect(Uploads).toEqual([]);
+    expect((await storage('get', `s3://${bucket}/interrupted`, join(scratch, 'none'))).code).toBe(2);
+  });
+});
