@@ -11,7 +11,12 @@ import { parsePolicy } from '../enclave-render/storage/bucket/policy-document.ts
 import { contentOf, crossingsOf, notItsManifest } from '../enclave-render/storage/crossing.ts';
 import { readCustomerKey } from '../enclave-render/storage/customer-key.ts';
 import { fileObjectStore } from '../enclave-render/storage/files.ts';
-import type { ObjectEncryption, ObjectInfo, ObjectStore } from '../enclave-render/storage/object-store.ts';
+import {
+  checkBucketName,
+  type ObjectEncryption,
+  type ObjectInfo,
+  type ObjectStore,
+} from '../enclave-render/storage/object-store.ts';
 import { loadAws } from './aws.ts';
 import { alignColumns, EXIT_NO, InputError, note, print, readJson } from './command.ts';
 import { type Progress, startProgress } from './progress.ts';
@@ -146,7 +151,8 @@ async function put(file: string, target: string, options: PutOptions): Promise<v
   const encryption = await encryptionOf(options);
   const crossings = isS3 ? crossingsOf(content, encryption) : [];
   // Before it happens, while it can still be stopped.
-  for (const { by, why } of crossings) note(`plaintext leaves the attested boundary, to S3 (${by}): ${why}`);
+  for (const { by, why } of crossings)
+    note(`this hands plaintext to S3, outside the attested boundary (${by}): ${why}`);
   const progress = lateProgress();
   const stopped = stopOnSignal();
   let info: ObjectInfo;
@@ -299,6 +305,7 @@ async function locate(text: string, name?: string): Promise<Location> {
   const s3 = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(text);
   if (s3) {
     const [, bucket = '', path = ''] = s3;
+    checkBucketName(bucket);
     const key = path === '' || path.endsWith('/') ? `${path}${name ?? ''}` : path;
     if (key === '' || key.endsWith('/')) throw new InputError(`${text} names no object: s3://bucket/key`);
     const { s3ObjectStore } = await loadAws(() => import('../enclave-render/storage/s3.ts'));

@@ -98,3 +98,10 @@ export function checkRange([first, last]: [first: number, last: number]): void {
   if (Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 0 && first <= last) return;
   throw new StorageError('ERR_STORAGE_INVALID', `range ${first}-${last}: first and last byte, counted from 0`);
 }
+
+/** Refuses what is no name of a bucket (Amazon S3, "General purpose bucket naming rules"). Throws `ERR_STORAGE_INVALID`. */
+export function checkBucketName(bucket: string): void {
+  if (/^(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) return;
+  const rule = '3 to 63 lower-case letters, digits, dots and hyphens';
+  throw new StorageError('ERR_STORAGE_INVALID', `${JSON.stringify(bucket)} is no bucket name: ${rule}`);
+}

@@ -327,5 +327,8 @@ export function asStorageError(error: unknown, object: string, permission: strin
   const { code, $fault } = error as Error & { code?: unknown; $fault?: unknown };
   if (status === undefined && typeof code !== 'string' && !$fault && !/Timeout|aborted/.test(`${name} ${message}`))
     return error;
-  return new StorageError('ERR_STORAGE_UNAVAILABLE', `${object}: S3 did not do it (${name}): try again`);
+  return new StorageError(
+    'ERR_STORAGE_UNAVAILABLE',
+    `${object}: S3 failed or cannot be reached (${typeof code === 'string' ? code : name}): try again`,
+  );
 }

@@ -134,6 +134,7 @@ describe('storage put and get, in a folder', () => {
     ['a folder as a source', ['put', scratch, scratch], /is no file/],
     ['an object that is not there', ['get', join(scratch, 'none'), join(scratch, 'out')], /there is no object none/],
     ['another scheme', ['get', 'https://example.com/a', join(scratch, 'out')], /s3:\/\/, file:\/\/\/ or a path/],
+    ['no bucket', ['get', 's3://../a', join(scratch, 'out')], /no bucket name/],
     ['a bucket without a key', ['get', 's3://masters/', join(scratch, 'out')], /names no object/],
   ])('%s', async (_, args, message) => {
     const { code, stdout, stderr } = await portcullis('storage', ...args);
@@ -183,7 +184,7 @@ describe.skipIf(!isHere)(`storage with S3 (moto_server)${isHere ? '' : ' (not on
       crossings: [],
     });
     const plain = await storage('put', file('plaintext'), `s3://${bucket}/plain`, '--sse', 'SSE-S3', '--json');
-    expect(plain.stderr).toMatch(/note: plaintext leaves the attested boundary, to S3 \(SSE-S3\)/);
+    expect(plain.stderr).toMatch(/note: this hands plaintext to S3, outside the attested boundary \(SSE-S3\)/);
     expect(JSON.parse(plain.stdout)).toMatchObject({
       content: 'plaintext',
       crossings: [{ service: 's3', by: 'SSE-S3', why: expect.stringContaining('no manifest') }],

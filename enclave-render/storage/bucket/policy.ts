@@ -1,4 +1,4 @@
-import { StorageError } from '../object-store.ts';
+import { checkBucketName, StorageError } from '../object-store.ts';
 
 export interface PolicyRequest {
   bucket: string;
@@ -94,10 +94,7 @@ function checkRequest({ bucket, kmsKey, writers = [], readers = [], allowSseC }:
   const refuse = (message: string) => {
     throw new StorageError('ERR_STORAGE_INVALID', message);
   };
-  // Amazon S3, "General purpose bucket naming rules".
-  if (!/^(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
-    refuse(`${JSON.stringify(bucket)} is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens`);
-  }
+  checkBucketName(bucket);
   // S3 compares with the ARN of the key whatever the request named it by: an alias would match nothing.
   if (kmsKey !== undefined && !/^arn:[\w-]+:kms:[a-z0-9-]+:\d{12}:key\/[\w-]+$/.test(kmsKey)) {
     refuse(
