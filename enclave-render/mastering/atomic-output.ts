@@ -1,0 +1,118 @@
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileError, MasterError } from './master-error.ts';
+
+/** Where an output is written until it is whole. */
+export function partialPath(output: string): string {
+  return `${output}.partial`;
+}
+
+/** A file that comes to be all at once, or not. Mode 0600. */
+export interface AtomicOutput {
+  handle: FileHandle;
+  /**
+   * Gives the file its name, after that of what has to stand beside it: whoever finds the output finds that too. A crash in between
+   * leaves `<output>.partial`, which says so.
+   */
+  commit(beside?: { path: string; content: string }): Promise<void>;
+  /** Removes what was begun. */
+  discard(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Begins an output. Throws `ERR_MASTER_EXISTS` when there is one and `force` was not given, `ERR_MASTER_UNFINISHED` when there is
+ * one that was begun, `ERR_MASTER_FILE`. `resume` goes on with what was begun. `source` must not be the output.
+ */
+export async function beginOutput(
+  output: string,
+  { force = false, resume = false, source, beside }: BeginOptions,
+): Promise<AtomicOutput> {
+  const partial = partialPath(output);
+  await refuseSame(source, output);
+  const existing = await firstOf([output, ...(beside ? [beside] : [])]);
+  if (existing && !force) {
+    throw new MasterError('ERR_MASTER_EXISTS', `${existing} is there already: choose another name, or use --force`);
+  }
+  try {
+    if (force && !resume) await rm(partial, { force: true });
+    const handle = await open(partial, resume ? 'r+' : 'wx+', 0o600);
+    return {
+      handle,
+      async commit(besides) {
+        await handle.sync();
+        if (besides) await writeDurably(partialPath(besides.path), besides.content);
+        // What is replaced goes first: a new manifest never stands beside an old master.
+        if (force) await rm(output, { force: true });
+        if (besides) {
+          await rename(partialPath(besides.path), besides.path);
+          await syncFolder(output);
+        }
+        await rename(partial, output);
+        await syncFolder(output);
+      },
+      async discard() {
+        await handle.close();
+        await rm(partial, { force: true });
+        if (beside) await rm(partialPath(beside), { force: true });
+      },
+      close: () => handle.close(),
+    };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw unfinished(partial);
+    throw fileError(partial, error);
+  }
+}
+
+export interface BeginOptions {
+  force?: boolean | undefined;
+  resume?: boolean | undefined;
+  source: string;
+  /** Path of what stands beside the output. */
+  beside?: string;
+}
+
+function unfinished(partial: string): MasterError {
+  return new MasterError(
+    'ERR_MASTER_UNFINISHED',
+    `${partial} is there: another run is writing it, or was interrupted. Then --resume goes on (ctr, cbc), --force starts anew`,
+  );
+}
+
+async function firstOf(paths: string[]): Promise<string | undefined> {
+  for (const path of paths) if (await stat(path).catch(() => undefined)) return path;
+  return undefined;
+}
+
+async function refuseSame(source: string, output: string): Promise<void> {
+  const [a, b] = await Promise.all([source, output].map((path) => stat(path, { bigint: true }).catch(() => undefined)));
+  if (a && b && a.ino === b.ino && a.dev === b.dev) {
+    throw new MasterError('ERR_MASTER_EXISTS', `${output} is the source itself: choose another name`);
+  }
+}
+
+/** Replaces a small file atomically, mode 0600. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  try {
+    await writeDurably(partialPath(path), content);
+    await rename(partialPath(path), path);
+    await syncFolder(path);
+  } catch (error) {
+    await rm(partialPath(path), { force: true });
+    throw fileError(path, error);
+  }
+}
+
+/** Writes a small file and waits until it is on the disk. */
+async function writeDurably(path: string, content: string): Promise<void> {
+  await rm(path, { force: true });
+  await using file = await open(path, 'wx', 0o600);
+  await file.writeFile(content);
+  await file.sync();
+}
+
+/** Names are on the disk when their folder is. */
+async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(dirname(path), 'r');
+  await folder.sync();
+}

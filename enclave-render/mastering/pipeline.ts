@@ -1,0 +1,131 @@
+import { createHash } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import { MasterError, type MasterErrorCode } from './master-error.ts';
+import { MODES } from './modes.ts';
+import { fileSink, noSink, readFully } from './pipeline-steps.ts';
+import { RING_BYTES, ring, type ThreadData, type ThreadResult } from './ring.ts';
+import { type CipherJob, SLOT_BYTES, segmentCipher, segmentLayout } from './segment-cipher.ts';
+
+/** Told how far it is: bytes of the source. */
+export type OnProgress = (bytes: number, total: number) => void;
+
+export interface Transfer {
+  job: CipherJob;
+  /** Open for reading. */
+  inputFd: number;
+  /** Open for writing, and reading when `present` is not 0; without it nothing is written. */
+  outputFd?: number | undefined;
+  /** Bytes of the output that an interrupted run has written: compared, not written again. */
+  present?: number;
+  /** Whether to compute SHA-256 of both sides (default true). */
+  digests?: boolean;
+  /** Most cipher threads, in modes that take more than one (default 2). */
+  threads?: number;
+  onProgress?: OnProgress | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** SHA-256 in hexadecimal, empty without digests. */
+export interface TransferResult {
+  inputSha256: string;
+  outputSha256: string;
+  outputBytes: number;
+}
+
+/** Below this many bytes threads take longer to start than to work. */
+const THREADS_FROM_BYTES = 4 << 20;
+const PROGRESS_MS = 100;
+
+/**
+ * Encrypts or decrypts a file in constant memory. Large ones in threads: one or two for the cipher, which read the source; one that
+ * writes and hashes the output, one that hashes the input. Nobody reads a file twice, so that what is hashed is what was encrypted.
+ * Rejects with `MasterError`, or with the error of a system call.
+ */
+export async function transfer(request: Transfer): Promise<TransferResult> {
+  request.signal?.throwIfAborted();
+  const result = request.job.inputBytes < THREADS_FROM_BYTES ? transferHere(request) : await transferInThreads(request);
+  request.onProgress?.(request.job.inputBytes, request.job.inputBytes);
+  return result;
+}
+
+function transferHere({ job, inputFd, outputFd, present = 0, digests = true }: Transfer): TransferResult {
+  const layout = segmentLayout(job);
+  const cipher = segmentCipher(job);
+  const sink = outputFd === undefined ? noSink() : fileSink(outputFd, present);
+  const hashes = { input: createHash('sha256'), output: createHash('sha256') };
+  const output = Buffer.alloc(SLOT_BYTES);
+  for (let index = 0; index < layout.count; index++) {
+    const { offset, length } = layout.range(index);
+    const input = Buffer.alloc(length);
+    readFully(inputFd, input, offset);
+    const bytes = output.subarray(0, cipher.transform(index, input, output));
+    sink.append(bytes);
+    if (!digests) continue;
+    hashes.input.update(input);
+    hashes.output.update(bytes);
+  }
+  return {
+    inputSha256: digests ? hashes.input.digest('hex') : '',
+    outputSha256: digests ? hashes.output.digest('hex') : '',
+    outputBytes: sink.bytes,
+  };
+}
+
+/** Node cannot load TypeScript into a thread: where the sources run as they are, in tests, what was built of them stands in. */
+const THREAD = new URL(
+  import.meta.url.endsWith('.ts')
+    ? '../../dist/lib/enclave-render/mastering/pipeline-thread.js'
+    : './pipeline-thread.js',
+  import.meta.url,
+);
+
+/** What ciphers allocate is freed when the young generation is: a small one keeps the memory small. */
+const LIMITS = { maxYoungGenerationSizeMb: 2 };
+
+async function transferInThreads(request: Transfer): Promise<TransferResult> {
+  const { job, inputFd, outputFd, present = 0, digests = true, threads = 2, onProgress, signal } = request;
+  const ciphers = MODES[job.mode].parallel ? threads : 1;
+  const shared = new SharedArrayBuffer(RING_BYTES);
+  const data = { job, shared, ciphers, inputFd, outputFd, present, digests };
+  const roles: ThreadData['role'][] = [...Array(ciphers).keys(), ...(digests ? (['input'] as const) : []), 'output'];
+  const workers = roles.map(
+    (role) => new Worker(THREAD, { workerData: { ...data, role } satisfies ThreadData, resourceLimits: LIMITS }),
+  );
+  const slots = ring(shared, ciphers, digests);
+  const { count } = segmentLayout(job);
+  const timer = setInterval(
+    () => onProgress?.(Math.floor((slots.written() / count) * job.inputBytes), job.inputBytes),
+    PROGRESS_MS,
+  );
+  const done = new AbortController();
+  const interrupted = new Promise<never>((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true, signal: done.signal });
+  });
+  try {
+    const results = await Promise.race([Promise.all(workers.map(resultOf)), interrupted]);
+    const of = (role: ThreadData['role']) => results[roles.indexOf(role)];
+    return {
+      inputSha256: of('input')?.sha256 ?? '',
+      outputSha256: of('output')?.sha256 ?? '',
+      outputBytes: of('output')?.bytes ?? 0,
+    };
+  } finally {
+    clearInterval(timer);
+    done.abort();
+    // Before anything is removed: a thread may still be writing.
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}
+
+function resultOf(worker: Worker): Promise<ThreadResult> {
+  return new Promise((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('exit', () => reject(new Error('a thread of the pipeline ended before its work')));
+    worker.once('message', (result: ThreadResult) => {
+      if (!result.failure) return resolve(result);
+      const { code, message } = result.failure;
+      if (code?.startsWith('ERR_MASTER_')) return reject(new MasterError(code as MasterErrorCode, message));
+      reject(Object.assign(new Error(message), { code }));
+    });
+  });
+}
