@@ -9,6 +9,7 @@ import { registerEdge } from './edge.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 import { registerKey } from './key.ts';
 import { registerKms } from './kms.ts';
+import { registerMaster } from './master.ts';
 import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
 import { registerStorage } from './storage.ts';
@@ -42,6 +43,7 @@ function createProgram(): Command {
   registerKey(program);
   registerKms(program);
   registerStorage(program);
+  registerMaster(program);
   return program;
 }
 

@@ -30,3 +30,17 @@ export function startProgress(): Progress {
     },
   };
 }
+
+/** A bar for a file: bytes a second since it began, and the time that is left at that rate. */
+export function startByteProgress(phase: string): { update(bytes: number, total: number): void; stop(): void } {
+  const { update, stop } = startProgress();
+  const began = performance.now();
+  return {
+    update(bytes, total) {
+      const seconds = (performance.now() - began) / 1000;
+      const rate = seconds > 0 ? ` ${Math.round(bytes / 1e6 / seconds)} MB/s` : '';
+      update(`${phase}${rate}`, bytes, total);
+    },
+    stop,
+  };
+}
