@@ -37,10 +37,14 @@ export async function beginOutput(
   try {
     if (force && !resume) await rm(partial, { force: true });
     const handle = await open(partial, resume ? 'r+' : 'wx+', 0o600);
+    const { ino } = await handle.stat();
+    /** Not when another run with `force` has taken the name. */
+    const isOurs = async () => (await stat(partial).catch(() => undefined))?.ino === ino;
     return {
       handle,
       async commit(besides) {
         await handle.sync();
+        if (!(await isOurs())) throw unfinished(partial);
         if (besides) await writeDurably(partialPath(besides.path), besides.content);
         // What is replaced goes first: a new manifest never stands beside an old master.
         if (force) await rm(output, { force: true });
@@ -52,8 +56,8 @@ export async function beginOutput(
         await syncFolder(output);
       },
       async discard() {
+        if (await isOurs()) await rm(partial, { force: true });
         await handle.close();
-        await rm(partial, { force: true });
         if (beside) await rm(partialPath(beside), { force: true });
       },
       close: () => handle.close(),

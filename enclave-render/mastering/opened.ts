@@ -14,7 +14,7 @@ import { fileError, MasterError } from './master-error.ts';
 import { checkIv, cipherName } from './modes.ts';
 import { readFully } from './pipeline-steps.ts';
 import { type OpeningKeys, unwrapDataKey } from './recipients.ts';
-import type { CipherJob } from './segment-cipher.ts';
+import { type CipherJob, segmentLayout } from './segment-cipher.ts';
 import type { SourceFile } from './source-file.ts';
 
 /** What a master is opened with, and what is asked of it. */
@@ -60,8 +60,10 @@ export async function openKey(path: string, source: SourceFile, request: OpenReq
     ? withoutManifest(request, inputBytes)
     : await withManifest(path, request, inputBytes);
   const { job } = opened;
+  // Refuses lengths that cannot be.
+  segmentLayout(job);
   if (job.mode !== 'framed') return opened;
-  const header = Buffer.alloc(Math.min(HEADER_BYTES, inputBytes));
+  const header = Buffer.alloc(HEADER_BYTES);
   readFully(source.handle.fd, header, 0);
   openFramedHeader(job.dataKey, header);
   return { ...opened, job: { ...job, iv: header.subarray(12, 44) } };

@@ -45,6 +45,7 @@ export async function transfer(request: Transfer): Promise<TransferResult> {
   request.signal?.throwIfAborted();
   const result = request.job.inputBytes < THREADS_FROM_BYTES ? transferHere(request) : await transferInThreads(request);
   request.onProgress?.(request.job.inputBytes, request.job.inputBytes);
+  request.signal?.throwIfAborted();
   return result;
 }
 
