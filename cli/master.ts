@@ -12,12 +12,14 @@ import {
   readSignKeyFile,
   readVerifyKeyFile,
 } from '../enclave-render/mastering/key-files.ts';
-import { type MasterManifest, type MasterMode, manifestPath } from '../enclave-render/mastering/manifest.ts';
+import type { MasterManifest, MasterMode } from '../enclave-render/mastering/manifest.ts';
 import { MasterError, type MasterErrorCode } from '../enclave-render/mastering/master-error.ts';
 import { MASTER_MODES } from '../enclave-render/mastering/modes.ts';
 import { type OpenRequest, readManifest } from '../enclave-render/mastering/opened.ts';
+import { thumbprint } from '../enclave-render/mastering/public-key.ts';
 import type { KmsRecipient } from '../enclave-render/mastering/recipients.ts';
 import { rewrapMaster } from '../enclave-render/mastering/rewrap.ts';
+import { manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { openDataKeys } from '../local/data-keys.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, report } from './command.ts';
 import { startByteProgress } from './progress.ts';
@@ -113,7 +115,7 @@ export function registerMaster(program: Command): void {
       const decrypted = await running('decrypting', (run) =>
         decryptMaster({ source: path, output, force: options.force, ...request, ...run }),
       );
-      printDecrypted(options, decrypted, output);
+      printDecrypted(options.json, decrypted, request.verifyKey, output);
     });
 
   opening(add(master, 'verify', 'check that a master is whole and opens; exit code 1 when not', VERIFY_EXAMPLES))
@@ -206,7 +208,7 @@ async function verify(path: string, options: OpenOptions): Promise<void> {
   const request = await openRequest(path, options);
   try {
     const verified = await running('verifying', (run) => verifyMaster({ source: path, ...request, ...run }));
-    printDecrypted(options, verified);
+    printDecrypted(options.json, verified, request.verifyKey);
   } catch (error) {
     if (!(error instanceof MasterError) || !NOT_GENUINE.includes(error.code)) throw error;
     process.exitCode = EXIT_NO;
@@ -303,16 +305,15 @@ function described({ recipients, signatures, ...rest }: MasterManifest) {
   return { ...rest, recipients: recipients.map(({ type, keyId }) => ({ type, keyId })), signatures };
 }
 
-function printDecrypted(options: OpenOptions, decrypted: Decrypted, output?: string): void {
-  const { mode, plaintextBytes, plaintextSha256, authenticated, manifest } = decrypted;
-  const signedBy = (manifest?.signatures ?? []).flatMap(({ keyId }) => (keyId ? [keyId] : []));
+function printDecrypted(json: boolean | undefined, decrypted: Decrypted, verifyKey?: KeyObject, output?: string): void {
+  const { mode, plaintextBytes, plaintextSha256, authenticated } = decrypted;
   if (!authenticated) report('warning: nothing shows whether this file was changed (--unauthenticated)');
-  const answer = { mode, plaintextBytes, plaintextSha256, authenticated };
-  const checked = options.verifyKey ? [`signed by ${signedBy.join(', ')}`] : [];
-  print(options.json, output ? { output, ...answer } : { verified: true, ...answer }, [
+  const signedBy = verifyKey ? thumbprint(verifyKey) : undefined;
+  const answer = { mode, plaintextBytes, plaintextSha256, authenticated, ...(signedBy ? { signedBy } : {}) };
+  print(json, output ? { output, ...answer } : { verified: true, ...answer }, [
     output ? `${output} has ${plaintextBytes} bytes` : `verified: ${plaintextBytes} bytes in mode ${mode}`,
     `SHA-256 ${plaintextSha256}`,
-    ...checked,
+    ...(signedBy ? [`signed by ${signedBy}`] : []),
   ]);
 }
 

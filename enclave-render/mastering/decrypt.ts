@@ -1,9 +1,10 @@
 import { timingSafeEqual } from 'node:crypto';
 import { type AtomicOutput, beginOutput } from './atomic-output.ts';
-import { ciphertextMac, type MasterManifest } from './manifest.ts';
+import type { MasterManifest } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import { type Opened, type OpenRequest, openKey } from './opened.ts';
 import { type OnProgress, type TransferResult, transfer } from './pipeline.ts';
+import { ciphertextMac } from './signed-manifest.ts';
 import { openSource } from './source-file.ts';
 
 export interface VerifyRequest extends OpenRequest {

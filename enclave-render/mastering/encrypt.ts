@@ -5,21 +5,13 @@ import type { DataKeyBits } from '../kms/data-keys.ts';
 import { beginOutput, partialPath } from './atomic-output.ts';
 import { SALT_BYTES } from './framed.ts';
 import { checkDataKey } from './key-files.ts';
-import {
-  checkManifestMac,
-  ciphertextMac,
-  type MasterManifest,
-  type MasterMode,
-  manifestPath,
-  parseManifest,
-  type Recipient,
-  signManifest,
-} from './manifest.ts';
+import type { MasterManifest, MasterMode, Recipient } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import { checkIv, checkPlaintextLength, cipherName, MODES } from './modes.ts';
 import { type OnProgress, transfer } from './pipeline.ts';
 import { generateDataKey, type KmsRecipient, unwrapDataKey, wrapForKms, wrapForPublicKey } from './recipients.ts';
 import { isStateOf, type ResumeState, readState, statePath, writeState } from './resume-state.ts';
+import { checkManifestMac, ciphertextMac, manifestPath, parseManifest, signManifest } from './signed-manifest.ts';
 import { openSource, type SourceFile, sameFile } from './source-file.ts';
 
 export interface EncryptRequest {
@@ -187,8 +179,9 @@ async function encryptWith(
   const { dataKey, iv, recipients } = key;
   const keyBits = (dataKey.length * 8) as DataKeyBits;
   const beside = manifestPath(output);
-  // A manifest without its master may be what a crash left; the partial beside it is what is resumed.
-  const file = await beginOutput(output, { force: force || resume, resume, source: request.source, beside });
+  // A run that died just before its end has left its manifest, without the master.
+  const replaces = force || (resume && !existsSync(output));
+  const file = await beginOutput(output, { force: replaces, resume, source: request.source, beside });
   let keep = false;
   try {
     if (!resume && mode !== 'framed') {

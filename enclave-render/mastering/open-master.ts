@@ -1,12 +1,12 @@
 import { createCipheriv, createDecipheriv, createHash, timingSafeEqual } from 'node:crypto';
 import { framedKey, HEADER_BYTES, openSegment, SEGMENT_BYTES, TAG_BYTES } from './framed.ts';
-import { ciphertextMac } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import type { MasterReader } from './master-reader.ts';
 import { cipherName, MODES } from './modes.ts';
 import { type Opened, type OpenRequest, openKey } from './opened.ts';
 import { cipherInto } from './pieces.ts';
 import { counterAt, segmentLayout } from './segment-cipher.ts';
+import { ciphertextMac } from './signed-manifest.ts';
 import { openSource, type SourceFile } from './source-file.ts';
 
 /** Gives the plaintext of one segment, authenticated. */

@@ -2,19 +2,13 @@ import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { HEADER_BYTES, openFramedHeader } from './framed.ts';
 import { checkDataKey } from './key-files.ts';
-import {
-  checkManifestMac,
-  checkManifestSignature,
-  type MasterManifest,
-  type MasterMode,
-  manifestPath,
-  parseManifest,
-} from './manifest.ts';
+import type { MasterManifest, MasterMode } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import { checkIv, cipherName } from './modes.ts';
 import { readFully } from './pipeline-steps.ts';
 import { type OpeningKeys, unwrapDataKey } from './recipients.ts';
 import { type CipherJob, segmentLayout } from './segment-cipher.ts';
+import { checkManifestMac, checkManifestSignature, manifestPath, parseManifest } from './signed-manifest.ts';
 import type { SourceFile } from './source-file.ts';
 
 /** What a master is opened with, and what is asked of it. */

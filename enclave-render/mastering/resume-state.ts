@@ -5,6 +5,7 @@ import { partialPath, replaceFile } from './atomic-output.ts';
 import { deriveKey } from './key-schedule.ts';
 import type { Recipient } from './manifest.ts';
 import { MasterError } from './master-error.ts';
+import { RecipientSchema } from './signed-manifest.ts';
 import type { FileIdentity } from './source-file.ts';
 
 /**
@@ -30,17 +31,7 @@ const StateSchema = v.strictObject({
   keyBits: v.picklist([128, 192, 256]),
   iv: text,
   source: v.strictObject({ bytes: v.number(), modifiedNs: text, changedNs: text, inode: text }),
-  recipients: v.array(
-    v.variant('type', [
-      v.strictObject({
-        type: v.literal('kms'),
-        keyId: text,
-        context: v.record(v.string(), v.string()),
-        encryptedKey: text,
-      }),
-      v.strictObject({ type: v.literal('public-key'), keyId: text, encryptedKey: text }),
-    ]),
-  ),
+  recipients: v.array(RecipientSchema),
   mac: text,
 });
 

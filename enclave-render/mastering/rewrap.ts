@@ -1,9 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { replaceFile } from './atomic-output.ts';
-import { checkManifestMac, type MasterManifest, manifestPath, type Recipient } from './manifest.ts';
+import type { MasterManifest, Recipient } from './manifest.ts';
 import { MasterError } from './master-error.ts';
 import { readManifest } from './opened.ts';
 import { type KmsRecipient, type OpeningKeys, unwrapDataKey, wrapForKms, wrapForPublicKey } from './recipients.ts';
+import { checkManifestMac, manifestPath } from './signed-manifest.ts';
 
 export interface RewrapRequest {
   master: string;

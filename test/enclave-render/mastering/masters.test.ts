@@ -14,8 +14,9 @@ import { utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { verifyMaster } from '../../../enclave-render/mastering/decrypt.ts';
-import { type MasterManifest, parseManifest } from '../../../enclave-render/mastering/manifest.ts';
+import type { MasterManifest } from '../../../enclave-render/mastering/manifest.ts';
 import { rewrapMaster } from '../../../enclave-render/mastering/rewrap.ts';
+import { parseManifest } from '../../../enclave-render/mastering/signed-manifest.ts';
 import { packagePath } from '../../../local/package-root.ts';
 import { CONTEXT, filesOf, KMS_KEY, mastersFolder } from '../../harness/masters.ts';
 
@@ -32,6 +33,14 @@ const codeOf = (promise: Promise<unknown>) =>
     () => 'opened',
     (error) => error.code,
   );
+
+test('docs/mastering.md explains every code', () => {
+  const source = readFileSync(packagePath('enclave-render', 'mastering', 'master-error.ts'), 'utf8');
+  const codes = [...source.matchAll(/\| '(ERR_\w+)'/g)].map(([, code]) => code);
+  const text = readFileSync(packagePath('docs', 'mastering.md'), 'utf8');
+  expect(codes.length).toBeGreaterThan(15);
+  expect(codes.filter((code) => !text.includes(`| \`${code}\` |`))).toEqual([]);
+});
 
 describe('the manifest', () => {
   test('says all that is needed but the key, and no name', async () => {

@@ -61,6 +61,17 @@ describe('a Range view', () => {
     expect(new URL(url).hostname).toBe('127.0.0.1');
   });
 
+  test.skipIf(process.getuid?.() !== 0)(
+    'gives nothing to another user of the machine (needs root to be one)',
+    async () => {
+      const { url } = await view((await encrypt(file(10), 'framed')).output);
+      const script = `fetch('${url}').then(({ status }) => console.log(status))`;
+      const nobody = { uid: 65534, gid: 65534, cwd: '/' };
+      expect((await run(process.execPath, ['-e', script], nobody)).stdout.trim()).toBe('404');
+      expect((await run(process.execPath, ['-e', script], { cwd: '/' })).stdout.trim()).toBe('200');
+    },
+  );
+
   test('of nothing is empty', async () => {
     for (const mode of MASTER_MODES) {
       const { url } = await view((await encrypt(file(0), mode)).output);
