@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createHash, timingSafeEqual } from 'node:crypto';
 import { framedKey, HEADER_BYTES, openSegment, SEGMENT_BYTES, TAG_BYTES } from './framed.ts';
+import type { MasterMode } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import type { MasterReader } from './master-reader.ts';
 import { cipherName, MODES } from './modes.ts';
@@ -152,13 +153,7 @@ export function gcmCounter(dataKey: Uint8Array, iv: Uint8Array): Buffer {
 }
 
 /** CTR from a block on. GCM counts in the low 32 bits alone, so that its counter may begin anew within a segment. */
-function counterDecrypt(
-  mode: 'gcm' | 'ctr' | 'framed',
-  dataKey: Uint8Array,
-  first: Buffer,
-  block: number,
-  input: Buffer,
-): Buffer {
+function counterDecrypt(mode: MasterMode, dataKey: Uint8Array, first: Buffer, block: number, input: Buffer): Buffer {
   const name = cipherName('ctr', dataKey.length * 8);
   const output = Buffer.alloc(input.length);
   if (mode === 'ctr') {
