@@ -1,0 +1,337 @@
+import type { CreateJobRequest, Input, Output, OutputGroup } from '@aws-sdk/client-mediaconvert';
+import type { BoundaryCrossing } from '../../boundary.ts';
+import type { DataKeys } from '../../kms/data-keys.ts';
+import {
+  checkRegion,
+  checkRoleArn,
+  type KmsKeyArn,
+  parseKmsKeyArn,
+  parseS3Location,
+  type S3Location,
+} from './aws-names.ts';
+import {
+  TRANSCODER_MODES,
+  type TranscoderEncryption,
+  type TranscoderJob,
+  type TranscoderOutput,
+  type TranscoderPlaylist,
+} from './elastic-transcoder.ts';
+import { type UnhandledField, unhandledFields } from './fields.ts';
+import { MasterJobError } from './job-error.ts';
+import { jobRolePolicy, type PolicyDocument } from './job-role.ts';
+import {
+  clearOutputCrossing,
+  decryptionCrossing,
+  decryptionSettings,
+  jobInput,
+  STATIC_KEY_TODO,
+} from './mediaconvert.ts';
+import { aac, avc, destinationSettings, hlsEncryption, hlsGroup, tsOutput } from './output-groups.ts';
+import { TRANSCODER_PRESETS } from './presets.ts';
+import { SERVICE_CONTEXTS } from './service-keys.ts';
+
+export interface MigrationOptions {
+  /** KMS key of the inputs' data keys from now on: ARN of AWS KMS. */
+  kmsKey: string;
+  /** Role that MediaConvert assumes: that of the pipeline trusts Elastic Transcoder alone. */
+  role: string | undefined;
+  /** Region of the job; that of the KMS key unless given. */
+  region?: string | undefined;
+  /** Output presets of MediaConvert, by the preset of Elastic Transcoder that they replace. */
+  presets?: Record<string, string> | undefined;
+}
+
+/** A job for MediaConvert in place of one for Elastic Transcoder. */
+export interface Migration {
+  request: CreateJobRequest;
+  region: string;
+  policy: PolicyDocument;
+  crossings: BoundaryCrossing[];
+  /** Fields of the old job that the new one does not have, one by one; an output among them is left out as a whole. */
+  unmapped: UnhandledField[];
+  /** What is left to do, or to know, in words. */
+  todo: string[];
+}
+
+/**
+ * Turns a job of Elastic Transcoder into one of MediaConvert. Data keys of inputs are put into MediaConvert's encryption context by
+ * KMS (ReEncrypt), which needs both contexts and never shows the key. What cannot be had in MediaConvert is in
+ * `unmapped`; an output that would leave less protected than it did is left out. Throws `MasterJobError` and what `keys` throws.
+ */
+export async function migrateJob(
+  transcoderJob: TranscoderJob,
+  keys: DataKeys,
+  options: MigrationOptions,
+): Promise<Migration> {
+  const { job, pipeline, inputs, outputs, playlists, outputBucket } = transcoderJob;
+  const kmsKey = parseKmsKeyArn(options.kmsKey);
+  const region = checkRegion(options.region ?? kmsKey.region);
+  const role = checkRoleArn(options.role);
+  const outputKey = pipeline.AwsKmsKeyArn ? parseKmsKeyArn(pipeline.AwsKmsKeyArn) : undefined;
+  const report: Report = { unmapped: unhandledFields(transcoderJob, 'migrate'), crossings: [], todo: [] };
+  const prefix = `s3://${outputBucket}/${job.OutputKeyPrefix}`;
+
+  const groups: PlannedGroup[] = [];
+  for (const [i, playlist] of playlists.entries()) {
+    const group = playlistGroup(
+      playlist,
+      `Playlists[${i}]`,
+      { outputs, prefix, outputKey, presets: options.presets },
+      report,
+    );
+    if (group) groups.push(group);
+  }
+  const inPlaylists = new Set(playlists.flatMap(({ OutputKeys }) => OutputKeys));
+  for (const [i, output] of outputs.entries()) {
+    if (inPlaylists.has(output.Key)) continue;
+    const group = fileGroup(output, `Outputs[${i}]`, { outputs, prefix, outputKey, presets: options.presets }, report);
+    if (group) groups.push(group);
+  }
+  if (groups.length === 0) {
+    const reasons = report.unmapped.map(({ field, why }) => `${field}: ${why}`).join('; ');
+    throw new MasterJobError('ERR_MASTER_JOB_INVALID', `none of the outputs can be had in MediaConvert: ${reasons}`);
+  }
+  for (const [i, { kms, isProtected }] of groups.entries()) {
+    if (!isProtected) report.crossings.push(clearOutputCrossing(`OutputGroups[${i}]`, kms !== undefined));
+  }
+
+  const migratedInputs: Input[] = [];
+  const reach: { inputs: S3Location[]; isEncrypted: boolean } = { inputs: [], isEncrypted: false };
+  for (const [i, { Key, Encryption }] of inputs.entries()) {
+    const url = `s3://${pipeline.InputBucket}/${Key}`;
+    reach.inputs.push(parseS3Location(url, false));
+    const decryption = Encryption && (await reEncrypted(Encryption, keys, kmsKey));
+    if (decryption) {
+      reach.isEncrypted = true;
+      report.crossings.push(decryptionCrossing(`Inputs[${i}].DecryptionSettings`));
+    } else {
+      report.crossings.push({
+        service: 'mediaconvert',
+        by: `Inputs[${i}].FileInput`,
+        why: 'the input is not encrypted by its owner: Amazon S3 and AWS Elemental MediaConvert have it in clear',
+      });
+    }
+    migratedInputs.push(jobInput(url, decryption || undefined));
+  }
+
+  const metadata = job.UserMetadata as Record<string, string> | null | undefined;
+  return {
+    request: {
+      Role: role,
+      Settings: {
+        TimecodeConfig: { Source: 'ZEROBASED' },
+        Inputs: migratedInputs,
+        OutputGroups: groups.map(({ group }) => group),
+      },
+      ...(metadata && Object.keys(metadata).length > 0 && { UserMetadata: metadata }),
+    },
+    region,
+    policy: jobRolePolicy({
+      inputs: reach.inputs,
+      outputs: groups.map(({ destination }) => destination),
+      inputKeys: reach.isEncrypted ? [kmsKey] : [],
+      outputKeys: groups.flatMap(({ kms }) => (kms ? [kms] : [])),
+      region,
+    }),
+    ...report,
+  };
+}
+
+interface Report {
+  unmapped: UnhandledField[];
+  crossings: BoundaryCrossing[];
+  todo: string[];
+}
+
+interface PlannedGroup {
+  group: OutputGroup;
+  destination: S3Location;
+  kms: KmsKeyArn | undefined;
+  /** Whether MediaConvert encrypts what it writes. */
+  isProtected: boolean;
+}
+
+interface Surroundings {
+  outputs: TranscoderOutput[];
+  /** `s3://bucket/prefix` */
+  prefix: string;
+  /** The key of the pipeline, for SSE-KMS. */
+  outputKey: KmsKeyArn | undefined;
+  presets: Record<string, string> | undefined;
+}
+
+/** `DecryptionSettings` of an input that its owner encrypted; undefined where S3 decrypts it. */
+async function reEncrypted(encryption: TranscoderEncryption, keys: DataKeys, kmsKey: KmsKeyArn) {
+  const row = TRANSCODER_MODES[encryption.Mode];
+  if (row.by === 's3') return undefined;
+  const { encrypted } = await keys.reEncrypt(
+    Buffer.from(encryption.Key, 'base64'),
+    SERVICE_CONTEXTS.elastictranscoder,
+    kmsKey.arn,
+    SERVICE_CONTEXTS.mediaconvert,
+  );
+  const encryptedKey = Buffer.from(encrypted).toString('base64');
+  return decryptionSettings(
+    { mode: row.mode, encryptedKey, keyId: kmsKey.arn, iv: encryption.InitializationVector },
+    kmsKey,
+  );
+}
+
+/** A playlist with its outputs as an HLS output group. */
+function playlistGroup(
+  playlist: TranscoderPlaylist,
+  where: string,
+  surroundings: Surroundings,
+  report: Report,
+): PlannedGroup | undefined {
+  const leaveOut = (field: string, why: string) => {
+    report.unmapped.push({ field, why: `${why}; the playlist and its outputs are left out` });
+    return undefined;
+  };
+  if (playlist.Format !== 'HLSv3' && playlist.Format !== 'HLSv4') {
+    return leaveOut(
+      `${where}.Format`,
+      `${playlist.Format} is not migrated: make an output group for it in MediaConvert`,
+    );
+  }
+  const members = playlist.OutputKeys.map((key) => surroundings.outputs.findIndex((output) => output.Key === key));
+  const missing = members.indexOf(-1);
+  if (missing !== -1) return leaveOut(`${where}.OutputKeys[${missing}]`, 'the job has no output of this name');
+  const chosen = members.map((i) => ({ output: surroundings.outputs[i] as TranscoderOutput, name: `Outputs[${i}]` }));
+  const modes = new Set(chosen.map(({ output }) => output.Encryption?.Mode));
+  const [mode] = modes;
+  if (modes.size > 1) return leaveOut(where, 'its outputs are encrypted in different modes, and a group has one');
+  if (mode && TRANSCODER_MODES[mode].by === 'client') return leaveOut(where, CLIENT_SIDE);
+
+  const protection = playlist.HlsContentProtection;
+  if (protection?.KeyStoragePolicy === 'WithVariantPlaylists') {
+    return leaveOut(
+      `${where}.HlsContentProtection.KeyStoragePolicy`,
+      'MediaConvert stores no key beside the playlists, where whoever may read them could read it: serve the key yourself (NoStore)',
+    );
+  }
+  const outputs = chosen.flatMap(({ output, name }): Output[] => {
+    const modifier = `_${output.Key.replaceAll(/[^\w.-]+/g, '-').replace(/^-+|-+$/g, '')}`;
+    const replacement = surroundings.presets?.[output.PresetId];
+    if (replacement !== undefined) return [{ Preset: replacement, NameModifier: modifier }];
+    const preset = TRANSCODER_PRESETS.get(output.PresetId);
+    if (preset?.container !== 'ts') {
+      report.unmapped.push({
+        field: `${name}.PresetId`,
+        why: `${presetReason(output.PresetId, 'HLS')}; the output is left out`,
+      });
+      return [];
+    }
+    return [tsOutput(modifier, preset.video && avc(preset.video), aac(preset.audioBitrate))];
+  });
+  if (outputs.length === 0) return undefined;
+  report.todo.push(`${where}: MediaConvert names the files of an output after the playlist and the output`);
+  if (playlist.Format === 'HLSv4') {
+    report.todo.push(
+      `${where}: HLSv4 had one file a rendition and sound apart; the new group has a file a segment, sound inside`,
+    );
+  }
+  if (protection) report.todo.push(`${where}: ${contentKeyTodo(protection.Key !== '')}`);
+  const kms = mode === 's3-aws-kms' ? surroundings.outputKey : undefined;
+  const destination = `${surroundings.prefix}${playlist.Name}`;
+  const settings = {
+    Destination: destination,
+    ...(mode && { DestinationSettings: atRest(mode, kms) }),
+    ...(protection && {
+      Encryption: {
+        ...hlsEncryption({ type: 'static-key', keyUrl: protection.LicenseAcquisitionUrl, method: 'AES128' }),
+        ...(protection.InitializationVector !== '' && {
+          ConstantInitializationVector: Buffer.from(protection.InitializationVector, 'base64').toString('hex'),
+        }),
+      },
+    }),
+  };
+  const seconds = Number(chosen[0]?.output.SegmentDuration ?? 10);
+  if (!(seconds >= 1 && seconds <= 60)) return leaveOut(`${where}.SegmentDuration`, 'it must be 1 to 60 seconds');
+  if (new Set(chosen.map(({ output }) => output.SegmentDuration ?? '10')).size > 1) {
+    return leaveOut(where, 'its outputs have different SegmentDurations, and a group has one');
+  }
+  const group = hlsGroup(settings, outputs, Math.round(seconds));
+  return { group, destination: destinationOf(destination), kms, isProtected: protection != null };
+}
+
+/** An output outside playlists as a file. */
+function fileGroup(
+  output: TranscoderOutput,
+  where: string,
+  { prefix, outputKey, presets }: Surroundings,
+  report: Report,
+): PlannedGroup | undefined {
+  const leaveOut = (field: string, why: string) => {
+    report.unmapped.push({ field: `${where}.${field}`, why: `${why}; the output is left out` });
+    return undefined;
+  };
+  const mode = output.Encryption?.Mode;
+  if (mode && TRANSCODER_MODES[mode].by === 'client') return leaveOut('Encryption', CLIENT_SIDE);
+  if (output.SegmentDuration != null) {
+    return leaveOut('SegmentDuration', 'segments without a playlist are not migrated: put the output into a playlist');
+  }
+  const replacement = presets?.[output.PresetId];
+  const preset = TRANSCODER_PRESETS.get(output.PresetId);
+  if (replacement === undefined && preset === undefined)
+    return leaveOut('PresetId', presetReason(output.PresetId, 'files'));
+  const [, base, extension] = /^(.*[^/])\.([A-Za-z0-9]{1,16})$/.exec(output.Key) ?? [undefined, output.Key];
+  const kms = mode === 's3-aws-kms' ? outputKey : undefined;
+  const destination = `${prefix}${base}`;
+  const made: Output = preset
+    ? {
+        ContainerSettings: preset.container === 'mp4' ? { Container: 'MP4', Mp4Settings: {} } : { Container: 'M2TS' },
+        ...(preset.video && { VideoDescription: avc(preset.video) }),
+        AudioDescriptions: aac(preset.audioBitrate),
+      }
+    : {};
+  return {
+    group: {
+      Name: 'File Group',
+      OutputGroupSettings: {
+        Type: 'FILE_GROUP_SETTINGS',
+        FileGroupSettings: { Destination: destination, ...(mode && { DestinationSettings: atRest(mode, kms) }) },
+      },
+      Outputs: [
+        {
+          ...(replacement === undefined ? made : { Preset: replacement }),
+          ...(extension !== undefined && { Extension: extension }),
+        },
+      ],
+    },
+    destination: destinationOf(destination),
+    kms,
+    isProtected: false,
+  };
+}
+
+const CLIENT_SIDE =
+  'MediaConvert does not encrypt files with a key of yours: write it to S3 with SSE-KMS (mode s3-aws-kms), or have portcullis ' +
+  'master job run make it';
+
+function presetReason(presetId: string, purpose: string): string {
+  const known = TRANSCODER_PRESETS.get(presetId);
+  const what = known ? `the preset ${known.name} is not one of ${purpose}` : `the preset ${presetId} is not known here`;
+  return `${what}: make an output preset in MediaConvert and give --preset ${presetId}=<its name>`;
+}
+
+function contentKeyTodo(hasKey: boolean): string {
+  return hasKey
+    ? `${STATIC_KEY_TODO}; it is the Key of the old HlsContentProtection, decrypted in the old context`
+    : `${STATIC_KEY_TODO}; Elastic Transcoder made one itself, so make one of 16 bytes and serve it at LicenseAcquisitionUrl`;
+}
+
+function atRest(mode: string, kms: KmsKeyArn | undefined) {
+  if (kms || mode === 's3') return destinationSettings(kms);
+  return { S3Settings: { Encryption: { EncryptionType: 'SERVER_SIDE_ENCRYPTION_KMS' as const } } };
+}
+
+/** The beginning of the names of all files of a group. */
+function destinationOf(url: string): S3Location {
+  const { bucket, key } = parseS3Location(url, false);
+  if (!key.includes('$')) return { bucket, key };
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_LOCATION',
+    `${url} holds a $, by which MediaConvert inserts dates and names: rename the output or the playlist`,
+  );
+}
