@@ -22,6 +22,7 @@ import { rewrapMaster } from '../enclave-render/mastering/rewrap.ts';
 import { manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { openDataKeys } from '../local/data-keys.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, report } from './command.ts';
+import { registerMasterJob } from './master-job.ts';
 import { startByteProgress } from './progress.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -88,7 +89,7 @@ interface OpenOptions extends CommonOptions {
 export function registerMaster(program: Command): void {
   const master = program
     .command('master')
-    .description('encrypt mezzanine files into masters, and open them')
+    .description('encrypt mezzanine files into masters, open them, and have services read them')
     .addHelpText('after', MASTER_HELP);
 
   add(master, 'encrypt', 'encrypt a file into a master, with a manifest beside it', ENCRYPT_EXAMPLES)
@@ -148,6 +149,7 @@ export function registerMaster(program: Command): void {
           : [`${path} ${bytes === undefined ? 'is not there' : `has ${bytes} bytes: it is another file`}`];
       print(json, manifest, [...manifestLines(manifest), ...hint]);
     });
+  registerMasterJob(master);
 }
 
 function add(master: Command, name: string, description: string, examples: string[]): Command {

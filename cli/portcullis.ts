@@ -41,6 +41,7 @@ function createProgram(): Command {
   registerRevocation(program);
   registerEdge(program);
   registerKey(program);
+  registerMaster(program);
   registerKms(program);
   registerStorage(program);
   registerMaster(program);

@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import * as v from 'valibot';
 import type { MasterManifest } from '../manifest.ts';
-import { checkRoleArn, parseKmsKeyArn, parseS3Location } from './aws-names.ts';
+import { checkRoleArn, parseS3Location } from './aws-names.ts';
 import { MasterJobError } from './job-error.ts';
+import { TRANSCODER_PRESETS } from './presets.ts';
 import { decodeEncryptedKey, decodeIv, type ServiceMode, serviceKeyOf } from './service-keys.ts';
 
 /**
@@ -158,7 +159,7 @@ export function checkEncryption(encryption: TranscoderEncryption, where: string,
 /** The same of HLS content protection. Throws also `ERR_MASTER_JOB_PROTECTION`. */
 export function checkContentProtection(protection: HlsContentProtection, where: string): void {
   const { Key, KeyMd5, InitializationVector, LicenseAcquisitionUrl, KeyStoragePolicy } = protection;
-  if (Key === '' ? KeyMd5 !== '' || InitializationVector !== '' : false) {
+  if (Key === '' && (KeyMd5 !== '' || InitializationVector !== '')) {
     throw new MasterJobError(
       'ERR_MASTER_JOB_KEY',
       `${where} has KeyMd5 or InitializationVector without Key: leave them out where the service makes the key`,
@@ -196,18 +197,23 @@ export function transcoderEncryption(
   return {
     Mode: Mode as TranscoderMode,
     Key: Buffer.from(encryptedKey).toString('base64'),
-    KeyMd5: md5(encryptedKey).toString('base64'),
+    KeyMd5: keyMd5(encryptedKey),
     InitializationVector: Buffer.from(iv).toString('base64'),
   };
+}
+
+/** `KeyMd5` of an encrypted data key. */
+export function keyMd5(encryptedKey: Uint8Array): string {
+  return md5(encryptedKey).toString('base64');
 }
 
 /**
  * Checks `KeyMd5` once the data key is known: the tutorial takes the MD5 of the encrypted key, the API reference that of the
  * key, and both are accepted. Throws `ERR_MASTER_JOB_KEY_MD5`.
  */
-export function checkKeyMd5(keyMd5: string, encryptedKey: Uint8Array, dataKey: Uint8Array, where: string): void {
-  const given = decodeMd5(keyMd5, where);
-  if ([encryptedKey, dataKey].some((bytes) => timingSafeEqual(md5(bytes), given))) return;
+export function checkKeyMd5(given: string, encryptedKey: Uint8Array, dataKey: Uint8Array, where: string): void {
+  const digest = decodeMd5(given, where);
+  if ([encryptedKey, dataKey].some((bytes) => timingSafeEqual(md5(bytes), digest))) return;
   throw new MasterJobError(
     'ERR_MASTER_JOB_KEY_MD5',
     `${where}.KeyMd5 is neither the MD5 of the encrypted key nor that of the data key: one of them was changed in transit`,
@@ -234,19 +240,21 @@ export function checkDataKey(dataKey: Uint8Array, where: string): void {
   );
 }
 
-/** A job of Elastic Transcoder that reads a master, with the settings of its pipeline. */
+/** What a job of Elastic Transcoder reads and writes. */
 export interface TranscoderJobOptions {
   /** `s3://bucket/key` */
   input: string;
   /** `s3://bucket/folder/` */
   output: string;
-  role: string | undefined;
+  /** ARN of the role of the pipeline, if it has one: what is run here needs none. */
+  role?: string | undefined;
+  /** Ids of presets, an output for each. */
+  presets: string[];
+  /** Encryption of the outputs; in the modes of the client a key is made for each when the job runs. */
+  outputMode: TranscoderMode;
 }
 
-/**
- * The job of Elastic Transcoder that reads a master: `{"Job","Pipeline"}`, without outputs, which are for the caller to add. Throws
- * `MasterJobError`.
- */
+/** The job of Elastic Transcoder that reads a master, with its pipeline, as `readTranscoderJob` takes it. Throws `MasterJobError`. */
 export function transcoderJob(manifest: MasterManifest, options: TranscoderJobOptions) {
   const { mode, encryptedKey, keyId, iv } = serviceKeyOf(manifest, 'elastictranscoder', {
     gcm: IV_BYTES,
@@ -256,13 +264,24 @@ export function transcoderJob(manifest: MasterManifest, options: TranscoderJobOp
   const input = parseS3Location(options.input, false);
   const output = parseS3Location(options.output, true);
   const encryption = transcoderEncryption(mode, Buffer.from(encryptedKey, 'base64'), Buffer.from(iv, 'base64'));
+  if (options.presets.length === 0) {
+    throw new MasterJobError('ERR_MASTER_JOB_INVALID', 'the job needs outputs: give the id of a preset for each');
+  }
   return {
-    Job: { Inputs: [{ Key: input.key, Encryption: encryption }], OutputKeyPrefix: output.key },
+    Job: {
+      Inputs: [{ Key: input.key, Encryption: encryption }],
+      OutputKeyPrefix: output.key,
+      Outputs: options.presets.map((id, i) => ({
+        Key: `output-${i + 1}.${TRANSCODER_PRESETS.get(id)?.container ?? 'mp4'}`,
+        PresetId: id,
+        Encryption: { Mode: options.outputMode },
+      })),
+    },
     Pipeline: {
       InputBucket: input.bucket,
       OutputBucket: output.bucket,
-      Role: checkRoleArn(options.role),
-      AwsKmsKeyArn: parseKmsKeyArn(keyId).arn,
+      ...(options.role !== undefined && { Role: checkRoleArn(options.role) }),
+      AwsKmsKeyArn: keyId,
     },
   };
 }
@@ -293,9 +312,9 @@ export function reused(output: string, other: string): MasterJobError {
 
 const keyAndIv = ({ Key, InitializationVector }: TranscoderEncryption) => `${Key} ${InitializationVector}`;
 
-function decodeMd5(keyMd5: string, where: string): Buffer {
-  const bytes = Buffer.from(keyMd5, 'base64');
-  if (bytes.length === 16 && bytes.toString('base64') === keyMd5) return bytes;
+function decodeMd5(text: string, where: string): Buffer {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length === 16 && bytes.toString('base64') === text) return bytes;
   throw new MasterJobError('ERR_MASTER_JOB_KEY_MD5', `${where}.KeyMd5 must be base64 of the 16 bytes of an MD5`);
 }
 

@@ -72,7 +72,8 @@ const FIELDS: Record<'Job' | 'Input' | 'Output' | 'Playlist' | 'Pipeline' | 'Con
     Format: BOTH,
     OutputKeys: BOTH,
     HlsContentProtection: { migrate: true, instead: 'package the outputs with portcullis package hls' },
-    PlayReadyDrm: LATER('protect the output group by SPEKE in MediaConvert'),
+    // A playlist with it is left out as a whole, and reported for that.
+    PlayReadyDrm: { migrate: true, instead: 'there is no PlayReady here' },
   },
   Pipeline: {
     Id: ANSWER,

@@ -73,7 +73,7 @@ export function mediaConvertJob(manifest: MasterManifest, options: MediaConvertJ
     policy: jobRolePolicy({ ...reach, region }),
     crossings: [
       decryptionCrossing('Inputs[0].DecryptionSettings'),
-      ...(protection ? [] : [clearOutputCrossing('OutputGroups[0]', outputKey !== undefined)]),
+      ...(protection ? [] : [clearOutputCrossing('OutputGroups[0]', outputKey ? 'SSE-KMS' : 'SSE-S3')]),
     ],
     todo: protection?.type === 'static-key' ? [STATIC_KEY_TODO] : [],
   };
@@ -113,11 +113,11 @@ export function decryptionCrossing(by: string): BoundaryCrossing {
   };
 }
 
-/** Renditions reach S3 in clear, which encrypts them itself. */
-export function clearOutputCrossing(by: string, withKmsKey: boolean): BoundaryCrossing {
+/** Renditions reach S3 in clear, which encrypts them itself: with what the job says, else as the bucket's default says. */
+export function clearOutputCrossing(by: string, atRest: 'SSE-S3' | 'SSE-KMS' | 'bucket default'): BoundaryCrossing {
   return {
     service: 's3',
-    by: `${by}, ${withKmsKey ? 'SSE-KMS' : 'SSE-S3'}`,
+    by: `${by}, ${atRest}`,
     why: 'the renditions are not encrypted by MediaConvert, so that Amazon S3 receives them in clear and encrypts them at rest',
   };
 }

@@ -10,9 +10,11 @@ import {
   type S3Location,
 } from './aws-names.ts';
 import {
+  keyMd5,
   TRANSCODER_MODES,
   type TranscoderEncryption,
   type TranscoderJob,
+  type TranscoderMode,
   type TranscoderOutput,
   type TranscoderPlaylist,
 } from './elastic-transcoder.ts';
@@ -91,8 +93,8 @@ export async function migrateJob(
     const reasons = report.unmapped.map(({ field, why }) => `${field}: ${why}`).join('; ');
     throw new MasterJobError('ERR_MASTER_JOB_INVALID', `none of the outputs can be had in MediaConvert: ${reasons}`);
   }
-  for (const [i, { kms, isProtected }] of groups.entries()) {
-    if (!isProtected) report.crossings.push(clearOutputCrossing(`OutputGroups[${i}]`, kms !== undefined));
+  for (const [i, { atRest, isProtected }] of groups.entries()) {
+    if (!isProtected) report.crossings.push(clearOutputCrossing(`OutputGroups[${i}]`, atRest));
   }
 
   const migratedInputs: Input[] = [];
@@ -102,6 +104,12 @@ export async function migrateJob(
     reach.inputs.push(parseS3Location(url, false));
     const decryption = Encryption && (await reEncrypted(Encryption, keys, kmsKey));
     if (decryption) {
+      if (Encryption.KeyMd5 !== keyMd5(Buffer.from(Encryption.Key, 'base64'))) {
+        report.todo.push(
+          `Inputs[${i}].Encryption.KeyMd5 is not that of the encrypted key: that it is that of the data key cannot be seen ` +
+            'without decrypting it, which is not done here',
+        );
+      }
       reach.isEncrypted = true;
       report.crossings.push(decryptionCrossing(`Inputs[${i}].DecryptionSettings`));
     } else {
@@ -146,7 +154,9 @@ interface Report {
 interface PlannedGroup {
   group: OutputGroup;
   destination: S3Location;
+  /** Key of SSE-KMS, unless it is that of S3 itself. */
   kms: KmsKeyArn | undefined;
+  atRest: 'SSE-S3' | 'SSE-KMS' | 'bucket default';
   /** Whether MediaConvert encrypts what it writes. */
   isProtected: boolean;
 }
@@ -203,6 +213,9 @@ function playlistGroup(
   if (modes.size > 1) return leaveOut(where, 'its outputs are encrypted in different modes, and a group has one');
   if (mode && TRANSCODER_MODES[mode].by === 'client') return leaveOut(where, CLIENT_SIDE);
 
+  if (playlist.PlayReadyDrm != null) {
+    return leaveOut(`${where}.PlayReadyDrm`, 'protect an output group by SPEKE in MediaConvert instead');
+  }
   const protection = playlist.HlsContentProtection;
   if (protection?.KeyStoragePolicy === 'WithVariantPlaylists') {
     return leaveOut(
@@ -236,7 +249,7 @@ function playlistGroup(
   const destination = `${surroundings.prefix}${playlist.Name}`;
   const settings = {
     Destination: destination,
-    ...(mode && { DestinationSettings: atRest(mode, kms) }),
+    ...(mode && { DestinationSettings: destinationSettingsOf(mode, kms) }),
     ...(protection && {
       Encryption: {
         ...hlsEncryption({ type: 'static-key', keyUrl: protection.LicenseAcquisitionUrl, method: 'AES128' }),
@@ -246,13 +259,25 @@ function playlistGroup(
       },
     }),
   };
+  // A string with up to five decimals there, whole seconds here.
   const seconds = Number(chosen[0]?.output.SegmentDuration ?? 10);
   if (!(seconds >= 1 && seconds <= 60)) return leaveOut(`${where}.SegmentDuration`, 'it must be 1 to 60 seconds');
   if (new Set(chosen.map(({ output }) => output.SegmentDuration ?? '10')).size > 1) {
     return leaveOut(where, 'its outputs have different SegmentDurations, and a group has one');
   }
+  if (!Number.isInteger(seconds)) {
+    report.todo.push(
+      `${where}: segments had ${seconds} s, and have ${Math.round(seconds)} s, because MediaConvert takes whole seconds`,
+    );
+  }
   const group = hlsGroup(settings, outputs, Math.round(seconds));
-  return { group, destination: destinationOf(destination), kms, isProtected: protection != null };
+  return {
+    group,
+    destination: destinationOf(destination),
+    kms,
+    atRest: atRestOf(mode),
+    isProtected: protection != null,
+  };
 }
 
 /** An output outside playlists as a file. */
@@ -290,7 +315,10 @@ function fileGroup(
       Name: 'File Group',
       OutputGroupSettings: {
         Type: 'FILE_GROUP_SETTINGS',
-        FileGroupSettings: { Destination: destination, ...(mode && { DestinationSettings: atRest(mode, kms) }) },
+        FileGroupSettings: {
+          Destination: destination,
+          ...(mode && { DestinationSettings: destinationSettingsOf(mode, kms) }),
+        },
       },
       Outputs: [
         {
@@ -301,6 +329,7 @@ function fileGroup(
     },
     destination: destinationOf(destination),
     kms,
+    atRest: atRestOf(mode),
     isProtected: false,
   };
 }
@@ -321,7 +350,12 @@ function contentKeyTodo(hasKey: boolean): string {
     : `${STATIC_KEY_TODO}; Elastic Transcoder made one itself, so make one of 16 bytes and serve it at LicenseAcquisitionUrl`;
 }
 
-function atRest(mode: string, kms: KmsKeyArn | undefined) {
+function atRestOf(mode: TranscoderMode | undefined): PlannedGroup['atRest'] {
+  const row = mode && TRANSCODER_MODES[mode];
+  return row?.by === 's3' ? row.type : 'bucket default';
+}
+
+function destinationSettingsOf(mode: TranscoderMode, kms: KmsKeyArn | undefined) {
   if (kms || mode === 's3') return destinationSettings(kms);
   return { S3Settings: { Encryption: { EncryptionType: 'SERVER_SIDE_ENCRYPTION_KMS' as const } } };
 }

@@ -16,7 +16,7 @@ export type RemuxContainer = keyof typeof FORMATS;
  * `ERR_MASTER_JOB_TRANSCODE`, or as the source does; the stream ends only when ffmpeg has read all of the source and succeeded.
  */
 export function remux(source: Readable, container: RemuxContainer): Readable {
-  const args = ['-v', 'error', '-nostdin'];
+  const args = ['-v', 'error', '-xerror', '-nostdin'];
   // The input is whatever somebody put under the key: a playlist in it must not have ffmpeg open files or addresses.
   args.push('-protocol_whitelist', 'pipe', '-i', 'pipe:0');
   args.push('-map', '0:v?', '-map', '0:a?', '-c', 'copy', '-map_metadata', '-1', ...FORMATS[container], 'pipe:1');

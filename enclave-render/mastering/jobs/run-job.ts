@@ -209,7 +209,7 @@ function atRest(
   return row.type === 'SSE-KMS' && kmsKey ? { type: 'SSE-KMS', keyId: kmsKey } : { type: row.type };
 }
 
-/** Outputs that S3 gets in clear. */
+/** Outputs of a run that S3 gets in clear. */
 function crossingsOf({ outputs }: TranscoderJob): BoundaryCrossing[] {
   return outputs.flatMap(({ Encryption }, i): BoundaryCrossing[] => {
     const row = Encryption && TRANSCODER_MODES[Encryption.Mode];

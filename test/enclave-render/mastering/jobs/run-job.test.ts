@@ -1,0 +1,340 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  readTranscoderJob,
+  TRANSCODER_MODES,
+  type TranscoderEncryption,
+  transcoderEncryption,
+} from '../../../../enclave-render/mastering/jobs/elastic-transcoder.ts';
+import { remux } from '../../../../enclave-render/mastering/jobs/remux.ts';
+import { type JobSurroundings, runTranscoderJob } from '../../../../enclave-render/mastering/jobs/run-job.ts';
+import { SERVICE_CONTEXTS, type ServiceMode } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
+import {
+  type ObjectEncryption,
+  type ObjectStore,
+  StorageError,
+} from '../../../../enclave-render/storage/object-store.ts';
+import { AWS_KEY, awsLikeDataKeys, spellings } from '../../../harness/data-keys.ts';
+import { isOnPath } from '../../../harness/programs.ts';
+import { removeDirectory, temporaryDirectory } from '../../../harness/stack.ts';
+
+const scratch = temporaryDirectory();
+afterAll(() => removeDirectory(scratch));
+const keys = awsLikeDataKeys();
+const context = SERVICE_CONTEXTS.elastictranscoder;
+const hasFfmpeg = isOnPath('ffmpeg');
+
+/** A bucket in a folder, which remembers how each object was to be encrypted at rest, as S3 would. */
+function folderBucket(folder: string, atRest: Map<string, ObjectEncryption | undefined>): ObjectStore {
+  const info = (key: string) => ({ key, bytes: statSync(join(folder, key)).size, etag: '' });
+  return {
+    async put(key, source, { encryption, ifAbsent } = {}) {
+      const path = join(folder, key);
+      if (ifAbsent && existsSync(path)) throw new StorageError('ERR_STORAGE_EXISTS', `${key} is there`);
+      mkdirSync(dirname(path), { recursive: true });
+      try {
+        await pipeline(source, createWriteStream(path));
+      } catch (error) {
+        await rm(path, { force: true });
+        throw error;
+      }
+      atRest.set(key, encryption);
+      return info(key);
+    },
+    async get(key) {
+      return { info: info(key), body: createReadStream(join(folder, key)) };
+    },
+    head: async (key) => info(key),
+    async *list() {},
+    delete: (key) => rm(join(folder, key)),
+  };
+}
+
+let runs = 0;
+/** Buckets with an input in them. */
+function buckets(input: Uint8Array) {
+  const root = join(scratch, `run-${++runs}`);
+  mkdirSync(join(root, 'masters'), { recursive: true });
+  mkdirSync(join(root, 'renditions'), { recursive: true });
+  writeFileSync(join(root, 'masters', 'in.enc'), input);
+  const atRest = new Map<string, ObjectEncryption | undefined>();
+  const surroundings: JobSurroundings = {
+    keys,
+    bucket: (name) => folderBucket(join(root, name), atRest),
+    transcode: (plaintext, { key }) => remux(plaintext, key.endsWith('.ts') ? 'ts' : 'mp4'),
+  };
+  const outputs = () =>
+    readdirSync(join(root, 'renditions'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return { surroundings, atRest, outputs, read: (key: string) => readFileSync(join(root, 'renditions', key)) };
+}
+
+function encrypt(mode: ServiceMode, key: Uint8Array, iv: Uint8Array, plaintext: Uint8Array): Buffer {
+  if (mode === 'gcm') {
+    const cipher = createCipheriv(`aes-${key.length * 8}-gcm` as 'aes-256-gcm', key, iv);
+    return Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
+  }
+  const [keyHex, ivHex] = [key, iv].map((bytes) => Buffer.from(bytes).toString('hex'));
+  const args = ['enc', `-aes-${key.length * 8}-${mode}`, '-K', `${keyHex}`, '-iv', `${ivHex}`];
+  return execFileSync('openssl', args, { input: plaintext, maxBuffer: 1 << 26 });
+}
+
+function decrypt(mode: ServiceMode, key: Uint8Array, iv: Uint8Array, ciphertext: Uint8Array): Buffer {
+  if (mode === 'gcm') {
+    const decipher = createDecipheriv(`aes-${key.length * 8}-gcm` as 'aes-256-gcm', key, iv, { authTagLength: 16 });
+    decipher.setAuthTag(ciphertext.subarray(-16));
+    return Buffer.concat([decipher.update(ciphertext.subarray(0, -16)), decipher.final()]);
+  }
+  const [keyHex, ivHex] = [key, iv].map((bytes) => Buffer.from(bytes).toString('hex'));
+  const args = ['enc', '-d', `-aes-${key.length * 8}-${mode}`, '-K', `${keyHex}`, '-iv', `${ivHex}`];
+  return execFileSync('openssl', args, { input: ciphertext, maxBuffer: 1 << 26 });
+}
+
+const PIPELINE = { InputBucket: 'masters', OutputBucket: 'renditions', AwsKmsKeyArn: AWS_KEY };
+const jobOf = (input: TranscoderEncryption | undefined, outputs: object[], more: object = {}) =>
+  readTranscoderJob({
+    Job: {
+      Inputs: [{ Key: 'in.enc', ...(input && { Encryption: input }) }],
+      Outputs: outputs,
+      OutputKeyPrefix: 'aurora/',
+      ...more,
+    },
+    Pipeline: PIPELINE,
+  });
+
+async function wrapped(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): Promise<TranscoderEncryption> {
+  return transcoderEncryption(mode, (await keys.encrypt(AWS_KEY, key, context)).encrypted, iv);
+}
+
+async function opened({ Key, InitializationVector }: TranscoderEncryption) {
+  const { plaintext } = await keys.decrypt(Buffer.from(Key, 'base64'), context);
+  return { key: plaintext, iv: Buffer.from(InitializationVector, 'base64') };
+}
+
+/** Digest of the packets of a file, whatever container they are in: of video as it is decoded, since TS has another form of AVC. */
+function frames(file: Uint8Array): string {
+  const { stdout } = spawnSync('ffmpeg', ['-v', 'error', '-i', 'pipe:0', '-map', '0:v', '-f', 'md5', '-'], {
+    input: file,
+  });
+  return stdout.toString();
+}
+
+const ENCODE =
+  'ffmpeg -v error -f lavfi -i testsrc=size=64x48:rate=10 -f lavfi -i sine=frequency=440 -t 2 -c:v libx264 -pix_fmt yuv420p -c:a aac';
+const encoded = (name: string, ...more: string[]): Buffer => {
+  const path = join(scratch, name);
+  const [program = '', ...args] = ENCODE.split(' ');
+  execFileSync(program, [...args, ...more, path]);
+  return readFileSync(path);
+};
+
+describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run (needs ffmpeg)', () => {
+  const title = hasFfmpeg ? encoded('title.mp4', '-movflags', 'faststart') : Buffer.alloc(0);
+  const moovLast = hasFfmpeg
+    ? encoded('moov-last.mp4', '-vf', 'scale=1280:720,noise=alls=50', '-g', '5')
+    : Buffer.alloc(0);
+  const MODES = Object.entries(TRANSCODER_MODES);
+
+  for (const bits of [128, 192, 256]) {
+    test.each(MODES)(`input and outputs in mode %s, ${bits} bits`, async (Mode, row) => {
+      const [key, iv] = [randomBytes(bits / 8), randomBytes(16)];
+      const isClient = row.by === 'client';
+      const input = isClient ? await wrapped(row.mode, key, iv) : undefined;
+      const { surroundings, read, atRest } = buckets(isClient ? encrypt(row.mode, key, iv, title) : title);
+      const own = isClient ? await wrapped(row.mode, key, randomBytes(16)) : { Mode };
+      const run = await runTranscoderJob(
+        jobOf(input, [
+          { Key: 'a.mp4', PresetId: 'x', Encryption: own },
+          { Key: 'sub/b.ts', PresetId: 'x', Encryption: { Mode } },
+        ]),
+        surroundings,
+      );
+      expect(run.outputs.map(({ key: name }) => name)).toEqual(['aurora/a.mp4', 'aurora/sub/b.ts']);
+      expect(run.inputAuthenticated).toBe(Mode === 'aes-gcm');
+      const made = run.job.Outputs as { Key: string; Encryption: TranscoderEncryption }[];
+      for (const { Key: name, Encryption } of made) {
+        const stored = read(`aurora/${name}`);
+        if (!isClient) {
+          expect(frames(stored)).toBe(frames(title));
+          expect(atRest.get(`aurora/${name}`)).toEqual(
+            Mode === 's3' ? { type: 'SSE-S3' } : { type: 'SSE-KMS', keyId: AWS_KEY },
+          );
+          continue;
+        }
+        const { key: outputKey, iv: outputIv } = await opened(Encryption);
+        expect(frames(decrypt(row.mode, outputKey, outputIv, stored))).toBe(frames(title));
+        expect(Encryption.KeyMd5).toBe(
+          createHash('md5').update(Buffer.from(Encryption.Key, 'base64')).digest('base64'),
+        );
+        // Of every answer the keys, in any spelling.
+        for (const spelling of [...spellings(outputKey), ...spellings(key)])
+          expect(JSON.stringify(run)).not.toContain(spelling);
+      }
+      expect(run.crossings.map(({ service }) => service)).toEqual(isClient ? [] : ['s3', 's3']);
+    });
+  }
+
+  test('accepts the MD5 of the data key as well', async () => {
+    const [key, iv] = [randomBytes(16), randomBytes(16)];
+    const input = { ...(await wrapped('cbc', key, iv)), KeyMd5: createHash('md5').update(key).digest('base64') };
+    const { surroundings } = buckets(encrypt('cbc', key, iv, title));
+    await runTranscoderJob(jobOf(input, [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
+  });
+
+  test.each<[string, ServiceMode, string, (file: Buffer) => Uint8Array]>([
+    ['a GCM input with one bit changed', 'gcm', 'INPUT', (file) => flipped(file, file.length - 500)],
+    ['a GCM input without its tag', 'gcm', 'INPUT', (file) => file.subarray(0, -16)],
+    ['an empty GCM input', 'gcm', 'INPUT', () => Buffer.alloc(0)],
+    ['a CBC input that is cut short', 'cbc', 'INPUT', (file) => file.subarray(0, -5)],
+    ['a CTR input under another key', 'ctr', 'TRANSCODE', (file) => randomBytes(file.length)],
+  ])('refuses %s, and leaves nothing', async (_, mode, code, alter) => {
+    const [key, iv] = [randomBytes(32), randomBytes(16)];
+    const { surroundings, outputs } = buckets(alter(encrypt(mode, key, iv, title)));
+    const run = runTranscoderJob(jobOf(await wrapped(mode, key, iv), [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
+    await expect(run).rejects.toMatchObject({ code: `ERR_MASTER_JOB_${code}` });
+    expect(outputs()).toEqual([]);
+  });
+
+  test('an output that fails takes those before it along', async () => {
+    const { surroundings, outputs } = buckets(title);
+    const transcode: JobSurroundings['transcode'] = (plaintext, output) =>
+      output.key === 'b.ts'
+        ? remux(Readable.from([randomBytes(100)]), 'ts')
+        : surroundings.transcode(plaintext, output);
+    const job = jobOf(
+      undefined,
+      ['a.ts', 'b.ts'].map((Key) => ({ Key, PresetId: 'x' })),
+    );
+    await expect(runTranscoderJob(job, { ...surroundings, transcode })).rejects.toMatchObject({
+      code: 'ERR_MASTER_JOB_TRANSCODE',
+    });
+    expect(outputs()).toEqual([]);
+  });
+
+  test('an output that is there already stays as it is', async () => {
+    const { surroundings, read } = buckets(title);
+    const job = jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }]);
+    await runTranscoderJob(job, surroundings);
+    const before = read('aurora/a.ts');
+    await expect(runTranscoderJob(job, surroundings)).rejects.toMatchObject({ code: 'ERR_STORAGE_EXISTS' });
+    expect(read('aurora/a.ts').equals(before)).toBe(true);
+  });
+
+  test('an MP4 with its moov at the end is refused with what to do', async () => {
+    const { surroundings } = buckets(moovLast);
+    const run = runTranscoderJob(jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
+    await expect(run).rejects.toThrow(/moov box in front/);
+  });
+
+  test('a playlist for an input opens no file', async () => {
+    const path = join(scratch, 'secret.ts');
+    execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', join(scratch, 'title.mp4'), '-c', 'copy', path]);
+    const lists = [
+      `#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://${path}\n#EXT-X-ENDLIST\n`,
+      `ffconcat version 1.0\nfile '${path}'\n`,
+    ];
+    for (const list of lists) {
+      const { surroundings, outputs } = buckets(Buffer.from(list));
+      const run = runTranscoderJob(jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
+      await expect(run).rejects.toMatchObject({ code: 'ERR_MASTER_JOB_TRANSCODE' });
+      expect(outputs()).toEqual([]);
+    }
+  });
+});
+
+describe('a job that is not run', () => {
+  const nothing: JobSurroundings['transcode'] = () => new PassThrough();
+
+  test.each<[string, string, () => Promise<ReturnType<typeof jobOf>>]>([
+    [
+      'whose data key is base64 text',
+      'ERR_MASTER_JOB_KEY_TEXT',
+      async () =>
+        jobOf(await wrapped('cbc', Buffer.from(randomBytes(16).toString('base64')), randomBytes(16)), [
+          { Key: 'a', PresetId: 'x' },
+        ]),
+    ],
+    [
+      'with a KeyMd5 of something else',
+      'ERR_MASTER_JOB_KEY_MD5',
+      async () => {
+        const input = await wrapped('cbc', randomBytes(16), randomBytes(16));
+        return jobOf({ ...input, KeyMd5: createHash('md5').update('x').digest('base64') }, [
+          { Key: 'a', PresetId: 'x' },
+        ]);
+      },
+    ],
+    [
+      'with a key in the context of MediaConvert',
+      'ERR_KMS_INVALID_CIPHERTEXT',
+      async () => {
+        const { encrypted } = await keys.generate(AWS_KEY, 128, SERVICE_CONTEXTS.mediaconvert);
+        return jobOf(transcoderEncryption('cbc', encrypted, randomBytes(16)), [{ Key: 'a', PresetId: 'x' }]);
+      },
+    ],
+    [
+      'that encrypts an output under key and IV of the input, which KMS encrypted twice',
+      'ERR_MASTER_JOB_IV_REUSED',
+      async () => {
+        const [key, iv] = [randomBytes(16), randomBytes(16)];
+        return jobOf(await wrapped('ctr', key, iv), [
+          { Key: 'a', PresetId: 'x', Encryption: await wrapped('ctr', key, iv) },
+        ]);
+      },
+    ],
+    [
+      'with watermarks',
+      'ERR_MASTER_JOB_NOT_RUN',
+      async () => jobOf(undefined, [{ Key: 'a', PresetId: 'x', Watermarks: [{ InputKey: 'logo.png' }] }]),
+    ],
+    [
+      'with a playlist',
+      'ERR_MASTER_JOB_NOT_RUN',
+      async () =>
+        jobOf(undefined, [{ Key: 'a', PresetId: 'x' }], {
+          Playlists: [{ Name: 'm', Format: 'HLSv3', OutputKeys: ['a'] }],
+        }),
+    ],
+    [
+      'with two inputs',
+      'ERR_MASTER_JOB_NOT_RUN',
+      async () => jobOf(undefined, [{ Key: 'a', PresetId: 'x' }], { Inputs: [{ Key: 'in.enc' }, { Key: 'in.enc' }] }),
+    ],
+  ])('%s: %s', async (_, code, job) => {
+    const { surroundings, outputs } = buckets(randomBytes(64));
+    await expect(runTranscoderJob(await job(), { ...surroundings, transcode: nothing })).rejects.toMatchObject({
+      code,
+    });
+    expect(outputs()).toEqual([]);
+  });
+
+  test('needs a KMS key for keys that it is to make', async () => {
+    const { surroundings } = buckets(randomBytes(64));
+    const { AwsKmsKeyArn: _, ...pipeline } = PIPELINE;
+    const job = readTranscoderJob({
+      Job: { Input: { Key: 'in.enc' }, Output: { Key: 'a', PresetId: 'x', Encryption: { Mode: 'aes-gcm' } } },
+      Pipeline: pipeline,
+    });
+    await expect(runTranscoderJob(job, surroundings)).rejects.toMatchObject({ code: 'ERR_MASTER_JOB_KMS_KEY' });
+  });
+});
+
+function flipped(file: Buffer, at: number): Buffer {
+  const copy = Buffer.from(file);
+  copy[at] = (copy[at] ?? 0) ^ 1;
+  return copy;
+}
