@@ -69,7 +69,7 @@ interface JobOptions {
   staticKeyUrl?: string;
   encryption?: EncryptionMethod;
   preset?: string[];
-  outputEncryption: TranscoderMode;
+  outputEncryption?: TranscoderMode;
   json?: boolean;
 }
 
@@ -78,8 +78,6 @@ export function registerMasterJob(master: Command): void {
   const job = master
     .command('job')
     .description('write the job that has a service of AWS make renditions of a master, or run one here')
-    // Options after `run` are those of run.
-    .enablePositionalOptions()
     .addOption(new Option('--service <name>', 'service; required').choices(['mediaconvert', 'elastictranscoder']))
     .option('--manifest <file>', 'manifest of the master, in mode gcm, ctr or cbc; required')
     .option('--input <url>', 'the encrypted master, s3://bucket/key; required')
@@ -102,9 +100,9 @@ export function registerMasterJob(master: Command): void {
     )
     .option('--preset <id...>', 'elastictranscoder: presets, an output for each')
     .addOption(
-      new Option('--output-encryption <mode>', 'elastictranscoder: encryption of the outputs')
-        .choices(Object.keys(TRANSCODER_MODES))
-        .default('s3'),
+      new Option('--output-encryption <mode>', 'elastictranscoder: encryption of the outputs; s3 unless given').choices(
+        Object.keys(TRANSCODER_MODES),
+      ),
     )
     .option('--json', 'print JSON')
     .addHelpText('after', JOB_HELP)
@@ -120,7 +118,8 @@ export function registerMasterJob(master: Command): void {
     .option('--config <file>', 'configuration (docs/configuration.md) that names the KMS')
     .option('--json', 'print JSON')
     .addHelpText('after', RUN_HELP)
-    .action(runJob);
+    // Commander gives an option that both have to `job`, also when it comes after `run`.
+    .action((file: string, _: object, command: Command) => runJob(file, command.optsWithGlobals()));
 
   master
     .command('migrate')
@@ -137,10 +136,31 @@ export function registerMasterJob(master: Command): void {
     .action(migrate);
 }
 
+/** Options that one service has and the other has not. */
+const OF_THE_OTHER: Record<NonNullable<JobOptions['service']>, (keyof JobOptions)[]> = {
+  mediaconvert: ['preset', 'outputEncryption'],
+  elastictranscoder: [
+    'region',
+    'hls',
+    'cmaf',
+    'outputKmsKey',
+    'spekeUrl',
+    'spekeResource',
+    'spekeSystem',
+    'staticKeyUrl',
+    'encryption',
+  ],
+};
+
 async function writeJob(options: JobOptions): Promise<void> {
   const { service, manifest: path, input, output } = options;
   if (!service || !path || !input || !output) {
     throw new InputError('a job needs --service, --manifest, --input and --output (--help has examples)');
+  }
+  const [foreign] = OF_THE_OTHER[service].filter((name) => options[name] !== undefined);
+  if (foreign) {
+    const option = foreign.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new InputError(`--${option} means nothing to --service ${service}: leave it out`);
   }
   const manifest = (await readJson(path)) as MasterManifest;
   if (service === 'elastictranscoder') {
@@ -149,7 +169,7 @@ async function writeJob(options: JobOptions): Promise<void> {
       output,
       role: options.role,
       presets: options.preset ?? [],
-      outputMode: options.outputEncryption,
+      outputMode: options.outputEncryption ?? 's3',
     });
     print(options.json, job, JSON.stringify(job, null, 2).split('\n'));
     return;
