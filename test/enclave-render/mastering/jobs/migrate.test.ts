@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
   readTranscoderJob,
@@ -140,6 +140,17 @@ describe('a job that is migrated', () => {
     expect(todo.join()).toMatch(/put the content key into StaticKeyValue/);
     expect(crossings.map(({ service }) => service)).toEqual(['mediaconvert']);
     if (hasModels) expect(faultsByModel(request)).toEqual([expect.stringMatching(/StaticKeyValue breaks/)]);
+  });
+
+  test('says of a KeyMd5 of the data key that it cannot be checked', async () => {
+    const KeyMd5 = createHash('md5').update(plaintext).digest('base64');
+    const { todo } = await migrate(
+      file({
+        Inputs: [{ Key: 'in', Encryption: { ...ENCRYPTION, KeyMd5 } }],
+        Outputs: [{ Key: 'a', PresetId: MP4_720 }],
+      }),
+    );
+    expect(todo).toEqual([expect.stringMatching(/^Inputs\[0\]\.Encryption\.KeyMd5/)]);
   });
 
   test('shows no key in any spelling', async () => {

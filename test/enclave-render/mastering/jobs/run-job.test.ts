@@ -209,6 +209,23 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
     expect(outputs()).toEqual([]);
   });
 
+  test('refuses a GCM input that is changed between its verification and its use', async () => {
+    const [key, iv] = [randomBytes(32), randomBytes(16)];
+    const good = encrypt('gcm', key, iv, title);
+    const { surroundings, outputs } = buckets(good);
+    let reads = 0;
+    const bucket: JobSurroundings['bucket'] = (name) => {
+      const store = surroundings.bucket(name);
+      const changed = async () => Readable.from([++reads === 1 ? good : flipped(good, good.length - 500)]);
+      return { ...store, get: async (object) => ({ info: await store.head(object), body: await changed() }) };
+    };
+    const job = jobOf(await wrapped('gcm', key, iv), [{ Key: 'a.ts', PresetId: 'x' }]);
+    await expect(runTranscoderJob(job, { ...surroundings, bucket })).rejects.toMatchObject({
+      code: 'ERR_MASTER_JOB_INPUT',
+    });
+    expect([reads, outputs()]).toEqual([2, []]);
+  });
+
   test('an output that fails takes those before it along', async () => {
     const { surroundings, outputs } = buckets(title);
     const transcode: JobSurroundings['transcode'] = (plaintext, output) =>
