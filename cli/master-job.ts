@@ -15,10 +15,10 @@ import type { EncryptionMethod, OutputProtection } from '../enclave-render/maste
 import { TRANSCODER_PRESETS } from '../enclave-render/mastering/jobs/presets.ts';
 import { type RemuxContainer, remux } from '../enclave-render/mastering/jobs/remux.ts';
 import { runTranscoderJob } from '../enclave-render/mastering/jobs/run-job.ts';
-import type { MasterManifest } from '../enclave-render/mastering/manifest.ts';
+import { parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
 import { fileObjectStore } from '../enclave-render/storage/files.ts';
 import { openDataKeys } from '../local/data-keys.ts';
-import { EXIT_NO, InputError, note, print, readJson } from './command.ts';
+import { EXIT_NO, InputError, note, print, readJson, readText } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 const JOB_HELP = `
@@ -162,7 +162,7 @@ async function writeJob(options: JobOptions): Promise<void> {
     const option = foreign.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     throw new InputError(`--${option} means nothing to --service ${service}: leave it out`);
   }
-  const manifest = (await readJson(path)) as MasterManifest;
+  const manifest = parseManifest(await readText(path));
   if (service === 'elastictranscoder') {
     const job = transcoderJob(manifest, {
       input,

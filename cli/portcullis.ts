@@ -44,7 +44,6 @@ function createProgram(): Command {
   registerMaster(program);
   registerKms(program);
   registerStorage(program);
-  registerMaster(program);
   return program;
 }
 

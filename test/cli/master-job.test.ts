@@ -8,6 +8,8 @@ import { EmbeddedKms } from '../../enclave-render/kms/embedded.ts';
 import { awsDataKeys, kmsClient } from '../../enclave-render/kms/kms.ts';
 import { transcoderEncryption } from '../../enclave-render/mastering/jobs/elastic-transcoder.ts';
 import { SERVICE_CONTEXTS } from '../../enclave-render/mastering/jobs/service-keys.ts';
+import type { MasterMode } from '../../enclave-render/mastering/manifest.ts';
+import { ciphertextLength } from '../../enclave-render/mastering/segment-cipher.ts';
 import { portcullis } from '../harness/cli.ts';
 import { AWS_KEY, awsLikeDataKeys, spellings } from '../harness/data-keys.ts';
 import { isOnPath } from '../harness/programs.ts';
@@ -24,12 +26,20 @@ function file(content: unknown): string {
 
 const ROLE = 'arn:aws:iam::111122223333:role/mastering';
 const iv = randomBytes(16);
-const manifest = (keyId: string, context: object, encryptedKey: Uint8Array, mode = 'cbc') =>
+const manifest = (keyId: string, context: object, encryptedKey: Uint8Array, mode: MasterMode = 'cbc') =>
   file({
     format: 'portcullis-master/1',
     mode,
-    iv: iv.toString('base64'),
+    keyBits: 256,
+    ...(mode === 'framed' ? {} : { iv: iv.toString('base64') }),
+    plaintextBytes: 100,
+    ciphertextBytes: ciphertextLength(mode, 100),
+    plaintextSha256: 'a'.repeat(64),
+    ciphertextSha256: 'b'.repeat(64),
+    ...(mode === 'cbc' ? { mac: randomBytes(32).toString('base64') } : {}),
+    createdAt: 1_760_000_000,
     recipients: [{ type: 'kms', keyId, context, encryptedKey: Buffer.from(encryptedKey).toString('base64') }],
+    signatures: [{ algorithm: 'HS256', value: randomBytes(32).toString('base64') }],
   });
 const PLACES = ['--input', 's3://masters/in.enc', '--output', 's3://renditions/aurora/'];
 
