@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto';
+import { lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { PackagingError } from './errors.ts';
+
+/**
+ * Builds a folder beside its place and puts it there when it is complete; what fails leaves nothing behind, and what was there
+ * before stays until then. Rejects with `ERR_PACKAGE_EXISTS` unless `force`, with `ERR_PACKAGE_OUTPUT` when it cannot be written,
+ * and with whatever `build` rejects with.
+ */
+export async function buildFolder<Result>(
+  path: string,
+  force: boolean,
+  build: (folder: string) => Promise<Result>,
+): Promise<Result> {
+  const target = resolve(path);
+  const there = await lstat(target).catch(() => undefined);
+  if (there && !there.isDirectory()) {
+    throw new PackagingError('ERR_PACKAGE_EXISTS', `${path} is there and is not a folder: choose another one`);
+  }
+  if (there && !force) {
+    throw new PackagingError(
+      'ERR_PACKAGE_EXISTS',
+      `${path} is there already: choose another folder, or replace it with --force`,
+    );
+  }
+  const sibling = (what: string) =>
+    join(dirname(target), `.${basename(target)}.${what}-${randomBytes(4).toString('hex')}`);
+  const partial = sibling('partial');
+  try {
+    await mkdir(partial, { mode: 0o755 });
+    const result = await build(partial);
+    const replaced = there ? sibling('replaced') : undefined;
+    if (replaced) await rename(target, replaced);
+    await rename(partial, target).catch(async (error) => {
+      if (replaced) await rename(replaced, target);
+      throw error;
+    });
+    if (replaced) await rm(replaced, { recursive: true, force: true });
+    return result;
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new PackagingError('ERR_PACKAGE_OUTPUT', `cannot write ${path}: ${code}`);
+  }
+}

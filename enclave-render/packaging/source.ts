@@ -1,0 +1,204 @@
+import {
+  type AudioCodec,
+  CustomSource,
+  type EncodedPacket,
+  EncodedPacketSink,
+  Input,
+  type InputAudioTrack,
+  type InputVideoTrack,
+  Logging,
+  LogLevel,
+  MP4,
+  QTFF,
+  type VideoCodec,
+} from 'mediabunny';
+import type { MasterReader } from '../mastering/master-reader.ts';
+import { CONTAINERS, type Container } from './containers.ts';
+import { PackagingError } from './errors.ts';
+import { handlerTypes } from './mp4-handlers.ts';
+
+/** A video track of a source. Packets come in decode order, their times in seconds from the first frame. */
+export interface VideoTrack {
+  type: 'video';
+  codec: VideoCodec;
+  /** RFC 6381, as `CODECS` takes it. */
+  codecString: string;
+  config: VideoDecoderConfig;
+  /** As displayed, in pixels. */
+  width: number;
+  height: number;
+  rotation: 0 | 90 | 180 | 270;
+  packets(): AsyncGenerator<EncodedPacket>;
+}
+
+/** An audio track of a source, its times on the clock of the video. */
+export interface AudioTrack {
+  type: 'audio';
+  codec: AudioCodec;
+  codecString: string;
+  config: AudioDecoderConfig;
+  /** ISO 639-2, `und` when nobody said. */
+  language: string;
+  packets(): AsyncGenerator<EncodedPacket>;
+}
+
+/** What is packaged: one encoding of a title. */
+export interface Source {
+  name: string;
+  /** Seconds. */
+  duration: number;
+  video: VideoTrack | undefined;
+  audio: AudioTrack[];
+  close(): void;
+}
+
+// It would write to the console of whoever uses us; what it warns of is refused below.
+Logging.level = LogLevel.Silent;
+
+/**
+ * A track that carries no picture, sound or text that a viewer would miss: timecode and hints are for those who edit and stream
+ * the file itself.
+ */
+const NOT_FOR_VIEWERS = new Set(['tmcd', 'hint']);
+/** Names of codecs in HLS where they are not those of WebCodecs (RFC 8216 §3.4, Apple's HLS authoring specification). */
+const HLS_CODECS: Record<string, string> = { opus: 'Opus', flac: 'fLaC' };
+/** Rounding of timestamps in seconds. */
+const EPSILON = 1e-6;
+
+/**
+ * Opens an MP4 or MOV for packaging; `name` is for messages. The caller closes source and reader. Rejects with
+ * `ERR_PACKAGE_SOURCE`; with `ERR_PACKAGE_TRACK` when it has a track that no rendition would hold; with `ERR_PACKAGE_CODEC` when
+ * the container does not take a codec.
+ */
+export async function openSource(reader: MasterReader, name: string, container: Container): Promise<Source> {
+  const handlers = await handlerTypes(reader);
+  const input = new Input({
+    // What demuxing reads ahead is what a master decrypts at once.
+    source: new CustomSource({
+      getSize: () => reader.size,
+      read: (start, end) => reader.read(start, end - start),
+      prefetchProfile: 'fileSystem',
+      maxCacheSize: 32 << 20,
+    }),
+    formats: [MP4, QTFF],
+  });
+  try {
+    if (!(await input.canRead())) {
+      throw new PackagingError('ERR_PACKAGE_SOURCE', `${name} is not an MP4 or MOV file: remux it into one first`);
+    }
+    const [videos, audios] = [await input.getVideoTracks(), await input.getAudioTracks()];
+    refuseDropped(name, container, handlers, videos.length, audios.length);
+    const origin = await startOf(videos[0] ?? audios[0]);
+    const video = videos[0] && (await videoTrack(videos[0], name, container, origin));
+    const audio = await Promise.all(audios.map((track) => audioTrack(track, name, container, origin)));
+    const duration = (await input.computeDuration()) - origin;
+    return { name, duration, video, audio, close: () => input.dispose() };
+  } catch (error) {
+    input.dispose();
+    if ((error as { code?: unknown }).code !== undefined) throw error;
+    throw new PackagingError('ERR_PACKAGE_SOURCE', `${name} is damaged: ${(error as Error).message}`);
+  }
+}
+
+/** Everything in the source has to be in a rendition, or nobody notices that it is missing until a viewer does. */
+function refuseDropped(name: string, container: Container, handlers: string[], videos: number, audios: number): void {
+  const refuse = (what: string) => {
+    throw new PackagingError('ERR_PACKAGE_TRACK', `${name} has ${what}: remove it from the source first`);
+  };
+  if (videos + audios === 0) {
+    throw new PackagingError('ERR_PACKAGE_SOURCE', `${name} has neither a video nor an audio track`);
+  }
+  if (videos > 1) refuse(`${videos} video tracks, of which one would be packaged`);
+  if (container === 'ts' && audios > 1) {
+    throw new PackagingError(
+      'ERR_PACKAGE_TRACK',
+      `${name} has ${audios} audio tracks, of which MPEG-TS would hold one: package it as CMAF, which has a rendition for each`,
+    );
+  }
+  const other = handlers.filter((type) => type !== 'vide' && type !== 'soun' && !NOT_FOR_VIEWERS.has(type));
+  if (other.length > 0) refuse(`a track of type '${other[0]}', which would be dropped`);
+  const known = handlers.filter((type) => type === 'vide' || type === 'soun').length;
+  if (known > videos + audios) refuse('a track that cannot be read and would be dropped');
+}
+
+async function startOf(track: InputVideoTrack | InputAudioTrack | undefined): Promise<number> {
+  return track === undefined ? 0 : track.isVideoTrack() ? track.getFirstTimestamp() : 0;
+}
+
+async function videoTrack(
+  track: InputVideoTrack,
+  name: string,
+  container: Container,
+  origin: number,
+): Promise<VideoTrack> {
+  const codec = await track.getCodec();
+  const config = await track.getDecoderConfig();
+  const row = CONTAINERS[container];
+  if (!codec || !config || !row.video.includes(codec)) {
+    throw refusedCodec(name, 'video', codec ?? String(await track.getInternalCodecId()), container);
+  }
+  const rotation = await track.getRotation();
+  if (rotation !== 0 && container === 'ts') {
+    throw new PackagingError(
+      'ERR_PACKAGE_TRACK',
+      `${name} is turned by ${rotation} degrees, which MPEG-TS cannot say: package it as CMAF, or transcode it`,
+    );
+  }
+  return {
+    type: 'video',
+    codec,
+    codecString: await codecString(track),
+    config,
+    width: await track.getDisplayWidth(),
+    height: await track.getDisplayHeight(),
+    rotation,
+    packets: () => packets(track, origin),
+  };
+}
+
+async function audioTrack(
+  track: InputAudioTrack,
+  name: string,
+  container: Container,
+  origin: number,
+): Promise<AudioTrack> {
+  const codec = await track.getCodec();
+  const config = await track.getDecoderConfig();
+  if (!codec || !config || !CONTAINERS[container].audio.includes(codec)) {
+    throw refusedCodec(name, 'audio', codec ?? String(await track.getInternalCodecId()), container);
+  }
+  return {
+    type: 'audio',
+    codec,
+    codecString: await codecString(track),
+    config,
+    language: await track.getLanguageCode(),
+    packets: () => packets(track, origin),
+  };
+}
+
+function refusedCodec(name: string, type: 'video' | 'audio', codec: string, container: Container): PackagingError {
+  const { name: containerName, [type]: taken } = CONTAINERS[container];
+  return new PackagingError(
+    'ERR_PACKAGE_CODEC',
+    `${name} has ${type} in ${codec}, and ${containerName} takes ${taken.join(', ')}: transcode it, with --transcode 1080p,720p`,
+  );
+}
+
+async function codecString(track: InputVideoTrack | InputAudioTrack): Promise<string> {
+  const codec = (await track.getCodecParameterString()) ?? '';
+  return HLS_CODECS[codec] ?? codec;
+}
+
+/**
+ * The packets with their times from `origin`, without those that begin before it: the packet that primes an audio encoder, which
+ * an edit list hides in the source, would shift all sound in segments, which have no edit list; and pictures before the first
+ * key frame cannot be decoded.
+ */
+async function* packets(track: InputVideoTrack | InputAudioTrack, origin: number): AsyncGenerator<EncodedPacket> {
+  for await (const packet of new EncodedPacketSink(track).packets()) {
+    const timestamp = packet.timestamp - origin;
+    if (timestamp < -EPSILON) continue;
+    yield origin === 0 && timestamp >= 0 ? packet : packet.clone({ timestamp: Math.max(0, timestamp) });
+  }
+}
