@@ -37,7 +37,7 @@ export interface AudioTrack {
   codec: AudioCodec;
   codecString: string;
   config: AudioDecoderConfig;
-  /** ISO 639-2, `und` when nobody said. */
+  /** RFC 5646, `und` when nobody said. */
   language: string;
   packets(): AsyncGenerator<EncodedPacket>;
 }
@@ -172,7 +172,7 @@ async function audioTrack(
     codec,
     codecString: await codecString(track),
     config,
-    language: await track.getLanguageCode(),
+    language: languageTag(await track.getLanguageCode()),
     packets: () => packets(track, origin),
   };
 }
@@ -183,6 +183,15 @@ function refusedCodec(name: string, type: 'video' | 'audio', codec: string, cont
     'ERR_PACKAGE_CODEC',
     `${name} has ${type} in ${codec}, and ${containerName} takes ${taken.join(', ')}: transcode it, with --transcode 1080p,720p`,
   );
+}
+
+/** `eng` of an MP4 is `en` to players (RFC 5646 §2.2.1); what is no language goes into no playlist. */
+function languageTag(code: string): string {
+  try {
+    return Intl.getCanonicalLocales(code)[0] ?? 'und';
+  } catch {
+    return 'und';
+  }
 }
 
 async function codecString(track: InputVideoTrack | InputAudioTrack): Promise<string> {
