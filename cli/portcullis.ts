@@ -10,6 +10,7 @@ import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 import { registerKey } from './key.ts';
 import { registerKms } from './kms.ts';
 import { registerMaster } from './master.ts';
+import { registerPackage } from './package.ts';
 import { registerRevocation } from './revocation.ts';
 import { registerSession } from './session.ts';
 import { registerStorage } from './storage.ts';
@@ -44,6 +45,7 @@ function createProgram(): Command {
   registerMaster(program);
   registerKms(program);
   registerStorage(program);
+  registerPackage(program);
   return program;
 }
 

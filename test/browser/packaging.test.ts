@@ -128,22 +128,18 @@ describeWith('chromium', 'packaged titles in a real browser', () => {
       ['CMAF with random vectors and a key a rendition', 'Shaka', '/titles/random/master.m3u8'],
       ['clear CMAF', 'Shaka', '/titles/clear/manifest.mpd'],
       ['clear CMAF', 'dash.js', '/titles/clear/manifest.mpd'],
-    ] as const)(
-      '%s plays to its end in %s: %s',
-      { timeout: 90_000 },
-      async ([, player, path], { expect }) => {
-        const { page, seen } = await play(player, path);
-        await expect.poll(async () => (await seen()).ended, { timeout: 60_000, interval: 500 }).toBe(true);
-        const { time, frames, sound, width, errors } = await seen();
-        expect(errors).toEqual([]);
-        expect(time).toBeGreaterThan(11.9);
-        expect([320, 160]).toContain(width);
-        // Frames may be decoded and not shown at this rate, but not many are missing of 300.
-        expect(frames).toBeGreaterThan(270);
-        expect(sound).toBeGreaterThan(50_000);
-        await page.close();
-      },
-    );
+    ] as const)('%s plays to its end in %s: %s', { timeout: 90_000 }, async ([, player, path], { expect }) => {
+      const { page, seen } = await play(player, path);
+      await expect.poll(async () => (await seen()).ended, { timeout: 60_000, interval: 500 }).toBe(true);
+      const { time, frames, sound, width, errors } = await seen();
+      expect(errors).toEqual([]);
+      expect(time).toBeGreaterThan(11.9);
+      expect([320, 160]).toContain(width);
+      // Frames may be decoded and not shown at this rate, but not many are missing of 300.
+      expect(frames).toBeGreaterThan(270);
+      expect(sound).toBeGreaterThan(50_000);
+      await page.close();
+    });
 
     test('without its key nothing is decoded', async () => {
       keysAreServed = false;
