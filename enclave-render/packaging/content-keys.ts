@@ -1,8 +1,8 @@
-import { createCipheriv, randomBytes } from 'node:crypto';
+import { randomBytes, webcrypto } from 'node:crypto';
 import type { DataKeys, EncryptionContext } from '../kms/data-keys.ts';
 import type { WrappedContentKey } from './key-table.ts';
 
-/** A content key in clear and as it is kept. `plaintext`: 16 bytes, overwritten by whoever holds it when done. */
+/** A content key in clear and as it is kept. `plaintext`: 16 bytes, which are overwritten when it is used. */
 export interface ContentKey {
   plaintext: Uint8Array;
   wrapped: WrappedContentKey;
@@ -33,9 +33,15 @@ export interface KeySchedule {
   perRendition: boolean;
 }
 
+/** A content key that can encrypt and no more, and what is kept of it. */
+export interface TitleKey {
+  secret: webcrypto.CryptoKey;
+  wrapped: WrappedContentKey;
+}
+
 /** The content keys of a title, each made when the first segment that needs it comes. */
 export class TitleKeys {
-  readonly #keys = new Map<string, ContentKey>();
+  readonly #keys = new Map<string, TitleKey>();
   readonly #newKey: NewContentKey;
   readonly #schedule: KeySchedule;
   /** Keys may be cached for a while under their names: those of a title that is packaged again are others. */
@@ -47,25 +53,22 @@ export class TitleKeys {
   }
 
   /** The key of segment `index`, from 0, of a rendition. */
-  async at(rendition: string, index: number): Promise<ContentKey> {
+  async at(rendition: string, index: number): Promise<TitleKey> {
     const { rotateEvery, perRendition } = this.#schedule;
     const period = rotateEvery === undefined ? 1 : Math.floor(index / rotateEvery) + 1;
     const name = [this.#prefix, ...(perRendition ? [rendition] : []), period].join('-');
     const known = this.#keys.get(name);
     if (known) return known;
-    const key = await this.#newKey(name);
-    this.#keys.set(name, key);
-    return key;
+    const { plaintext, wrapped } = await this.#newKey(name);
+    const secret = await webcrypto.subtle.importKey('raw', plaintext, 'AES-CBC', false, ['encrypt']);
+    plaintext.fill(0);
+    this.#keys.set(name, { secret, wrapped });
+    return { secret, wrapped };
   }
 
   /** All of them, as they are kept. */
   wrapped(): WrappedContentKey[] {
     return [...this.#keys.values()].map(({ wrapped }) => wrapped);
-  }
-
-  /** Overwrites what is in clear. */
-  clear(): void {
-    for (const { plaintext } of this.#keys.values()) plaintext.fill(0);
   }
 }
 
@@ -79,8 +82,15 @@ export function sequenceIv(mediaSequence: number): Uint8Array {
   return iv;
 }
 
-/** AES-128-CBC over a whole segment, padded as PKCS#7 (RFC 8216 §4.3.2.4). */
-export function encryptSegment(clear: Uint8Array, key: Uint8Array, iv: Uint8Array): Uint8Array[] {
-  const cipher = createCipheriv('aes-128-cbc', key, iv);
-  return [cipher.update(clear), cipher.final()];
+/**
+ * AES-128-CBC over a whole segment, padded as PKCS#7 (RFC 8216 §4.3.2.4). By WebCrypto, which does it on another thread;
+ * `clear` is copied, and may be overwritten at once.
+ */
+export async function encryptSegment(clear: Uint8Array, key: webcrypto.CryptoKey, iv: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await webcrypto.subtle.encrypt({ name: 'AES-CBC', iv }, key, clear));
+}
+
+/** How long a segment is when it is encrypted. */
+export function encryptedLength(clear: number): number {
+  return (Math.floor(clear / 16) + 1) * 16;
 }

@@ -1,22 +1,27 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import type { MasterReader } from '../mastering/master-reader.ts';
+import { timescaleOf, writeFragment, writeInit } from './cmaf.ts';
 import { CONTAINERS, type Container } from './containers.ts';
 import {
+  encryptedLength,
   encryptSegment,
   type IvPolicy,
   type KeySchedule,
   type NewContentKey,
   sequenceIv,
+  type TitleKey,
   TitleKeys,
 } from './content-keys.ts';
 import { manifestMpd } from './dash.ts';
 import { PackagingError } from './errors.ts';
 import type { KeyTable } from './key-table.ts';
+import { writeTransportStream } from './mpeg-ts.ts';
 import { buildFolder } from './output-folder.ts';
 import { cutParts } from './parts.ts';
 import { mediaPlaylist, multivariantPlaylist } from './playlists.ts';
-import { continueCounters, writeSegment } from './segment-writer.ts';
+import { SegmentBuffer } from './segment-buffer.ts';
 import { cutSegments, endOf, type Segment, type TrackPackets } from './segments.ts';
 import { type AudioTrack, openSource, type Source } from './source.ts';
 import { type PackagedSegment, type PackagedTitle, type Rendition, TITLE_FILE } from './title.ts';
@@ -70,7 +75,8 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
   try {
     return await buildFolder(out, request.force ?? false, async (folder) => {
       for (const { reader, name } of sources) open.push(await openSource(reader, name, container));
-      const title = await new TitleBuild(folder, request, keys, open).run();
+      const build = new TitleBuild(folder, request, keys, open);
+      const title = await build.run().finally(() => build.settled());
       if (keys && encryption !== 'none') {
         await writeKeyTable(encryption.keyTableFile, out, folder, {
           format: 'portcullis-content-keys/1',
@@ -81,7 +87,6 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
     });
   } finally {
     for (const source of open) source.close();
-    keys?.clear();
   }
 }
 
@@ -100,7 +105,11 @@ async function writeKeyTable(file: string | undefined, out: string, folder: stri
 interface Track {
   name: string;
   rendition: Omit<Rendition, 'bandwidth' | 'averageBandwidth'>;
+  /** Continuity counters by PID, of TS. */
   counters: Map<number, number>;
+  /** Ticks a second, and fragments so far, of CMAF. */
+  timescale: number;
+  fragments: number;
   packets: number;
 }
 
@@ -113,6 +122,7 @@ class TitleBuild {
   readonly #keys: TitleKeys | undefined;
   readonly #sources: Source[];
   readonly #notes: string[] = [];
+  readonly #buffer = new SegmentBuffer();
   /** One write while the next segment is made. */
   #writing: Promise<void> = Promise.resolve();
 
@@ -161,6 +171,11 @@ class TitleBuild {
     return title;
   }
 
+  /** Resolves when nothing is written any more, whatever came of it. */
+  async settled(): Promise<void> {
+    await this.#writing.catch(() => {});
+  }
+
   /** The audio tracks of a source that are packaged: in TS its own, as it is muxed; in CMAF those of the first that has any. */
   #soundOf(index: number): AudioTrack[] {
     const source = this.#sources[index];
@@ -191,7 +206,14 @@ class TitleBuild {
     const tracks: Track[] = [];
     const begin = async (rendition: Track['rendition']) => {
       const name = unusedName(rendition.name, names);
-      tracks.push({ name, rendition: { ...rendition, name }, counters: new Map(), packets: 0 });
+      tracks.push({
+        name,
+        rendition: { ...rendition, name },
+        counters: new Map(),
+        timescale: 1,
+        fragments: 0,
+        packets: 0,
+      });
       await mkdir(join(this.#folder, name));
     };
     if (source.video) {
@@ -242,57 +264,63 @@ class TitleBuild {
   }
 
   async #add(track: Track, segment: Segment, contents: TrackPackets[]): Promise<void> {
-    const { container, partSeconds, encryption } = this.#request;
+    const { container, partSeconds } = this.#request;
     const { rendition } = track;
     const index = rendition.segments.length;
-    const { bytes, init } = await writeSegment(container, contents);
-    if (container === 'ts') continueCounters(bytes, track.counters);
-    if (init && index === 0) {
+    const [only] = contents;
+    if (!only) return;
+    if (container === 'cmaf' && index === 0) {
+      const init = await writeInit(only);
+      track.timescale = timescaleOf(init);
       rendition.init = 'init.mp4';
       await writeFile(join(this.#folder, track.name, rendition.init), init);
     }
     const key = await this.#keys?.at(track.name, index);
-    const iv =
-      encryption !== 'none' && encryption.iv === 'random'
-        ? crypto.getRandomValues(new Uint8Array(16))
-        : sequenceIv(index);
-    const seal = (clear: Uint8Array) => (key ? encryptSegment(clear, key.plaintext, iv) : [clear]);
-    const stem = `segment-${String(index + 1).padStart(5, '0')}`;
+    const iv = this.#iv(index);
     const { extension } = CONTAINERS[container];
-    const [only] = contents;
+    const stem = `segment-${String(index + 1).padStart(5, '0')}`;
     // Sound alone lasts as long as its packets do.
     const [start, end] =
-      rendition.type === 'audio' && only
+      rendition.type === 'audio'
         ? [only.packets[0]?.timestamp ?? segment.start, endOf(only.packets)]
         : [segment.start, segment.end];
-    const sealed = seal(bytes);
-    const written: PackagedSegment = {
-      file: `${stem}.${extension}`,
-      start,
-      seconds: end - start,
-      bytes: sealed.reduce((sum, { length }) => sum + length, 0),
-      ...(key ? { encryption: { key: key.wrapped.name, iv: Buffer.from(iv).toString('hex') } } : {}),
-    };
-    await this.#write(track, written.file, sealed);
-    if (partSeconds !== undefined && only) {
+    const file = `${stem}.${extension}`;
+    this.#buffer.clear();
+    if (container === 'ts') await writeTransportStream(contents, track.counters, this.#buffer);
+    else writeFragment(only.packets, track.timescale, ++track.fragments, this.#buffer);
+    const bytes = await this.#seal(track, file, key, iv);
+    const written: PackagedSegment = { file, start, seconds: end - start, bytes };
+    if (key) written.encryption = { key: key.wrapped.name, iv: Buffer.from(iv).toString('hex') };
+    if (partSeconds !== undefined) {
       written.parts = [];
-      for (const part of cutParts(only, start, end, partSeconds)) {
-        const file = `${stem}.${written.parts.length + 1}.${extension}`;
-        const { bytes: clear } = await writeSegment(container, [{ track: only.track, packets: part.packets }]);
-        await this.#write(track, file, seal(clear));
-        written.parts.push({ file, seconds: part.seconds, isIndependent: part.isIndependent });
+      for (const { packets, seconds, isIndependent } of cutParts(only.packets, start, end, partSeconds)) {
+        const part = `${stem}.${written.parts.length + 1}.${extension}`;
+        this.#buffer.clear();
+        writeFragment(packets, track.timescale, ++track.fragments, this.#buffer);
+        await this.#seal(track, part, key, iv);
+        written.parts.push({ file: part, seconds, isIndependent });
       }
     }
     rendition.segments.push(written);
     rendition.isIndependent &&= segment.isIndependent;
-    track.packets += only?.packets.length ?? 0;
+    track.packets += only.packets.length;
   }
 
-  async #write(track: Track, file: string, chunks: Uint8Array[]): Promise<void> {
-    await this.#writing;
-    this.#writing = writeFile(join(this.#folder, track.name, file), chunks);
+  #iv(index: number): Uint8Array {
+    const { encryption } = this.#request;
+    return encryption !== 'none' && encryption.iv === 'random' ? randomBytes(16) : sequenceIv(index);
+  }
+
+  /** Encrypts and writes what is in the buffer, while the next segment is made; resolves to the length of the file in bytes. */
+  async #seal(track: Track, file: string, key: TitleKey | undefined, iv: Uint8Array): Promise<number> {
+    const clear = this.#buffer.view();
+    const sealed = key ? encryptSegment(clear, key.secret, iv) : Promise.resolve(Buffer.from(clear));
+    const before = this.#writing;
+    this.#writing = sealed.then((bytes) => writeFile(join(this.#folder, track.name, file), bytes));
     // Whoever waits next gets the error; until then it is nobody's.
     this.#writing.catch(() => {});
+    await before;
+    return key ? encryptedLength(clear.length) : clear.length;
   }
 
   /** Players change between renditions at any segment: all have to be cut at the same times. */

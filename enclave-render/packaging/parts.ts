@@ -1,5 +1,4 @@
 import type { EncodedPacket } from 'mediabunny';
-import type { TrackPackets } from './segments.ts';
 
 /** A piece of a segment for low latency (`EXT-X-PART`, draft-pantos-hls-rfc8216bis §4.4.4.9). */
 export interface Part {
@@ -14,7 +13,7 @@ export interface Part {
  * where everything that comes later in decode order is also shown later, so that frames that refer to later ones stay together;
  * where such frames are many, a part is longer than asked. A key frame begins a part.
  */
-export function cutParts({ packets }: TrackPackets, start: number, end: number, partSeconds: number): Part[] {
+export function cutParts(packets: EncodedPacket[], start: number, end: number, partSeconds: number): Part[] {
   const parts: Part[] = [];
   // For each packet, when the earliest of those after it is shown.
   const earliestAfter: number[] = [];
