@@ -10,6 +10,8 @@ import { packageTitle, type TitleEncryption } from '../enclave-render/packaging/
 import type { PackagedTitle } from '../enclave-render/packaging/title.ts';
 import { openDataKeys } from '../local/data-keys.ts';
 import { alignColumns, InputError, integer, note, print } from './command.ts';
+import { registerLint } from './package-lint.ts';
+import { registerLive } from './package-live.ts';
 import { startProgress } from './progress.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -47,6 +49,8 @@ interface HlsOptions {
 
 export function registerPackage(program: Command): void {
   const group = program.command('package').description('masters into what players play; check and try that');
+  registerLint(group);
+  registerLive(group);
 
   group
     .command('hls')

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -7,10 +9,11 @@ import { openFile } from '../../enclave-render/packaging/file-reader.ts';
 import { packageTitle, type TitleRequest } from '../../enclave-render/packaging/package-title.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
+import { portcullis } from '../harness/cli.ts';
 import { temporaryDataKeys } from '../harness/data-keys.ts';
 import { contentKeys, describeWithFfmpeg, makeMedia } from '../harness/media.ts';
-import { describeWith } from '../harness/programs.ts';
-import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { describeWith, LONG } from '../harness/programs.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 import { serveFolders, type TitleServer } from '../harness/title-server.ts';
 
 /** What the page tells of its playback. */
@@ -65,12 +68,54 @@ const PAGE = `<!doctype html>
   };
 </script>`;
 
+/** `portcullis package live` as a user starts it. */
+interface LiveServer {
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** Packages a source with the command, under a keystore of its own, and serves it as a channel. */
+async function serveLive(folder: string, source: string): Promise<LiveServer> {
+  const data = join(folder, 'data');
+  const title = join(folder, 'title');
+  mkdirSync(folder);
+  const packaging = [
+    'package',
+    'hls',
+    source,
+    title,
+    '--segment-seconds',
+    '2',
+    '--part-seconds',
+    '0.5',
+    '--rotate-every',
+    '2',
+  ];
+  for (const args of [['kms', 'create', '--alias', 'alias/portcullis-mastering'], packaging]) {
+    const { code, stderr } = await portcullis(...args, '--data', data);
+    if (code !== 0) throw new Error(stderr);
+  }
+  const child = spawn(process.execPath, [CLI, 'package', 'live', title, '--data', data, '--json'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const ended = once(child, 'exit');
+  const [line] = await once(child.stdout, 'data');
+  return {
+    url: JSON.parse(String(line)).url,
+    async stop() {
+      child.kill();
+      await ended;
+    },
+  };
+}
+
 describeWith('chromium', 'packaged titles in a real browser', () => {
   describeWithFfmpeg('made by ffmpeg', () => {
     const scratch = temporaryDirectory();
     const dataKeys = temporaryDataKeys();
     let browser: Browser;
     let server: TitleServer;
+    let live: LiveServer;
     let keysAreServed = true;
 
     beforeAll(async () => {
@@ -95,11 +140,13 @@ describeWith('chromium', 'packaged titles in a real browser', () => {
         const key = (await contentKeys(join(scratch, 'titles', title, 'keys.json'), dataKeys)).get(name);
         return key ? { status: 200, body: key } : undefined;
       });
+      live = await serveLive(join(scratch, 'live'), source);
       browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGUMENTS });
     });
     afterAll(async () => {
       await browser?.close();
       await server?.close();
+      await live?.stop();
       removeDirectory(scratch);
     });
 
@@ -113,10 +160,16 @@ describeWith('chromium', 'packaged titles in a real browser', () => {
       for (const { reader } of sources) await reader.close();
     }
 
-    async function play(player: string, path: string, rate = 2): Promise<{ page: Page; seen: () => Promise<Seen> }> {
+    async function play(
+      player: string,
+      path: string,
+      rate = 2,
+      onRequest: (url: string) => void = () => {},
+    ): Promise<{ page: Page; seen: () => Promise<Seen> }> {
       const page = await browser.newPage();
+      page.on('request', (request) => onRequest(request.url()));
       await page.goto(server.url);
-      await page.evaluate(`window.play('${player}', '${server.url}${path}', ${rate})`);
+      await page.evaluate(`window.play('${player}', '${new URL(path, server.url)}', ${rate})`);
       return { page, seen: () => page.evaluate<Seen>('window.seen()') };
     }
 
@@ -140,6 +193,33 @@ describeWith('chromium', 'packaged titles in a real browser', () => {
       expect(sound).toBeGreaterThan(50_000);
       await page.close();
     });
+
+    test.concurrent.for(['hls.js', 'Shaka'])(
+      'a live channel with low-latency parts and rotating keys plays on and on in %s',
+      { timeout: 150_000 },
+      async (player, { expect }) => {
+        const asked: string[] = [];
+        const { page, seen } = await play(player, live.url, 1, (url) => asked.push(url));
+        // Once round the title of 12 seconds and over its end; a minute of it in the long tests.
+        const seconds = LONG ? 60 : 14;
+        let first: number | undefined;
+        const played = async () => {
+          const { time, frames } = await seen();
+          if (frames > 0) first ??= time;
+          return first === undefined ? 0 : time - first;
+        };
+        await expect.poll(played, { timeout: 2 * seconds * 1000 + 20_000, interval: 500 }).toBeGreaterThan(seconds);
+        const { errors, frames, sound } = await seen();
+        expect(errors.filter((error) => error !== 'bufferStalledError' && error !== 'bufferNudgeOnStall')).toEqual([]);
+        expect(frames).toBeGreaterThan(seconds * 20);
+        expect(sound).toBeGreaterThan(0);
+        if (player === 'hls.js') {
+          expect(asked.some((url) => /_HLS_msn=\d+&_HLS_part=\d+/.test(url))).toBe(true);
+          expect(asked.some((url) => /segment-\d+\.\d+\.m4s/.test(url))).toBe(true);
+        }
+        await page.close();
+      },
+    );
 
     test('without its key nothing is decoded', async () => {
       keysAreServed = false;
