@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { PackagingError } from './errors.ts';
 
-const name = v.pipe(v.string(), v.regex(/^[\w-]+(?:\.\w+)?$/));
+const name = v.pipe(v.string(), v.regex(/^[\w-]+(?:\.\w+)*$/));
 const seconds = v.pipe(v.number(), v.minValue(0), v.finite());
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 

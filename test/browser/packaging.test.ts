@@ -99,7 +99,7 @@ async function serveLive(folder: string, source: string): Promise<LiveServer> {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   const ended = once(child, 'exit');
-  const [line] = await once(child.stdout, 'data');
+  const [line] = await Promise.race([once(child.stdout, 'data'), ended.then(() => ['it ended'])]);
   return {
     url: JSON.parse(String(line)).url,
     async stop() {

@@ -264,6 +264,7 @@ describeWithFfmpeg('a title is packaged', () => {
     const video = [...codec, '-preset', 'veryfast', '-pix_fmt', 'yuv420p'];
     const file = await makeMedia(join(scratch, 'parts.mp4'), { video, seconds: 8 });
     const { out, title } = await pack([file], { partSeconds });
+    expect(await readTitle(out)).toEqual(title);
     const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
     for (const rendition of title.renditions) {
       const folder = join(out, rendition.name);
