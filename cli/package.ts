@@ -1,13 +1,17 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import { manifestPath } from '../enclave-render/mastering/manifest.ts';
 import type { MasterReader } from '../enclave-render/mastering/master-reader.ts';
+import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { CONTAINERS, type Container } from '../enclave-render/packaging/containers.ts';
 import { contentKeysFrom, type IvPolicy } from '../enclave-render/packaging/content-keys.ts';
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
+import { requireFree } from '../enclave-render/packaging/output-folder.ts';
 import { packageTitle, type TitleEncryption } from '../enclave-render/packaging/package-title.ts';
 import type { PackagedTitle } from '../enclave-render/packaging/title.ts';
+import { RUNGS, type Rung, type Transcoded, transcode } from '../enclave-render/packaging/transcode.ts';
 import { openDataKeys } from '../local/data-keys.ts';
 import { alignColumns, InputError, integer, note, print } from './command.ts';
 import { registerLint } from './package-lint.ts';
@@ -28,6 +32,8 @@ Examples:
   portcullis package hls aurora.mp4 titles/aurora --format ts --segment-seconds 6
   portcullis package hls aurora.mp4 live/aurora --part-seconds 1      for package live
   portcullis package hls aurora.mp4 titles/aurora --dash
+  portcullis package hls aurora.mp4.enc titles/aurora                 a master of portcullis master encrypt
+  portcullis package hls aurora.mkv titles/aurora --transcode 1080p,720p,360p
 
 Exit code 2 when the folder is there already, and for sources that cannot be packaged: the message says why, and nothing is left.`;
 
@@ -39,6 +45,7 @@ interface HlsOptions {
   keyPerRendition?: true;
   keyStorage?: string;
   partSeconds?: number;
+  transcode?: Rung[];
   dash?: true;
   force?: true;
   kmsKey?: string;
@@ -56,7 +63,7 @@ export function registerPackage(program: Command): void {
     .command('hls')
     .description('package sources as encrypted HLS')
     .usage('[options] <source...> <out>')
-    .argument('<paths...>', 'MP4 or MOV files, then the folder to make')
+    .argument('<paths...>', 'masters, MP4 or MOV files, then the folder to make')
     .addOption(
       new Option('--format <name>', 'container of the segments').choices(Object.keys(CONTAINERS)).default('cmaf'),
     )
@@ -68,6 +75,7 @@ export function registerPackage(program: Command): void {
     .option('--key-per-rendition', 'a key for each rendition, instead of one for all')
     .option('--key-storage <file>', 'where the table of keys goes, out of the folder; keys.json in it otherwise')
     .option('--part-seconds <seconds>', 'make parts for low latency too, of CMAF', partSeconds)
+    .option('--transcode <rungs>', `H.264 and AAC by ffmpeg first: ${Object.keys(RUNGS).join(',')}`, ladder)
     .option('--dash', 'in clear, with a DASH manifest: guarded by the token alone')
     .option('--force', 'replace the folder when it is there')
     .option('--kms-key <id>', 'id, ARN or alias of the KMS key, instead of mastering.keyId')
@@ -82,26 +90,37 @@ export function registerPackage(program: Command): void {
         throw new InputError('name the sources and then the folder: portcullis package hls SOURCE… OUT');
       }
       const encryption = options.dash ? refuseKeys(options) : await encryptionOf(options);
+      if (options.transcode && files.length !== 1)
+        throw new InputError('--transcode makes all renditions of one source');
       const readers: MasterReader[] = [];
+      let transcoded: Transcoded | undefined;
       const progress = startProgress();
       const stop = new AbortController();
       const interrupt = () => stop.abort(new InputError('stopped: nothing was written'));
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
       try {
-        for (const file of files) readers.push(await openSourceFile(file));
-        const title = await packageTitle(
-          out,
-          readers.map((reader, index) => ({ reader, name: basename(files[index] ?? '') })),
-          {
-            container: options.format,
-            segmentSeconds: options.segmentSeconds,
-            partSeconds: options.partSeconds,
-            encryption,
-            force: options.force,
-            onProgress: (done, total) => progress.update('packaging', done, total),
+        await requireFree(out, options.force ?? false);
+        for (const file of files) readers.push(await openSourceFile(file, options));
+        let sources = readers.map((reader, index) => ({ reader, name: basename(files[index] ?? '') }));
+        const [source] = sources;
+        if (options.transcode && source) {
+          transcoded = await transcode(source, options.transcode, options.segmentSeconds, {
+            onProgress: (done) => progress.update(`transcoding, ${Math.round(done)} s done`, 0, 1),
             signal: stop.signal,
-          },
-        );
+          }).catch((error) => {
+            throw stop.signal.aborted ? stop.signal.reason : error;
+          });
+          sources = transcoded.sources;
+        }
+        const title = await packageTitle(out, sources, {
+          container: options.format,
+          segmentSeconds: options.segmentSeconds,
+          partSeconds: options.partSeconds,
+          encryption,
+          force: options.force,
+          onProgress: (done, total) => progress.update('packaging', done, total),
+          signal: stop.signal,
+        });
         progress.stop();
         if (encryption === 'none') note('the segments are in clear: the token alone guards them');
         title.notes.forEach(note);
@@ -109,6 +128,7 @@ export function registerPackage(program: Command): void {
       } finally {
         progress.stop();
         process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+        await transcoded?.close();
         for (const reader of readers) await reader.close();
       }
     });
@@ -117,7 +137,7 @@ export function registerPackage(program: Command): void {
 /** An option that is a number of seconds, of parts. */
 function partSeconds(text: string): number {
   const seconds = /^\d{1,2}(?:\.\d{1,3})?$/.test(text) ? Number(text) : Number.NaN;
-  if (!(seconds >= 0.1 && seconds <= 10)) throw new InputError('--part-seconds must be a number from 0.1 to 10');
+  if (!(seconds >= 0.1 && seconds <= 10)) throw new InvalidArgumentError('It must be a number from 0.1 to 10.');
   return seconds;
 }
 
@@ -144,9 +164,20 @@ async function encryptionOf(options: HlsOptions): Promise<TitleEncryption> {
   };
 }
 
-async function openSourceFile(file: string): Promise<MasterReader> {
-  if (existsSync(`${file}.manifest.json`)) throw new InputError(`${file} is an encrypted master: not yet`);
-  return openFile(file);
+/** A master is what has a manifest beside it; everything else is taken for a file in clear. */
+async function openSourceFile(file: string, { config, data }: HlsOptions): Promise<MasterReader> {
+  if (!existsSync(manifestPath(file))) return openFile(file);
+  const { mastering } = await readConfiguration(config);
+  return openMaster(file, { dataKeys: await openDataKeys(mastering, data) });
+}
+
+/** Rungs that `--transcode` names. */
+function ladder(text: string): Rung[] {
+  return text.split(',').map((name) => {
+    const rung = RUNGS[name];
+    if (!rung) throw new InvalidArgumentError(`It must be a list of ${Object.keys(RUNGS).join(', ')}.`);
+    return rung;
+  });
 }
 
 /** What was made, without its list of segments. */

@@ -3,6 +3,21 @@ import { lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { PackagingError } from './errors.ts';
 
+/** Whether there is a folder that may be replaced. Rejects with `ERR_PACKAGE_EXISTS` when what is there has to stay. */
+export async function requireFree(path: string, force: boolean): Promise<boolean> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there && !there.isDirectory()) {
+    throw new PackagingError('ERR_PACKAGE_EXISTS', `${path} is there and is not a folder: choose another one`);
+  }
+  if (there && !force) {
+    throw new PackagingError(
+      'ERR_PACKAGE_EXISTS',
+      `${path} is there already: choose another folder, or replace it with --force`,
+    );
+  }
+  return there !== undefined;
+}
+
 /**
  * Builds a folder beside its place and puts it there when it is complete; what fails leaves nothing behind, and what was there
  * before stays until then. Rejects with `ERR_PACKAGE_EXISTS` unless `force`, with `ERR_PACKAGE_OUTPUT` when it cannot be written,
@@ -14,23 +29,14 @@ export async function buildFolder<Result>(
   build: (folder: string) => Promise<Result>,
 ): Promise<Result> {
   const target = resolve(path);
-  const there = await lstat(target).catch(() => undefined);
-  if (there && !there.isDirectory()) {
-    throw new PackagingError('ERR_PACKAGE_EXISTS', `${path} is there and is not a folder: choose another one`);
-  }
-  if (there && !force) {
-    throw new PackagingError(
-      'ERR_PACKAGE_EXISTS',
-      `${path} is there already: choose another folder, or replace it with --force`,
-    );
-  }
+  const isThere = await requireFree(path, force);
   const sibling = (what: string) =>
     join(dirname(target), `.${basename(target)}.${what}-${randomBytes(4).toString('hex')}`);
   const partial = sibling('partial');
   try {
     await mkdir(partial, { mode: 0o755 });
     const result = await build(partial);
-    const replaced = there ? sibling('replaced') : undefined;
+    const replaced = isThere ? sibling('replaced') : undefined;
     if (replaced) await rename(target, replaced);
     await rename(partial, target).catch(async (error) => {
       if (replaced) await rename(replaced, target);

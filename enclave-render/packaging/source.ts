@@ -115,10 +115,19 @@ function refuseDropped(name: string, container: Container, handlers: string[], v
       `${name} has ${audios} audio tracks, of which MPEG-TS would hold one: package it as CMAF, which has a rendition for each`,
     );
   }
-  const other = handlers.filter((type) => type !== 'vide' && type !== 'soun' && !NOT_FOR_VIEWERS.has(type));
-  if (other.length > 0) refuse(`a track of type '${other[0]}', which would be dropped`);
+  refuseUnseen(name, handlers);
   const known = handlers.filter((type) => type === 'vide' || type === 'soun').length;
   if (known > videos + audios) refuse('a track that cannot be read and would be dropped');
+}
+
+/** Rejects tracks that are neither picture nor sound by their handler types: `ERR_PACKAGE_TRACK`. */
+export function refuseUnseen(name: string, handlers: string[]): void {
+  const other = handlers.find((type) => type !== 'vide' && type !== 'soun' && !NOT_FOR_VIEWERS.has(type));
+  if (other === undefined) return;
+  throw new PackagingError(
+    'ERR_PACKAGE_TRACK',
+    `${name} has a track of type '${other}', which would be dropped: remove it from the source first`,
+  );
 }
 
 async function startOf(track: InputVideoTrack | InputAudioTrack | undefined): Promise<number> {
