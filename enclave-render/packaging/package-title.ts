@@ -17,7 +17,7 @@ import {
 import { manifestMpd } from './dash.ts';
 import { PackagingError } from './errors.ts';
 import type { KeyTable } from './key-table.ts';
-import { writeTransportStream } from './mpeg-ts.ts';
+import { TransportStream } from './mpeg-ts.ts';
 import { buildFolder } from './output-folder.ts';
 import { cutParts } from './parts.ts';
 import { mediaPlaylist, multivariantPlaylist } from './playlists.ts';
@@ -105,8 +105,8 @@ async function writeKeyTable(file: string | undefined, out: string, folder: stri
 interface Track {
   name: string;
   rendition: Omit<Rendition, 'bandwidth' | 'averageBandwidth'>;
-  /** Continuity counters by PID, of TS. */
-  counters: Map<number, number>;
+  /** Of TS. */
+  stream: TransportStream;
   /** Ticks a second, and fragments so far, of CMAF. */
   timescale: number;
   fragments: number;
@@ -209,7 +209,7 @@ class TitleBuild {
       tracks.push({
         name,
         rendition: { ...rendition, name },
-        counters: new Map(),
+        stream: new TransportStream(),
         timescale: 1,
         fragments: 0,
         packets: 0,
@@ -286,7 +286,7 @@ class TitleBuild {
         : [segment.start, segment.end];
     const file = `${stem}.${extension}`;
     this.#buffer.clear();
-    if (container === 'ts') await writeTransportStream(contents, track.counters, this.#buffer);
+    if (container === 'ts') track.stream.write(contents, this.#buffer);
     else writeFragment(only.packets, track.timescale, ++track.fragments, this.#buffer);
     const bytes = await this.#seal(track, file, key, iv);
     const written: PackagedSegment = { file, start, seconds: end - start, bytes };

@@ -23,6 +23,13 @@ export class SegmentBuffer {
     this.#length += data.length;
   }
 
+  /** Appends so many bytes and gives them to be written; what is in them before is anything. */
+  claim(length: number): Buffer {
+    this.#grow(length);
+    this.#length += length;
+    return this.#bytes.subarray(this.#length - length, this.#length);
+  }
+
   text(latin1: string): void {
     this.bytes(Buffer.from(latin1, 'latin1'));
   }

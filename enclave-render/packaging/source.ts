@@ -78,7 +78,6 @@ export async function openSource(reader: MasterReader, name: string, container: 
       getSize: () => reader.size,
       read: (start, end) => reader.read(start, end - start),
       prefetchProfile: 'fileSystem',
-      maxCacheSize: 32 << 20,
     }),
     formats: [MP4, QTFF],
   });

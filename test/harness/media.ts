@@ -24,6 +24,12 @@ export async function ffmpeg(...args: string[]): Promise<string> {
   return stdout;
 }
 
+/** What ffmpeg warns of when it decodes a file. */
+export async function complaints(file: string): Promise<string> {
+  const { stderr } = await run('ffmpeg', ['-v', 'warning', '-nostdin', '-i', file, '-f', 'null', '-']);
+  return stderr;
+}
+
 /** What a source of a test is; a test picture with its number of seconds and a tone. */
 export interface TestMedia {
   seconds?: number;

@@ -9,6 +9,7 @@ import { temporaryDataKeys } from '../../harness/data-keys.ts';
 import {
   clearRendition,
   clearSegment,
+  complaints,
   contentKeys,
   describeWithFfmpeg,
   frames,
@@ -116,6 +117,41 @@ describeWithFfmpeg('a title is packaged', () => {
       last.set(pid, counter);
     }
   });
+
+  test.each([
+    ['H.264 and AAC', [], []],
+    ['H.265 and AC-3', ['libx265', '-preset', 'ultrafast', '-x265-params', 'log-level=none:open-gop=0'], ['ac3']],
+    ['H.264 and E-AC-3', [], ['eac3']],
+  ])(
+    'a transport stream of %s has times as they should be, and ffmpeg nothing to complain of',
+    async (_name, video, audio) => {
+      const file = await makeMedia(join(scratch, 'codecs.mp4'), {
+        ...(video.length > 0 ? { video } : {}),
+        ...(audio.length > 0 ? { audio } : {}),
+      });
+      const { out, title } = await pack([file], { container: 'ts' });
+      const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
+      const stream = join(scratch, 'codecs.ts');
+      for (const rendition of title.renditions) writeFileSync(stream, clearRendition(out, rendition, keys));
+      expect(await complaints(stream)).toBe('');
+      const { packets = [] } = await probe(stream, 'packet=pts,dts,stream_index');
+      for (const [index, of] of ['0', '1']
+        .map((each) => packets.filter(({ stream_index }) => `${stream_index}` === each))
+        .entries()) {
+        const decoded = of.map(({ dts }) => Number(dts));
+        expect({ index, of: of.filter(({ pts, dts }) => Number(pts) < Number(dts)) }).toEqual({ index, of: [] });
+        expect(decoded).toEqual([...new Set(decoded)].sort((a, b) => a - b));
+      }
+      const first = async (path: string, kind: 'v' | 'a') =>
+        (await frames(path, kind, false)).find(({ pts }) => pts >= 0)?.pts ?? 0;
+      const apart = async (path: string) => (await first(path, 'a')) - (await first(path, 'v'));
+      // A packet of sound, of which a priming one is left out.
+      expect(Math.abs((await apart(stream)) - (await apart(file)))).toBeLessThan(35_000);
+      expect((await frames(stream, 'v', false)).map(({ hash }) => hash)).toEqual(
+        (await frames(file, 'v', false)).map(({ hash }) => hash),
+      );
+    },
+  );
 
   test('its playlists name everything relative to themselves, keys below the title', async () => {
     const { out, title } = await pack([source], { encryption: { rotateEvery: 2 } });
