@@ -3,7 +3,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PackagingError } from '../errors.ts';
 import type { KeyTable } from '../key-table.ts';
-import { withoutToken } from './follow.ts';
+import { withoutToken } from './without-token.ts';
 
 /** Something that was fetched. `bytes` is undefined when it was not, and `why` says why in a word or two. */
 export interface Fetched {

@@ -1,19 +1,12 @@
 import type { Fetched } from './fetch-manifest.ts';
 import type { RuleId } from './rules.ts';
+import { withoutToken } from './without-token.ts';
 
 /** Notes a finding about a place in a manifest. */
 export type Note = (rule: RuleId, at: { url: URL; line?: number }, detail?: string) => void;
 
 /** Fetches once, however often a manifest refers to it. */
 export type Get = (url: URL, limit: number) => Promise<Fetched>;
-
-/** `<session id>.<header>.<payload>.<signature>` as a segment of a path. */
-const TOKEN = /\/[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+(?=\/)/g;
-
-/** A URL or path without the token that may be in it: findings are logged and sent around. */
-export function withoutToken(path: string): string {
-  return path.replace(TOKEN, '/<token>');
-}
 
 /**
  * Resolves a URI of a manifest and notes what would take the token off it. Undefined when there is nothing to fetch: what leads to
