@@ -78,7 +78,7 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
       const build = new TitleBuild(folder, request, keys, open);
       const title = await build.run().finally(() => build.settled());
       if (keys && encryption !== 'none') {
-        await writeKeyTable(encryption.keyTableFile, out, folder, {
+        await writeKeyTable(encryption.keyTableFile, request.force ?? false, out, folder, {
           format: 'portcullis-content-keys/1',
           keys: keys.wrapped(),
         });
@@ -91,14 +91,28 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
 }
 
 /** Into the title's folder, or to a place of its own, where it must not be served from. */
-async function writeKeyTable(file: string | undefined, out: string, folder: string, table: KeyTable): Promise<void> {
+async function writeKeyTable(
+  file: string | undefined,
+  force: boolean,
+  out: string,
+  folder: string,
+  table: KeyTable,
+): Promise<void> {
   if (file && `${resolve(file)}${sep}`.startsWith(`${resolve(out)}${sep}`)) {
     throw new PackagingError(
       'ERR_PACKAGE_OPTIONS',
       `${file} is in the title's folder: keep the key table elsewhere, or there as keys.json`,
     );
   }
-  await writeFile(file ?? join(folder, 'keys.json'), `${JSON.stringify(table, null, 2)}\n`, { mode: 0o600 });
+  const content = `${JSON.stringify(table, null, 2)}\n`;
+  if (!file) return writeFile(join(folder, 'keys.json'), content, { mode: 0o600 });
+  await writeFile(file, content, { mode: 0o600, flag: force ? 'w' : 'wx' }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw new PackagingError('ERR_PACKAGE_OUTPUT', `cannot write ${file}: ${error.code}`);
+    throw new PackagingError(
+      'ERR_PACKAGE_EXISTS',
+      `${file} is there already, and its keys may be in use: choose another`,
+    );
+  });
 }
 
 /** What is known of a rendition while it is written. */

@@ -248,6 +248,7 @@ describeWithFfmpeg('a title is packaged', () => {
     const { out } = await pack([source], { encryption: { keyTableFile } });
     expect(isThere(out, 'keys.json')).toBe(false);
     expect((await contentKeys(keyTableFile, dataKeys)).size).toBe(1);
+    expect(await refusal([source], { encryption: { keyTableFile } })).toBe('ERR_PACKAGE_EXISTS');
     const folder = join(scratch, 'inside');
     const inside = pack([source], { encryption: { keyTableFile: join(folder, 'table.json') } }, folder);
     await expect(inside).rejects.toMatchObject({ code: 'ERR_PACKAGE_OPTIONS' });
