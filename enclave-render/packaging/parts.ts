@@ -11,7 +11,8 @@ export interface Part {
 /**
  * Cuts what one track has in a segment, shown from `start` to `end`, into parts of at most so many seconds. A part ends only
  * where everything that comes later in decode order is also shown later, so that frames that refer to later ones stay together;
- * where such frames are many, a part is longer than asked. A key frame begins a part.
+ * where such frames are many, a part is longer than asked. A key frame begins a part, where there are
+ * other frames.
  */
 export function cutParts(packets: EncodedPacket[], start: number, end: number, partSeconds: number): Part[] {
   const parts: Part[] = [];
@@ -21,6 +22,7 @@ export function cutParts(packets: EncodedPacket[], start: number, end: number, p
     earliestAfter[index] = earliest;
     earliest = Math.min(earliest, packets[index]?.timestamp ?? earliest);
   }
+  const hasDeltas = packets.some(({ type }) => type === 'delta');
   let from = 0;
   let began = start;
   let cut: number | undefined;
@@ -32,7 +34,7 @@ export function cutParts(packets: EncodedPacket[], start: number, end: number, p
     [from, began, cut] = [index + 1, until, undefined];
   };
   for (const [index, { timestamp, type }] of packets.entries()) {
-    if (type === 'key' && cut !== undefined && cut === index - 1) close(cut);
+    if (hasDeltas && type === 'key' && cut !== undefined && cut === index - 1) close(cut);
     latest = Math.max(latest, timestamp);
     const next = earliestAfter[index] ?? end;
     if (latest >= next && index < packets.length - 1) continue;

@@ -319,6 +319,8 @@ describeWithFfmpeg('a title is packaged', () => {
       expect(await keyFrames(pieces)).toEqual(await keyFrames(whole));
       for (const segment of rendition.segments) {
         expect(segment.parts?.length).toBeGreaterThanOrEqual(8);
+        // At most four frames, or one packet of sound, are missing from what a part could hold.
+        expect(segment.parts?.length).toBeLessThanOrEqual(Math.ceil(4 / Math.max(partSeconds - 0.16, 0.02)));
         expect(segment.parts?.[0]?.isIndependent).toBe(true);
         expect(segment.parts?.reduce((sum, { seconds }) => sum + seconds, 0)).toBeCloseTo(segment.seconds, 5);
         for (const { seconds } of segment.parts ?? []) expect(seconds).toBeLessThan(partSeconds + 0.001);
