@@ -11,6 +11,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const PROGRAMS = {
   chromium: { package: 'chromium', purpose: 'the browser tests' },
   njs: { package: 'njs', purpose: "the tests of the edge function in CloudFront's engine" },
+  ffmpeg: { package: 'ffmpeg', purpose: 'the tests of mastering and packaging' },
+  openssl: { package: 'openssl', purpose: 'the comparison of masters with openssl' },
 };
 
 function say(line) {

@@ -3,7 +3,17 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const SOURCES = ['token', 'edge-functions', 'token-api', 'revocation', 'config', 'local', 'cli', 'scripts'];
+const SOURCES = [
+  'token',
+  'edge-functions',
+  'token-api',
+  'revocation',
+  'enclave-render',
+  'config',
+  'local',
+  'cli',
+  'scripts',
+];
 const FILES = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.lib.json'];
 
 /** Digest (hex) of names and contents of all source files below `root`. */
