@@ -21,6 +21,8 @@ export type PackagingErrorCode =
   | 'ERR_PACKAGE_FFMPEG'
   /** Not the folder of a packaged title, or not of one that can be a live channel. */
   | 'ERR_PACKAGE_TITLE'
+  /** A table of content keys that is none, or speaks of keys that are no content keys. */
+  | 'ERR_PACKAGE_KEY_TABLE'
   /** What the linter was given cannot be fetched, or is neither a playlist nor an MPD. */
   | 'ERR_PACKAGE_LINT';
 
