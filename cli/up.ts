@@ -34,7 +34,7 @@ export function registerUp(program: Command): void {
     .action(async (options: UpOptions) => {
       // Only here: everything else of the command works without the packages that the stack needs.
       const { startStack } = await loadAws(() => import('../local/stack.ts'));
-      const { edge: settings, keys, api, revocation } = await readConfiguration(options.config);
+      const { edge: settings, keys, api, revocation, mastering } = await readConfiguration(options.config);
       // Until it is ready a signal ends it at once, as signals do; a killed start leaves nothing that the next one minds.
       const { close, ...places } = await startStack({
         data: options.ephemeral ? undefined : options.data,
@@ -43,6 +43,7 @@ export function registerUp(program: Command): void {
         keys,
         api,
         revocation,
+        mastering,
         report,
       });
       const ready = {

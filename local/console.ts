@@ -4,12 +4,15 @@ import { Hono } from 'hono';
 import { isSameSecret } from '../token-api/http/secret.ts';
 import type { RoleTokens } from './issuer.ts';
 import { sendFile } from './send-file.ts';
+import type { TitleChain } from './title-chain.ts';
 
 /** What the console page gets in exchange for its key. */
 export interface ConsoleSession {
   edge: string;
   api: string;
   tokens: RoleTokens;
+  /** How the mastered title came to the edge. */
+  chain: TitleChain;
 }
 
 /**
@@ -38,6 +41,6 @@ export function createConsole(directory: string, key: string, session: () => Pro
     response.setHeader('x-frame-options', 'DENY');
     response.setHeader('referrer-policy', 'no-referrer');
     if (request.method === 'POST') void answer(request, response);
-    else sendFile(request, response, { root: directory });
+    else sendFile(request, response, (request.url ?? '/').split('?', 1)[0] ?? '/', { root: directory });
   };
 }

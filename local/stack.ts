@@ -9,6 +9,7 @@ import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
+import type { MasteringSettings } from '../enclave-render/settings.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../revocation/list/dynamodb.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
@@ -39,6 +40,7 @@ import { type OpenPort, openPort } from './listen.ts';
 import { openLogFile } from './log-file.ts';
 import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
+import { openTitles } from './served-titles.ts';
 import { openSessionRules } from './session-rules.ts';
 import { unenforcedPrefixes } from './unenforced.ts';
 import { openVending, refusalsOfSessions, VENDING_TABLES } from './vending.ts';
@@ -56,6 +58,8 @@ export interface StackOptions {
   api: ApiSettings;
   /** How leaking sessions are found, and where revocations are published besides the edge store. */
   revocation: RevocationSettings;
+  /** The KMS that masters and content keys are encrypted with. */
+  mastering: MasteringSettings;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -90,6 +94,7 @@ export async function startStack({
   keys,
   api: apiSettings,
   revocation,
+  mastering,
   report,
 }: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
@@ -167,7 +172,8 @@ export async function startStack({
     closers.push(closeDetection);
 
     const originSecret = randomBytes(32).toString('base64url');
-    originPort.serve(createOrigin(packagePath('dist', 'title'), originSecret));
+    const { chain, titleFolder, keyServer } = await openTitles(data, mastering, now, report);
+    originPort.serve(createOrigin({ titleFolder, keyServer, originSecret }));
 
     const issuer = await openIssuer(data);
     const decisions = new Decisions();
@@ -239,7 +245,7 @@ export async function startStack({
     edgePort.serve(edge.listener);
 
     const consoleKey = randomBytes(16).toString('base64url');
-    const consoleSession = async () => ({ edge: edgePort.url, api: apiPort.url, tokens: await issuer.tokens() });
+    const consoleSession = async () => ({ edge: edgePort.url, api: apiPort.url, tokens: await issuer.tokens(), chain });
     consolePort.serve(createConsole(packagePath('dist', 'console'), consoleKey, consoleSession));
 
     const tokenFile = data.path('tokens.json');

@@ -6,7 +6,7 @@ import Hls, {
   type LoaderCallbacks,
   type LoaderConfiguration,
   type LoaderContext,
-} from 'hls.js/light';
+} from 'hls.js';
 import { createRenewal, type Renewal, type RenewalOptions, renewingLoader } from '../../token-api/player/index.ts';
 import { byId, create } from './dom.ts';
 import { explain } from './reasons.ts';

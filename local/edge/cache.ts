@@ -17,6 +17,9 @@ const CACHE_BYTES = 256 * 1024 * 1024;
 export const MAX_OBJECT_BYTES = 32 * 1024 * 1024;
 /** CloudFront's default when the origin says nothing, in seconds. */
 const DEFAULT_TTL_SECONDS = 86400;
+// The behaviour of content keys, */keys/*.key, and its minimum TTL: for so long CloudFront keeps what it got, `no-store` or not.
+const KEY_PATH = /\/keys\/[^/?]+\.key$/;
+const KEY_SECONDS = 60;
 
 /** Path and allowed query parameters of a rewritten request: what is asked of the origin, and the cache key. */
 export function originTarget(path: string, query: string): string {
@@ -36,7 +39,8 @@ export class EdgeCache {
   }
 
   put(target: string, response: CachedResponse): void {
-    const seconds = freshSeconds(response.headers['cache-control'] ?? '');
+    const minimum = KEY_PATH.test(target) ? KEY_SECONDS : 0;
+    const seconds = Math.max(minimum, freshSeconds(response.headers['cache-control'] ?? ''));
     if (seconds > 0) this.#objects.set(target, response, { ttl: seconds * 1000 });
   }
 }

@@ -7,7 +7,7 @@ import { accessLog, rawRequest, useStack } from '../harness/stack.ts';
 /** Three viewers of the stack: Berlin, Paris, New York. */
 const VIEWERS = ['127.0.0.1', '127.0.0.2', '127.0.0.3'];
 const SHARED = 'Shared/1.0';
-const SEGMENTS = Array.from({ length: 12 }, (_, i) => String(i).padStart(3, '0'));
+const SEGMENTS = Array.from({ length: 12 }, (_, i) => String(i + 1).padStart(5, '0'));
 
 describeWith('chromium', 'a shared session, from the player to the list of suspicious ones', () => {
   // Nothing is revoked but by the page, and detection runs when the page asks for it.
@@ -78,12 +78,12 @@ describeWith('chromium', 'a shared session, from the player to the list of suspi
   test('is revoked by one click and restored by another', async () => {
     await row().getByTestId('revoke').click();
     await row().getByTestId('restore').waitFor();
-    expect(await answers('004')).toEqual(['session-revoked', 'session-revoked', 'session-revoked']);
+    expect(await answers('00004')).toEqual(['session-revoked', 'session-revoked', 'session-revoked']);
     const stopped = page.locator('[data-testid=player-status][data-state=stopped]');
     await stopped.waitFor({ state: 'attached', timeout: 15_000 });
     await row().getByTestId('restore').click();
     await row().getByTestId('revoke').waitFor();
-    expect(await answers('004')).toEqual([200, 200, 200]);
+    expect(await answers('00004')).toEqual([200, 200, 200]);
     expect(await row().locator('.tags').textContent()).toBe('restored by a person');
   });
 

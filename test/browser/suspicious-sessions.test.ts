@@ -138,7 +138,7 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     api = await openPort(0);
     consolePort = await openPort(0);
     const tokens = { player: 'p', backend: 'b', security: 's' };
-    const session = async () => ({ edge: api.url, api: api.url, tokens });
+    const session = async () => ({ edge: api.url, api: api.url, tokens, chain: { title: 'aurora', encodings: [] } });
     consolePort.serve(createConsole(packagePath('dist', 'console'), KEY, session));
     browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGUMENTS });
   });

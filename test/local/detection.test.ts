@@ -23,7 +23,7 @@ import {
 const DETECTION = { reviewScore: 10, autoScore: 20, maxAutoShare: 1 };
 /** The loopback viewers of a stack: in Berlin, in Paris, in New York. */
 const VIEWERS = ['127.0.0.1', '127.0.0.2', '127.0.0.3'];
-const SEGMENTS = Array.from({ length: 12 }, (_, i) => `360p/segment-${String(i).padStart(3, '0')}.m4s`);
+const SEGMENTS = Array.from({ length: 12 }, (_, i) => `360p/segment-${String(i + 1).padStart(5, '0')}.m4s`);
 
 /** Fetches the segments as a viewer, and waits until the log has all of it. */
 async function play(stack: RunningStack, { playbackUrl, sessionId }: Playback, viewer: string): Promise<void> {

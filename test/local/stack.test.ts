@@ -69,7 +69,7 @@ describe('a title through the edge', () => {
   test('the same object serves all sessions from the cache, whole and in ranges', async () => {
     const first = await requestPlayback(stack);
     const second = await requestPlayback(stack);
-    const file = (playback: Playback) => playback.playbackUrl.replace('master.m3u8', '180p/segment-003.m4s');
+    const file = (playback: Playback) => playback.playbackUrl.replace('master.m3u8', '180p/segment-00003.m4s');
     const { body: whole, log: missed } = await logged(pathOf(file(first)));
     const { body: again, log: hit } = await logged(pathOf(file(second)));
     expect(again.equals(whole)).toBe(true);
@@ -82,7 +82,7 @@ describe('a title through the edge', () => {
     expect(beyond.status).toBe(416);
     const head = await fetch(file(second), { method: 'HEAD' });
     expect([head.status, head.headers.get('content-length')]).toEqual([200, String(whole.length)]);
-    const uncached = await fetch(file(first).replace('003', '004'), { headers: { range: 'bytes=0-9' } });
+    const uncached = await fetch(file(first).replace('00003', '00004'), { headers: { range: 'bytes=0-9' } });
     expect([uncached.status, (await uncached.arrayBuffer()).byteLength]).toEqual([206, 10]);
   });
 
@@ -104,7 +104,7 @@ describe('a title through the edge', () => {
 });
 
 describe('ranges and cut-off requests', () => {
-  const file = (playback: Playback) => pathOf(playback.playbackUrl).replace('master.m3u8', '180p/segment-007.m4s');
+  const file = (playback: Playback) => pathOf(playback.playbackUrl).replace('master.m3u8', '180p/segment-00007.m4s');
 
   test.each([
     ['bytes=-100', 206],
