@@ -3,6 +3,7 @@ import { EventSourceParserStream } from 'eventsource-parser/stream';
 import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
 import type { RevocationSource } from '../../revocation/list/revocation-list.ts';
 import type { SuspiciousSession as Finding } from '../../revocation/suspicious/suspicious-sessions.ts';
+import type { TitleChain } from '../title-chain.ts';
 import { pause } from './dom.ts';
 
 const SUSPICIOUS_A_PAGE = 20;
@@ -15,6 +16,7 @@ type Role = 'player' | 'backend' | 'security';
 interface Access {
   edge: string;
   tokens: Record<Role, string>;
+  chain: TitleChain;
 }
 
 export interface Asset {
@@ -126,6 +128,11 @@ export class Api {
 
   get edgeHost(): string {
     return new URL(this.#access.edge).host;
+  }
+
+  /** How the mastered title of the stack came to the edge: as it was when the stack started. */
+  get chain(): TitleChain {
+    return this.#access.chain;
   }
 
   async assets(): Promise<Asset[]> {

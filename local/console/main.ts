@@ -1,4 +1,5 @@
 import { Api, ApiError, type Asset, describe, KeyRejectedError } from './api.ts';
+import { showChain } from './chain.ts';
 import { Decisions } from './decisions.ts';
 import { Detection } from './detection.ts';
 import { byId, create, pause } from './dom.ts';
@@ -64,6 +65,7 @@ function run(api: Api): void {
   running = new AbortController();
   const { signal } = running;
 
+  showChain(api.chain);
   const titles = new Map<string, string>();
   const sessions = new Sessions(api, (asset) => titles.get(asset) ?? asset, signal);
   const decisions = new Decisions(api, signal);

@@ -1,11 +1,12 @@
 import { byId } from './dom.ts';
 
-const NAMES = ['playback', 'suspicious'] as const;
+const NAMES = ['playback', 'suspicious', 'mastering'] as const;
 type Name = (typeof NAMES)[number];
 
 const TITLES: Record<Name, string> = {
   playback: 'Portcullis console',
   suspicious: 'Suspicious sessions · Portcullis console',
+  mastering: 'Mastering · Portcullis console',
 };
 
 /** The view that the address names; the fragment is left to the key. */

@@ -1,0 +1,129 @@
+import type { TitleChain } from '../title-chain.ts';
+import { byId, create } from './dom.ts';
+import { number, quantity } from './format.ts';
+
+/** A name and what it stands for; hashes and ids are shown whole, so that they can be compared. */
+type Fact = [name: string, value: string];
+
+/** One thing that a link made. */
+interface Product {
+  name: string;
+  facts: Fact[];
+}
+
+interface Link {
+  name: string;
+  title: string;
+  what: string;
+  /** Ids of the KMS keys that it used. */
+  kmsKeys: string[];
+  products: Product[];
+}
+
+const kilobytes = (bytes: number) => `${number(bytes / 1000)} kB`;
+
+function linksOf({ title, encodings, package: packaged }: TitleChain, isMastered: boolean): Link[] {
+  return [
+    {
+      name: 'mezzanine',
+      title: 'Mezzanine',
+      what: 'What post-production delivers, one file for each encoding. Here it is joined from the committed title.',
+      kmsKeys: [],
+      products: encodings.flatMap(({ name, mezzanine }) =>
+        mezzanine ? [{ name: `${name}, ${kilobytes(mezzanine.bytes)}`, facts: [['SHA-256', mezzanine.sha256]] }] : [],
+      ),
+    },
+    {
+      name: 'master',
+      title: 'Encrypted master',
+      what: 'The same under a data key that KMS made. The file in clear goes when the master is there.',
+      kmsKeys: encodings.flatMap(({ master }) => master?.kmsKeyId ?? []),
+      products: encodings.flatMap(({ name, master }) =>
+        master
+          ? [
+              {
+                name: `${name}, ${master.mode}, AES-${master.keyBits}, ${kilobytes(master.bytes)}`,
+                facts: [
+                  ['Manifest SHA-256', master.manifestSha256],
+                  ['Master SHA-256', master.sha256],
+                  ['Encrypted data key SHA-256', master.encryptedKeySha256],
+                ],
+              },
+            ]
+          : [],
+      ),
+    },
+    {
+      name: 'package',
+      title: 'Package',
+      what: packaged
+        ? `HLS with ${packaged.encryption === 'none' ? 'segments in clear' : 'AES-128'} in ${packaged.container.toUpperCase()}: ` +
+          `${packaged.renditions.map(({ name, segments }) => `${name} (${quantity(segments, 'segment')})`).join(', ')}. ` +
+          'Keys are kept as KMS encrypted them.'
+        : 'Encrypted HLS, its keys kept as KMS encrypted them.',
+      kmsKeys: (packaged?.keys ?? []).map(({ kmsKeyId }) => kmsKeyId),
+      products: (packaged?.keys ?? []).map(({ name, segments, encryptedKeySha256 }) => ({
+        name: `key ${name}, ${quantity(segments, 'segment')}`,
+        facts: [['Encrypted key SHA-256', encryptedKeySha256]],
+      })),
+    },
+    {
+      name: 'edge',
+      title: 'Edge',
+      what: isMastered
+        ? 'Validates the token of each request for a playlist, a segment or a key, and only then answers.'
+        : 'Serves the title as it was committed, in clear, behind the same tokens.',
+      kmsKeys: [],
+      products: [{ name: `/${title}/`, facts: [] }],
+    },
+  ];
+}
+
+/** Shows how the mastered title came from its mezzanine to the edge, and where it broke off if it did. */
+export function showChain(chain: TitleChain): void {
+  const { title, failure } = chain;
+  const links = linksOf(chain, failure === undefined);
+  const broken = failure ? links.findIndex(({ name }) => name === failure.link) : links.length;
+  const notRun = links.slice(broken + 1, -1).map((link) => link.title.toLowerCase());
+  byId('chain-summary', HTMLParagraphElement).textContent = failure
+    ? `The chain of ${title} broke off. The committed title is served instead.`
+    : `${title} was mastered and packaged on this machine. What plays is what came out.`;
+  const notice = byId('chain-failure', HTMLParagraphElement);
+  notice.hidden = failure === undefined;
+  notice.textContent = failure
+    ? [
+        `Failed: ${failure.link}. ${failure.why}.`,
+        ...(notRun.length > 0 ? [`Not run: ${notRun.join(', ')}.`] : []),
+      ].join(' ')
+    : '';
+  byId('chain', HTMLOListElement).replaceChildren(
+    ...links.map((link, index) => {
+      const isLast = index === links.length - 1;
+      const state = index === broken ? 'failed' : index > broken && !isLast ? 'not run' : 'done';
+      return row(link, state);
+    }),
+  );
+}
+
+function row({ name, title, what, kmsKeys, products }: Link, state: 'done' | 'failed' | 'not run'): HTMLLIElement {
+  const made = create('li', 'link');
+  made.dataset.link = name;
+  made.dataset.state = state;
+  made.append(create('h3', '', title, ' ', create('span', 'tag', state)), create('p', '', what));
+  if (state !== 'done') return made;
+  if (kmsKeys.length > 0) made.append(factList([...new Set(kmsKeys)].map((id) => ['KMS key', id])));
+  if (products.length > 0) made.append(create('ul', 'products', ...products.map(product)));
+  return made;
+}
+
+function product({ name, facts }: Product): HTMLLIElement {
+  const item = create('li', '', create('strong', 'product-name', name));
+  if (facts.length > 0) item.append(factList(facts));
+  return item;
+}
+
+function factList(facts: Fact[]): HTMLDListElement {
+  const list = create('dl', 'chain-facts');
+  for (const [term, value] of facts) list.append(create('dt', '', term), create('dd', '', create('code', '', value)));
+  return list;
+}
