@@ -9,6 +9,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
+import { HTTPS_ONLY, httpsOnly } from '../plain-http.ts';
 import { countedSource } from './counted-source.ts';
 import { CUSTOMER_KEY_BYTES } from './customer-key.ts';
 import {
@@ -36,12 +37,14 @@ const SSE_HEADER = { 'SSE-S3': 'AES256', 'SSE-KMS': 'aws:kms', 'DSSE-KMS': 'aws:
  * (`AWS_ENDPOINT_URL`) is a stand-in and has no host name for each bucket.
  */
 export function s3Client(endpointIsSet: boolean): S3Client {
-  return new S3Client({
+  const client = new S3Client({
     followRegionRedirects: true,
     forcePathStyle: endpointIsSet,
     // The SDK waits for ever by default.
     requestHandler: { connectionTimeout: 10_000, socketTimeout: 60_000 },
   });
+  refusePlainHttp(client);
+  return client;
 }
 
 /**
@@ -52,6 +55,8 @@ export function s3Client(endpointIsSet: boolean): S3Client {
  */
 export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
   const named = (key: string) => `s3://${bucket}/${key}`;
+  // A client that was made elsewhere too.
+  refusePlainHttp(client);
 
   return {
     async put(key, source, options = {}) {
@@ -59,7 +64,6 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
       let upload: Upload | undefined;
       try {
         checkKey(key);
-        await refusePlainHttp(client);
         const { client: watched, applied } = watch(client, options.signal);
         const partSize = partSizeOf(options.bytes);
         upload = new Upload({
@@ -103,7 +107,6 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
       try {
         checkKey(key);
         if (range) checkRange(range);
-        await refusePlainHttp(client);
         const request: GetObjectCommandInput = { Bucket: bucket, Key: key, ...customerKeyHeaders(sseKey) };
         // S3 has no checksum of a part of an object.
         if (range) request.Range = `bytes=${range[0]}-${range[1]}`;
@@ -120,7 +123,6 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
     async head(key, { sseKey } = {}) {
       try {
         checkKey(key);
-        await refusePlainHttp(client);
         const request = { Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' as const, ...customerKeyHeaders(sseKey) };
         return infoOf(key, await client.send(new HeadObjectCommand(request)));
       } catch (error) {
@@ -187,12 +189,12 @@ function customerKeyHeaders(key: Uint8Array | undefined) {
   return { SSECustomerAlgorithm: 'AES256', SSECustomerKey: Buffer.from(key).toString('base64') };
 }
 
-/** Media and SSE-C keys go over TLS only; an endpoint on this machine is a stand-in for tests. */
-async function refusePlainHttp(client: S3Client): Promise<void> {
-  const endpoint = await client.config.endpoint?.();
-  if (endpoint?.protocol !== 'http:' || /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(endpoint.hostname)) return;
-  const message = `the S3 endpoint ${endpoint.hostname} is plain HTTP, which anyone on the way can read: use https://`;
-  throw new StorageError('ERR_STORAGE_INVALID', message);
+/** Media and SSE-C keys go over TLS only. */
+function refusePlainHttp(client: S3Client): void {
+  client.middlewareStack.add(
+    httpsOnly((message) => new StorageError('ERR_STORAGE_INVALID', message)),
+    HTTPS_ONLY,
+  );
 }
 
 interface EncryptionFields {

@@ -1,4 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import {
@@ -10,11 +12,11 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { mockClient } from 'aws-sdk-client-mock';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { checkBucket } from '../../../enclave-render/storage/bucket/check.ts';
 import { bucketPolicy } from '../../../enclave-render/storage/bucket/policy.ts';
 import { readBucket } from '../../../enclave-render/storage/bucket/s3.ts';
-import { s3ObjectStore } from '../../../enclave-render/storage/s3.ts';
+import { s3Client, s3ObjectStore } from '../../../enclave-render/storage/s3.ts';
 import { isOnPath } from '../../harness/programs.ts';
 import { clientOf, type Fault, type MotoS3, type Passing, startFaultyProxy, startMotoS3 } from '../../harness/s3.ts';
 
@@ -240,14 +242,36 @@ describe.skipIf(!isHere)(`S3 behind a connection that fails (moto_server)${isHer
 
 describe('S3', () => {
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  test('over plain HTTP is refused before anything is sent', async () => {
-    const client = new S3Client({ endpoint: 'http://s3.example.com', region: 'us-east-1', credentials });
-    const service = mockClient(client);
+  test.each(['environment', 'option'])('over plain HTTP is refused before anything is sent: by %s', async (by) => {
+    // A server of this machine, under an address that is none of loopback.
+    let connections = 0;
+    const server = createServer(() => connections++).listen(0, '0.0.0.0');
+    await once(server, 'listening');
+    const endpoint = `http://0.0.0.0:${(server.address() as AddressInfo).port}`;
+    const environment = { AWS_ENDPOINT_URL: endpoint, AWS_REGION: 'us-east-1', AWS_EC2_METADATA_DISABLED: 'true' };
+    for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    const client =
+      by === 'environment'
+        ? s3Client(true)
+        : new S3Client({ endpoint, region: 'us-east-1', credentials, maxAttempts: 1 });
     const store = s3ObjectStore(client, 'masters');
     const refused = { code: 'ERR_STORAGE_INVALID', message: expect.stringContaining('https://') };
-    await expect(store.put('key', stream(Buffer.alloc(1)))).rejects.toMatchObject(refused);
-    await expect(store.get('key')).rejects.toMatchObject(refused);
-    expect(service.calls()).toEqual([]);
+    const encryption = { type: 'SSE-C' as const, key: Buffer.alloc(32, 200) };
+    try {
+      await expect(store.put('key', stream(Buffer.alloc(1)), { encryption })).rejects.toMatchObject(refused);
+      await expect(store.put('key', stream(Buffer.alloc(17 * MIB)))).rejects.toMatchObject(refused);
+      await expect(store.get('key', { sseKey: encryption.key })).rejects.toMatchObject(refused);
+      await expect(store.head('key')).rejects.toMatchObject(refused);
+      await expect(store.delete('key')).rejects.toMatchObject(refused);
+      await expect(store.list('')[Symbol.asyncIterator]().next()).rejects.toMatchObject(refused);
+      await expect(readBucket(client, 'masters')).rejects.toMatchObject(refused);
+      expect(connections).toBe(0);
+    } finally {
+      vi.unstubAllEnvs();
+      server.close();
+    }
   });
 
   test.each([
