@@ -4,6 +4,7 @@ import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, rmdir, 
 import { dirname, join, resolve } from 'node:path';
 import { countedSource } from './counted-source.ts';
 import { checkKey, checkRange, type ObjectInfo, type ObjectStore, StorageError } from './object-store.ts';
+import { translatedBody } from './translated-body.ts';
 
 /** Folder within the store in which objects are until they are whole. No key lies in it. */
 const PARTIAL = '.portcullis-partial';
@@ -62,7 +63,8 @@ export function fileObjectStore(folder: string): ObjectStore {
       }
       const end = Math.min(last, info.bytes - 1);
       // A stream cannot be told to read nothing; an empty object has nothing to read anyway.
-      return { info, body: handle.createReadStream(end < first ? {} : { start: first, end }) };
+      const body = handle.createReadStream(end < first ? {} : { start: first, end });
+      return { info, body: translatedBody(body, (error) => asStorageError(error, key)) };
     },
 
     async head(key) {
@@ -155,10 +157,16 @@ async function moveIntoPlace(folder: string, partial: string, key: string, ifAbs
       if (codeOf(error) !== 'ENOENT' || attempt === 5) throw error;
     }
   }
-  for (let at = dirname(target); at.length >= root.length; at = dirname(at)) {
+  for (const at of foldersUpTo(root, target)) {
     const directory = await open(at, constants.O_RDONLY);
     await directory.sync().finally(() => directory.close());
   }
+}
+
+/** The folders of a path below `root`, from the innermost to `root` itself, which may be `/`; both absolute. */
+export function foldersUpTo(root: string, path: string): string[] {
+  const folder = dirname(path);
+  return folder === root || folder === path ? [folder] : [folder, ...foldersUpTo(root, folder)];
 }
 
 /** Objects below a folder, in the order of their keys: a folder sorts with its `/`, as its objects do. */

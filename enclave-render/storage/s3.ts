@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
   DeleteObjectCommand,
@@ -21,6 +21,7 @@ import {
   StorageError,
   type StorageErrorCode,
 } from './object-store.ts';
+import { translatedBody } from './translated-body.ts';
 
 const MIB = 1 << 20;
 /** Parts of a multipart upload: their least size here, and how many S3 takes at most ("Amazon S3 multipart upload limits"). */
@@ -114,7 +115,10 @@ export function s3ObjectStore(client: S3Client, bucket: string): ObjectStore {
         const output = await client.send(new GetObjectCommand(request));
         const [, total] = /\/(\d+)$/.exec(output.ContentRange ?? '') ?? [];
         const info = infoOf(key, output, total === undefined ? undefined : Number(total));
-        return { info, body: failingAs(output.Body as Readable, (error) => asStorageError(error, named(key), '')) };
+        return {
+          info,
+          body: translatedBody(output.Body as Readable, (error) => asStorageError(error, named(key), '')),
+        };
       } catch (error) {
         throw asStorageError(error, named(key), 's3:GetObject');
       }
@@ -265,18 +269,6 @@ function infoOf(key: string, fields: ObjectFields, bytes = fields.ContentLength 
   };
 }
 
-/** A body whose errors are those of the port. */
-function failingAs(body: Readable, asError: (error: unknown) => unknown): Readable {
-  async function* read() {
-    try {
-      yield* body;
-    } catch (error) {
-      throw asError(error);
-    }
-  }
-  return Readable.from(read(), { objectMode: false });
-}
-
 /** What S3 and the SDK name errors that mean something to the caller (Amazon S3 API, "Error responses"). */
 const ERRORS: [names: RegExp, code: StorageErrorCode, advice: string][] = [
   [/^(?:NoSuchKey|NotFound)$/, 'ERR_STORAGE_NOT_FOUND', 'there is no such object'],
@@ -327,7 +319,12 @@ export function asStorageError(error: unknown, object: string, permission: strin
     return new StorageError('ERR_STORAGE_INVALID', `${object}: ${told}`);
   }
   const { code, $fault } = error as Error & { code?: unknown; $fault?: unknown };
-  if (status === undefined && typeof code !== 'string' && !$fault && !/Timeout|aborted/.test(`${name} ${message}`))
+  if (
+    status === undefined &&
+    typeof code !== 'string' &&
+    !$fault &&
+    !/Timeout|aborted|Connection lost/.test(`${name} ${message}`)
+  )
     return error;
   return new StorageError(
     'ERR_STORAGE_UNAVAILABLE',

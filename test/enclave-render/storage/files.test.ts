@@ -16,7 +16,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
 import { contentOf, crossingsOf } from '../../../enclave-render/storage/crossing.ts';
 import { readCustomerKey } from '../../../enclave-render/storage/customer-key.ts';
-import { fileObjectStore } from '../../../enclave-render/storage/files.ts';
+import { fileObjectStore, foldersUpTo } from '../../../enclave-render/storage/files.ts';
 import { packagePath } from '../../../local/package-root.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
@@ -84,12 +84,28 @@ describe('a folder as a store', () => {
     expect(String(await buffer(body))).toBe('first');
   });
 
+  test.each([
+    ['/', '/object', ['/']],
+    ['/', '/srv/masters/object', ['/srv/masters', '/srv', '/']],
+    ['/srv', '/srv/object', ['/srv']],
+    ['/srv', '/srv/masters/2026/object', ['/srv/masters/2026', '/srv/masters', '/srv']],
+  ])('below %s, the folders of %s that are synced come to an end', (root, path, folders) => {
+    expect(foldersUpTo(root, path)).toEqual(folders);
+  });
+
+  const hasMemory = existsSync('/proc/self/mem');
+  // Its first page is mapped nowhere: reading it is an input error of the file system, as of a disk that fails.
+  test.skipIf(!hasMemory)('a body that the disk fails at is an error of the store', async () => {
+    const { body } = await fileObjectStore('/proc/self').get('mem');
+    await expect(buffer(body)).rejects.toMatchObject({ name: 'StorageError', code: 'ERR_STORAGE_UNAVAILABLE' });
+  });
+
   test('a process that is killed while it stores leaves no object', async () => {
     const path = folder();
     const module = packagePath('dist', 'lib', 'enclave-render', 'storage', 'files.js');
     const script = `
       import { Readable } from 'node:stream';
-      import { fileObjectStore } from ${JSON.stringify(module)};
+      import { fileObjectStore, foldersUpTo } from ${JSON.stringify(module)};
       const source = new Readable({ read() {} });
       source.push(Buffer.alloc(100000));
       fileObjectStore(${JSON.stringify(path)}).put('key', source, { onProgress: () => console.log('taken') });
