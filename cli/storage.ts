@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { lstat, open, rename, rm, stat } from 'node:fs/promises';
+import { link, lstat, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -243,21 +243,19 @@ async function get(
     () => true,
     () => false,
   );
-  if (isThere && !options.force) throw new InputError(`${file} is there already: --force replaces it`);
+  if (isThere && !options.force) throw isThereAlready(file);
   const sseKey = options.sseCKey === undefined ? undefined : await readCustomerKey(options.sseCKey);
   const progress = lateProgress();
   const stopped = stopOnSignal();
-  const partial = `${file}.partial`;
+  // Of this run alone: FILE.partial may be that of a master which is being made, or of another run.
+  const partial = `${file}.${randomBytes(6).toString('hex')}.partial`;
   let begun = false;
-  let ended = false;
   const hash = createHash('sha256');
   let info: ObjectInfo;
   try {
     const object = await store.get(key, { sseKey });
     info = object.info;
     stopped.signal.addEventListener('abort', () => object.body.destroy(stopped.signal.reason as Error));
-    // What an earlier run left may be somebody's link to somewhere else: a new file or none.
-    await rm(partial, { force: true });
     const handle = await open(partial, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
       object.body.destroy();
       throw new InputError(`cannot write ${partial}: ${error.code}`);
@@ -276,21 +274,37 @@ async function get(
     } finally {
       await handle.close();
     }
-    await rename(partial, file);
-    ended = true;
-    const directory = await open(dirname(resolve(file)), 'r');
-    await directory.sync().finally(() => directory.close());
+    stopped.signal.throwIfAborted();
+    await giveName(partial, file, options.force === true);
   } finally {
     progress.stop();
     stopped.release();
     sseKey?.fill(0);
-    if (begun && !ended) await rm(partial, { force: true });
+    if (begun) await rm(partial, { force: true });
   }
   const sha256 = hash.digest('hex');
   print(options.json, { url, file, bytes: info.bytes, etag: info.etag, sha256, encryption: info.encryption ?? null }, [
     `fetched ${file}, ${info.bytes} bytes, SHA-256 ${sha256}`,
   ]);
 }
+
+/** Gives a whole file its name, and waits until that is on the disk. Without `force` only where nothing is, also by now. */
+async function giveName(partial: string, file: string, force: boolean): Promise<void> {
+  try {
+    // A link is made only where nothing is; a rename replaces.
+    if (force) await rename(partial, file);
+    else await link(partial, file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') throw isThereAlready(file);
+    const advice = force ? '' : ' (where the file system has no hard links, --force does without)';
+    throw new InputError(`cannot write ${file}: ${code}${advice}`);
+  }
+  const directory = await open(dirname(resolve(file)), 'r');
+  await directory.sync().finally(() => directory.close());
+}
+
+const isThereAlready = (file: string) => new InputError(`${file} is there already: --force replaces it`);
 
 interface Location {
   store: ObjectStore;

@@ -1,9 +1,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename, join } from 'node:path';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type CommandResult, portcullis } from '../harness/cli.ts';
 import { isOnPath } from '../harness/programs.ts';
 import { MOTO_ENVIRONMENT, type MotoS3, startFaultyProxy, startMotoS3 } from '../harness/s3.ts';
@@ -149,6 +152,85 @@ describe('storage put and get, in a folder', () => {
     const { code, stderr } = await portcullis(...args);
     expect([code, stderr]).toEqual([2, expect.stringMatching(/can be read by others .*chmod 600/)]);
   });
+});
+
+describe('storage get, of what comes slowly', () => {
+  const CONTENT = 'first half, second half';
+  /** S3 that sends half of an object, and the rest when it is told to. */
+  async function slowStore() {
+    const replies: ServerResponse[] = [];
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'content-length': CONTENT.length, etag: '"x"' });
+      response.write(CONTENT.slice(0, 10));
+      replies.push(response);
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const AWS_ENDPOINT_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    /** Begins a command; resolves when half of the object has been written. */
+    const begin = async (out: string, ...options: string[]) => {
+      const before = partialsOf(out);
+      const child = spawn(process.execPath, [CLI, 'storage', 'get', 's3://masters/key', out, ...options], {
+        env: { ...process.env, ...MOTO_ENVIRONMENT, AWS_ENDPOINT_URL },
+      });
+      let stderr = '';
+      child.stderr.on('data', (text) => {
+        stderr += text;
+      });
+      const ended = once(child, 'exit').then(([code]) => ({ code, stderr }));
+      const grown = () => {
+        const own = partialsOf(out).find((name) => !before.includes(name));
+        if (own === undefined || statSync(join(scratch, own)).size < 10) throw new Error('not yet');
+      };
+      await vi.waitFor(grown, { timeout: 50_000 });
+      return { child, ended };
+    };
+    const finish = () => {
+      for (const reply of replies.splice(0)) reply.end(CONTENT.slice(10));
+    };
+    const stop = () => {
+      server.closeAllConnections();
+      server.close();
+    };
+    return { begin, finish, stop };
+  }
+  const partialsOf = (out: string) =>
+    readdirSync(scratch).filter((name) => name.startsWith(basename(out)) && name.endsWith('.partial'));
+
+  test('a file that appears meanwhile stays', async () => {
+    const out = join(scratch, 'appears');
+    const { begin, finish, stop } = await slowStore();
+    const { ended } = await begin(out);
+    writeFileSync(out, 'of somebody else');
+    finish();
+    expect(await ended).toEqual({ code: 2, stderr: expect.stringContaining('is there already') });
+    stop();
+    expect([readFileSync(out, 'utf8'), partialsOf(out)]).toEqual(['of somebody else', []]);
+  });
+
+  test('two to one file do not meet, and take nothing from a master that was begun', async () => {
+    const out = join(scratch, 'shared');
+    writeFileSync(`${out}.partial`, 'half of a master');
+    const { begin, finish, stop } = await slowStore();
+    const first = await begin(out);
+    const second = await begin(out);
+    finish();
+    const codes = (await Promise.all([first.ended, second.ended])).map(({ code }) => code);
+    stop();
+    expect(codes.sort()).toEqual([0, 2]);
+    expect(readFileSync(out, 'utf8')).toBe(CONTENT);
+    expect([partialsOf(out), readFileSync(`${out}.partial`, 'utf8')]).toEqual([['shared.partial'], 'half of a master']);
+  });
+
+  test('is interrupted at once while nothing comes', async () => {
+    const out = join(scratch, 'stalled');
+    const { begin, stop } = await slowStore();
+    const { child, ended } = await begin(out);
+    child.kill('SIGINT');
+    // The store does not end its reply before: who waits for it waits for the end of this test.
+    expect(await ended).toEqual({ code: 2, stderr: expect.stringContaining('nothing was left behind') });
+    stop();
+    expect([existsSync(out), partialsOf(out)]).toEqual([false, []]);
+  }, 40_000);
 });
 
 const isHere = isOnPath('moto_server');
