@@ -6,13 +6,23 @@ export type Certainty = 'yes' | 'no' | 'unknown';
 
 /** A request as IAM sees it. */
 export interface AccessRequest {
-  /** Nobody, somebody of another account, or somebody of the bucket's account: one that the policy names, or any other. */
-  caller: { type: 'anonymous' } | { type: 'other-account' } | { type: 'own-account'; arn?: string | undefined };
+  /**
+   * Nobody; somebody of an account that the policy does not name; an account, a user or an identity provider that it does; an AWS
+   * service; or somebody of the bucket's account: one that the policy names, or any other.
+   */
+  caller:
+    | { type: 'anonymous' | 'other-account' | 'named' | 'service' }
+    | { type: 'own-account'; arn?: string | undefined };
   action: string;
   /** ARN. */
   resource: string;
   /** Condition keys in lower case. `null` is one that the request does not have; one that is missing here may have any value. */
-  context: Readonly<Record<string, string | null>>;
+  context: Readonly<Record<string, string | AnyArn | null>>;
+}
+
+/** An ARN of which something is known: six parts, of which `*` may be anything. */
+export interface AnyArn {
+  like: string;
 }
 
 /** What a policy says of a request: `allow` and `deny` each whether a statement that applies does so, and which one. */
@@ -116,14 +126,24 @@ function isNamed(principal: NonNullable<PolicyStatement['Principal']>, caller: A
     Object.entries(principal).flatMap(([type, names]) =>
       names.map((name): Certainty => {
         if (name === '*' && type === 'AWS') return 'yes';
-        // The account that is another is one that the policy does not name; services and federated users are others again.
+        // A service may act for anybody, or for the account that set it up only.
+        if (caller.type === 'service') return type === 'Service' ? 'unknown' : 'no';
+        if (caller.type === 'named') return certainlyNot(!isOfNamed(type, name));
         if (caller.type !== 'own-account' || type === 'Service' || type === 'Federated') return 'no';
         // An account may be the bucket's own, which then is everybody in it.
-        if (type !== 'AWS' || /^(?:\d{12}|arn:[\w-]+:iam::\d{12}:root)$/.test(name)) return 'unknown';
+        if (isOfNamed(type, name)) return 'unknown';
         return certain(name === caller.arn);
       }),
     ),
   );
+}
+
+const certainlyNot = (is: boolean): Certainty => (is ? 'no' : 'unknown');
+
+/** Whether a name is one of somebody who may be of another account, and of which nothing else is known. */
+export function isOfNamed(type: string, name: string): boolean {
+  if (type === 'AWS') return /^(?:\d{12}|arn:[\w-]+:iam::\d{12}:root)$/.test(name);
+  return type !== 'Service';
 }
 
 function actionMatches({ Action, NotAction }: PolicyStatement, action: string): Certainty {
@@ -138,7 +158,7 @@ function resourceMatches({ Resource, NotResource }: PolicyStatement, resource: s
 }
 
 /** Whether a value is like a pattern with `*` and `?`; a policy variable (`${aws:username}`) may stand for anything. */
-function wildcard(pattern: string, value: string): Certainty {
+export function wildcard(pattern: string, value: string): Certainty {
   if (pattern.includes('${')) return 'unknown';
   // No regular expression: many asterisks would make it try for ever.
   let [at, star, resume] = [0, -1, 0];
@@ -209,8 +229,9 @@ function conditionHolds(
   );
 }
 
-function operatorHolds(operator: string, value: string | null | undefined, expected: string[]): Certainty {
+function operatorHolds(operator: string, value: string | AnyArn | null | undefined, expected: string[]): Certainty {
   if (value === undefined) return 'unknown';
+  if (value !== null && typeof value !== 'string') return operatorHoldsForAny(operator, value, expected);
   if (operator === 'Null') return any(expected.map((absent) => equalsIgnoringCase(absent, String(value === null))));
   const [, name = '', ifExists] = /^(\w+?)(IfExists)?$/.exec(operator) ?? [];
   const known = Object.hasOwn(OPERATORS, name) ? OPERATORS[name] : undefined;
@@ -218,4 +239,19 @@ function operatorHolds(operator: string, value: string | null | undefined, expec
   if (value === null) return certain(ifExists !== undefined || known.negated === true);
   const matches = any(expected.map((one) => known.matches(one, value)));
   return known.negated ? not(matches) : matches;
+}
+
+/** As `operatorHolds`, of an ARN that may be any of a kind: certain only when none of the kind is expected. */
+function operatorHoldsForAny(operator: string, { like: kind }: AnyArn, expected: string[]): Certainty {
+  const [, name = ''] = /^(\w+?)(?:IfExists)?$/.exec(operator) ?? [];
+  const known = /^(?:String|Arn)/.test(name) && Object.hasOwn(OPERATORS, name) ? OPERATORS[name] : undefined;
+  if (!known || expected.some((one) => mayBeLike(one, kind))) return 'unknown';
+  return certain(known.negated === true);
+}
+
+/** Whether a pattern is like some ARN of a kind; part by part, as IAM compares them. */
+function mayBeLike(pattern: string, kind: string): boolean {
+  const [parts, kinds] = [pattern, kind].map((arn) => /^(.*?):(.*?):(.*?):(.*?):(.*?):(.*)$/s.exec(arn)?.slice(1));
+  if (!parts || !kinds || pattern.includes('${')) return /[*?]|\$\{/.test(pattern);
+  return kinds.every((part, index) => part === '*' || wildcard(parts[index] ?? '', part) !== 'no');
 }

@@ -14,6 +14,7 @@ const SAFE: BucketSettings = {
   versioning: true,
 };
 const OBJECTS = `arn:aws:s3:::${BUCKET}/*`;
+const KMS_KEY = 's3:x-amz-server-side-encryption-aws-kms-key-id';
 const BOTH = [`arn:aws:s3:::${BUCKET}`, OBJECTS];
 
 const check = (policy: unknown, settings?: BucketSettings, kmsKey?: string) =>
@@ -51,6 +52,7 @@ describe('a policy that is made', () => {
       'SSE-C',
       'anonymous',
       'another account',
+      'a service that acts for another account',
     ]);
     expect(those(check(bucketPolicy({ bucket: BUCKET, allowSseC: true })), 'let through')).toEqual(['SSE-C']);
   });
@@ -71,7 +73,7 @@ describe('a policy that is made', () => {
         }),
         'blocked',
       ),
-    ).toHaveLength(13);
+    ).toHaveLength(14);
   });
 
   const context = { 'aws:securetransport': 'true', 's3:tlsversion': '1.2' };
@@ -237,7 +239,148 @@ describe('a bucket that is checked', () => {
 
   test('strangers at an address: nobody can tell', () => {
     const policy = allow({ Condition: { IpAddress: { 'aws:SourceIp': '192.0.2.0/24' } } });
-    expect(those(check(policy), 'unknown')).toEqual(['anonymous', 'another account']);
+    const strangers = ['anonymous', 'another account', 'a service that acts for another account'];
+    expect(those(check(policy), 'unknown')).toEqual(strangers);
+    // By the definition of S3 an address is not public, so that RestrictPublicBuckets does not keep them out.
+    expect(those(check(policy, SAFE), 'unknown')).toEqual(strangers);
+  });
+
+  // A policy that is made, and one statement too many.
+  const withMore = (...more: object[]) => {
+    const { Statement } = bucketPolicy({ bucket: BUCKET });
+    return JSON.parse(JSON.stringify({ Statement: [...Statement, ...more] }));
+  };
+  const also = (Action: string | string[], more: object = {}) =>
+    withMore({ Effect: 'Allow', Principal: '*', Action, Resource: BOTH, ...more });
+  test.each([
+    's3:PutBucketPolicy',
+    's3:DeleteBucketPolicy',
+    's3:DeleteBucket',
+    's3:PutReplicationConfiguration',
+    's3:PutEncryptionConfiguration',
+    's3:PutObjectAcl',
+    's3:DeleteObjectVersion',
+    'S3:putbucketpolicy',
+    's3:Put?ucketPolicy',
+    's3:*Policy',
+    '*BucketPolicy',
+    's*:PutBucketPolicy',
+    's3:*',
+    '*',
+  ])('strangers who may %s', (action) => {
+    const result = check(also(action));
+    expect(those(result, 'let through')).toEqual(expect.arrayContaining(['anonymous', 'another account']));
+    expect(result.safe).toBe(false);
+  });
+
+  test.each<[string, object]>([
+    ['all but an action', also([], { Action: undefined, NotAction: 's3:PutObject' })],
+    [
+      'all, and all but an action is denied',
+      withMore(
+        { Effect: 'Allow', Principal: '*', Action: 's3:*', Resource: BOTH },
+        { Effect: 'Deny', Principal: '*', NotAction: 's3:DeleteBucket', Resource: BOTH },
+      ),
+    ],
+    [
+      'all of a kind, and all but its shortest is denied',
+      withMore(
+        { Effect: 'Allow', Principal: '*', Action: 's3:PutObjectAcl*', Resource: BOTH },
+        { Effect: 'Deny', Principal: '*', Action: 's3:PutObjectAcl?*', Resource: BOTH },
+      ),
+    ],
+    ['objects by a pattern over bucket and key', also('s3:GetObject', { Resource: 'arn:aws:s3:::mast*.mp4' })],
+  ])('strangers who may do %s', (_, policy) => {
+    expect(those(check(policy), 'let through')).toContain('anonymous');
+  });
+
+  test('actions of another service are none of a bucket', () => {
+    expect(check(also(['ec2:RunInstances', 'sqs:*'])).safe).toBe(true);
+  });
+
+  const KNOWN = ['s3:GetObject', 's3:GetObjectVersion', 's3:PutObject', 's3:DeleteObject', 's3:ListBucket'];
+  test.each<[string, object]>([
+    ['the actions that everybody thinks of', { Action: KNOWN }],
+    ['all actions but one', { Action: undefined, NotAction: 's3:PutBucketPolicy' }],
+    ['every action on the bucket, and some on objects', { Action: ['s3:*Bucket*', ...KNOWN] }],
+    ['names with a slash', { Resource: [BOTH[0], `${BOTH[0]}/*/*`] }],
+    ['names that begin with p', { Resource: [BOTH[0], `${BOTH[0]}/p*`] }],
+    ['names of one character', { Resource: [BOTH[0], `${BOTH[0]}/?`] }],
+    ['names of more than one', { Resource: [BOTH[0], `${BOTH[0]}/??*`] }],
+    ['all but a pattern over bucket and key', { Resource: undefined, NotResource: 'arn:aws:s3:::mast*.mp4' }],
+    [
+      'all but a session',
+      { Principal: undefined, NotPrincipal: { AWS: 'arn:aws:sts::111122223333:assumed-role/mastering/me' } },
+    ],
+  ])('plain HTTP is denied for %s only', (_, more) => {
+    const [http] = check(JSON.parse(JSON.stringify(deny(HTTP, more)))).probes;
+    expect(http).toMatchObject({ probe: 'plain HTTP', verdict: 'let through' });
+  });
+
+  const ACCOUNT = '444455556666';
+  const SERVICE = { Principal: { Service: 'cloudfront.amazonaws.com' } };
+  const DISTRIBUTION = `arn:aws:cloudfront::${ACCOUNT}:distribution/E1`;
+  test.each<[string, object, string[]]>([
+    ['a service, for anybody', SERVICE, ['a service that acts for another account']],
+    ['a service for one distribution', { ...SERVICE, Condition: { ArnEquals: { 'aws:SourceArn': DISTRIBUTION } } }, []],
+    [
+      'a service for the distributions of an account',
+      { ...SERVICE, Condition: { ArnLike: { 'aws:SourceArn': DISTRIBUTION.replace('E1', '*') } } },
+      [],
+    ],
+    ['a service for an account', { ...SERVICE, Condition: { StringEquals: { 'aws:SourceAccount': ACCOUNT } } }, []],
+    [
+      'a service for the distributions of every account',
+      { ...SERVICE, Condition: { ArnLike: { 'aws:SourceArn': 'arn:aws:cloudfront::*:distribution/*' } } },
+      ['a service that acts for another account'],
+    ],
+    [
+      'a service for every bucket',
+      { ...SERVICE, Condition: { ArnLike: { 'aws:SourceArn': 'arn:aws:s3:::*' } } },
+      ['a service that acts for another account'],
+    ],
+    [
+      'a role of that name in every account',
+      { Condition: { ArnLike: { 'aws:PrincipalArn': 'arn:aws:iam::*:role/MediaRender' } } },
+      ['another account'],
+    ],
+    ['one by text', { Condition: { StringLike: { 'aws:PrincipalArn': '*MediaRender' } } }, ['another account']],
+    ['roles of one account', { Condition: { ArnLike: { 'aws:PrincipalArn': `arn:aws:iam::${ACCOUNT}:role/*` } } }, []],
+    ...[
+      { AWS: `arn:aws:iam::${ACCOUNT}:root` },
+      { AWS: ACCOUNT },
+      { CanonicalUser: '79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be' },
+      { Federated: 'accounts.google.com' },
+    ].map((Principal): [string, object, string[]] => [
+      Object.entries(Principal).join(),
+      { Principal },
+      ['whom the policy names: an account, a user of S3, an identity provider'],
+    ]),
+  ])('strangers of whom nobody can tell: %s', (_, more, unknown) => {
+    for (const settings of [undefined, SAFE]) {
+      const result = check(also('s3:GetObject', more), settings, KEY);
+      expect(those(result, 'unknown').filter((probe) => /account/.test(probe))).toEqual(unknown);
+    }
+  });
+
+  test.each<[string, object, string]>([
+    ['any key of its account', { StringNotLike: { [KMS_KEY]: 'arn:aws:kms:*:111122223333:key/*' } }, 'let through'],
+    ['one of two keys', { StringNotEquals: { [KMS_KEY]: [KEY, KEY.replace('1234', '5678')] } }, 'let through'],
+    ['that key', { StringNotEquals: { [KMS_KEY]: KEY } }, 'blocked'],
+    ['that key in every region', { StringNotLike: { [KMS_KEY]: KEY.replace('eu-central-1', '*') } }, 'let through'],
+  ])('a policy that wants %s', (_, condition, verdict) => {
+    const { probes } = check(deny({ Null: { [KMS_KEY]: 'false' }, ...condition }), undefined, KEY);
+    expect(probes.find(({ probe }) => probe === 'wrong KMS key: aws:kms with another')?.verdict).toBe(verdict);
+  });
+
+  test.each<[string, object]>([
+    ['but for some objects', { Resource: undefined, NotResource: `${BOTH[0]}/scratch/*` }],
+    ['but for a role', { Principal: undefined, NotPrincipal: { AWS: ROLE } }],
+  ])('no header is refused %s, so that the default decides', (_, more) => {
+    const policy = deny({ Null: { [KMS_KEY.replace(/-aws-kms-key-id$/, '')]: 'true' } }, more);
+    const settings = { ...SAFE, defaultEncryption: { type: 'SSE-S3' as const } };
+    const { probes } = check(JSON.parse(JSON.stringify(policy)), settings, KEY);
+    expect(probes.find(({ probe }) => probe === 'no SSE header')?.verdict).toBe('let through');
   });
 
   test.each<[BucketSettings['ignoresAcls'], string]>([
