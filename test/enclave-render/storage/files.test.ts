@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -197,6 +198,27 @@ describe('a file with an SSE-C key', () => {
     expect(error).toMatchObject(invalid);
     const text = Buffer.from(content).toString('latin1');
     if (text !== '') expect((error as Error).message).not.toContain(text.slice(0, 10));
+  });
+
+  test('that is a link, a pipe or of somebody else is refused', async () => {
+    const [path, link, pipe] = [file(Buffer.alloc(32, 200)), join(folder(), 'link'), join(folder(), 'pipe')];
+    symlinkSync(path, link);
+    execFileSync('mkfifo', ['-m', '600', pipe]);
+    await expect(readCustomerKey(link)).rejects.toMatchObject({
+      ...invalid,
+      message: expect.stringMatching(/symbolic link/),
+    });
+    await expect(readCustomerKey(pipe)).rejects.toMatchObject({
+      ...invalid,
+      message: expect.stringMatching(/no regular file/),
+    });
+    // Only root can give a file away.
+    if (process.geteuid?.() !== 0) return;
+    chownSync(path, 65534, 65534);
+    await expect(readCustomerKey(path)).rejects.toMatchObject({
+      ...invalid,
+      message: expect.stringMatching(/another user/),
+    });
   });
 
   test('that is not there', async () => {
