@@ -27,6 +27,8 @@ export type MasterJobErrorCode =
   | 'ERR_MASTER_JOB_NOT_RUN'
   /** The input cannot be decrypted as the job says: tampered with, truncated, or under another key. */
   | 'ERR_MASTER_JOB_INPUT'
+  /** The input has a track that the output would not have. */
+  | 'ERR_MASTER_JOB_TRACK'
   /** The program that makes the outputs failed. */
   | 'ERR_MASTER_JOB_TRANSCODE';
 

@@ -133,12 +133,11 @@ function frames(file: Uint8Array): string {
   return stdout.toString();
 }
 
-const ENCODE =
-  'ffmpeg -v error -f lavfi -i testsrc=size=64x48:rate=10 -f lavfi -i sine=frequency=440 -t 2 -c:v libx264 -pix_fmt yuv420p -c:a aac';
+const ENCODE = 'ffmpeg -v error -f lavfi -i testsrc=size=64x48:rate=10 -f lavfi -i sine=frequency=440';
 const encoded = (name: string, ...more: string[]): Buffer => {
   const path = join(scratch, name);
   const [program = '', ...args] = ENCODE.split(' ');
-  execFileSync(program, [...args, ...more, path]);
+  execFileSync(program, [...args, ...more, ...'-t 2 -c:v libx264 -pix_fmt yuv420p -c:a aac'.split(' '), path]);
   return readFileSync(path);
 };
 
@@ -209,21 +208,50 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
     expect(outputs()).toEqual([]);
   });
 
-  test('refuses a GCM input that is changed between its verification and its use', async () => {
+  test.each([
+    ['at the end', 0],
+    // ffmpeg has all that it wants long before, and closes its input.
+    ['behind more than it reads', 4 << 20],
+  ])('refuses a GCM input that is changed after its verification %s', async (_, zeroes) => {
     const [key, iv] = [randomBytes(32), randomBytes(16)];
-    const good = encrypt('gcm', key, iv, title);
+    const good = encrypt('gcm', key, iv, Buffer.concat([title, Buffer.alloc(zeroes)]));
     const { surroundings, outputs } = buckets(good);
     let reads = 0;
     const bucket: JobSurroundings['bucket'] = (name) => {
       const store = surroundings.bucket(name);
-      const changed = async () => Readable.from([++reads === 1 ? good : flipped(good, good.length - 500)]);
-      return { ...store, get: async (object) => ({ info: await store.head(object), body: await changed() }) };
+      const pieces = function* (file: Buffer) {
+        for (let at = 0; at < file.length; at += 1 << 16) yield file.subarray(at, at + (1 << 16));
+      };
+      const body = () => Readable.from(pieces(++reads === 1 ? good : flipped(good, good.length - 500)));
+      return { ...store, get: async (object) => ({ info: await store.head(object), body: body() }) };
     };
-    const job = jobOf(await wrapped('gcm', key, iv), [{ Key: 'a.ts', PresetId: 'x' }]);
+    const job = jobOf(await wrapped('gcm', key, iv), [{ Key: 'a.mp4', PresetId: 'x' }]);
     await expect(runTranscoderJob(job, { ...surroundings, bucket })).rejects.toMatchObject({
       code: 'ERR_MASTER_JOB_INPUT',
     });
     expect([reads, outputs()]).toEqual([2, []]);
+  });
+
+  test('an input with more behind its end than ffmpeg reads makes its output', async () => {
+    const { surroundings, read } = buckets(Buffer.concat([title, Buffer.alloc(4 << 20)]));
+    await runTranscoderJob(jobOf(undefined, [{ Key: 'a.mp4', PresetId: 'x' }]), surroundings);
+    expect(frames(read('aurora/a.mp4'))).toBe(frames(title));
+  });
+
+  test.each([
+    ['subtitle', ['-i', join(scratch, 'hi.srt'), '-c:s', 'mov_text']],
+    ['data', ['-timecode', '00:00:00:00']],
+  ])('refuses an input with a %s track, which no output would have', async (type, more) => {
+    writeFileSync(join(scratch, 'hi.srt'), '1\n00:00:00,000 --> 00:00:01,000\nhi\n');
+    const { surroundings, outputs } = buckets(encoded(`${type}.mp4`, ...more, '-movflags', 'faststart'));
+    for (const Key of ['a.ts', 'a.mp4']) {
+      const run = runTranscoderJob(jobOf(undefined, [{ Key, PresetId: 'x' }]), surroundings);
+      await expect(run).rejects.toMatchObject({
+        code: 'ERR_MASTER_JOB_TRACK',
+        message: expect.stringContaining(`a ${type} track`),
+      });
+    }
+    expect(outputs()).toEqual([]);
   });
 
   test('an output that fails takes those before it along', async () => {
