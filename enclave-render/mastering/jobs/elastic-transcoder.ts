@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import type { MasterManifest } from '../manifest.ts';
 import { checkRoleArn, parseS3Location } from './aws-names.ts';
 import { MasterJobError } from './job-error.ts';
+import { type KeyUse, refuseKeyReuse } from './key-reuse.ts';
 import { TRANSCODER_PRESETS } from './presets.ts';
 import { decodeEncryptedKey, decodeIv, type ServiceMode, serviceKeyOf } from './service-keys.ts';
 
@@ -132,7 +133,7 @@ export function readTranscoderJob(file: unknown): TranscoderJob {
   for (const [i, { HlsContentProtection }] of playlists.entries()) {
     if (HlsContentProtection) checkContentProtection(HlsContentProtection, `Playlists[${i}].HlsContentProtection`);
   }
-  checkReuse(inputs, outputs);
+  refuseKeyReuse(keyUses('Inputs', inputs), keyUses('Outputs', outputs));
   return { job, pipeline, inputs, outputs, playlists, outputBucket };
 }
 
@@ -286,31 +287,15 @@ export function transcoderJob(manifest: MasterManifest, options: TranscoderJobOp
   };
 }
 
-/** Two files under one key and IV give away the difference of their plaintexts (CTR, GCM) and the key of the tag (GCM). */
-function checkReuse(inputs: TranscoderInput[], outputs: TranscoderOutput[]): void {
-  const used = new Map<string, string>();
-  // Several inputs are parts that one program may have encrypted alike; what matters is what is yet to be encrypted.
-  for (const [i, { Encryption }] of inputs.entries()) {
-    if (Encryption?.Key) used.set(keyAndIv(Encryption), `Inputs[${i}]`);
-  }
-  for (const [i, { Encryption }] of outputs.entries()) {
-    if (!Encryption?.Key) continue;
-    const other = used.get(keyAndIv(Encryption));
-    if (other !== undefined) throw reused(`Outputs[${i}]`, other);
-    used.set(keyAndIv(Encryption), `Outputs[${i}]`);
-  }
+/** What files are encrypted with whose keys the job has; S3 has the others, or they are yet to be made. */
+function keyUses(list: 'Inputs' | 'Outputs', files: (TranscoderInput | TranscoderOutput)[]): KeyUse[] {
+  return files.flatMap(({ Encryption }, i): KeyUse[] => {
+    const row = Encryption && TRANSCODER_MODES[Encryption.Mode];
+    if (row?.by !== 'client' || Encryption?.Key === '') return [];
+    const iv = Buffer.from(Encryption?.InitializationVector ?? '', 'base64');
+    return [{ file: `${list}[${i}]`, key: Encryption?.Key ?? '', mode: row.mode, iv }];
+  });
 }
-
-/** Two files under one key and IV; the second is yet to be encrypted. */
-export function reused(output: string, other: string): MasterJobError {
-  return new MasterJobError(
-    'ERR_MASTER_JOB_IV_REUSED',
-    `${output} has the key and IV of ${other}: give every file an IV of its own, or leave out Key, KeyMd5 and ` +
-      'InitializationVector to have a key made',
-  );
-}
-
-const keyAndIv = ({ Key, InitializationVector }: TranscoderEncryption) => `${Key} ${InitializationVector}`;
 
 function decodeMd5(text: string, where: string): Buffer {
   const bytes = Buffer.from(text, 'base64');

@@ -15,7 +15,7 @@ export type MasterJobErrorCode =
   | 'ERR_MASTER_JOB_KEY_MD5'
   /** An initialization vector that is missing, or has a length that the mode or the service does not take. */
   | 'ERR_MASTER_JOB_IV'
-  /** Two files under one key and initialization vector. */
+  /** Two files under one key and initialization vector, or in mode `ctr` under counters that meet. */
   | 'ERR_MASTER_JOB_IV_REUSED'
   /** Not a location in S3 that a job can name. */
   | 'ERR_MASTER_JOB_LOCATION'

@@ -8,7 +8,6 @@ import type { ObjectEncryption, ObjectStore } from '../../storage/object-store.t
 import {
   checkDataKey,
   checkKeyMd5,
-  reused,
   TRANSCODER_MODES,
   type TranscoderEncryption,
   type TranscoderJob,
@@ -17,6 +16,7 @@ import {
 } from './elastic-transcoder.ts';
 import { unhandledFields } from './fields.ts';
 import { MasterJobError } from './job-error.ts';
+import { type KeyUse, refuseKeyReuse } from './key-reuse.ts';
 import { SERVICE_CONTEXTS, type ServiceMode } from './service-keys.ts';
 import { decrypting, encrypting } from './stream-ciphers.ts';
 
@@ -76,10 +76,8 @@ export async function runTranscoderJob(transcoderJob: TranscoderJob, surrounding
       const encryption = await withKey(output.Encryption, where, surroundings.keys, settings.AwsKmsKeyArn);
       plans.push({ output, encryption, key: encryption && (await open(encryption, where)) });
     }
-    refuseReuse(
-      inputKey,
-      plans.map(({ key }) => key),
-    );
+    const outputUses = plans.flatMap(({ key }, i) => keyUse(`Outputs[${i}]`, key));
+    refuseKeyReuse(keyUse('Inputs[0]', inputKey), outputUses);
 
     const source = surroundings.bucket(settings.InputBucket);
     const plaintext = async () => {
@@ -176,17 +174,9 @@ async function openKey(
   return { mode: row.mode, key: plaintext, iv: Buffer.from(InitializationVector, 'base64') };
 }
 
-/** KMS encrypts a key differently each time, so that reuse shows only now. */
-function refuseReuse(input: FileKey | undefined, outputs: (FileKey | undefined)[]): void {
-  const used = new Map<string, string>();
-  for (const [i, file] of [input, ...outputs].entries()) {
-    if (!file) continue;
-    const name = i === 0 ? 'Inputs[0]' : `Outputs[${i - 1}]`;
-    const id = createHash('sha256').update(file.key).update(file.iv).digest('hex');
-    const other = used.get(id);
-    if (other !== undefined) throw reused(name, other);
-    used.set(id, name);
-  }
+/** KMS encrypts a key differently each time, so that only a digest of the key itself tells keys apart. */
+function keyUse(file: string, key: FileKey | undefined): KeyUse[] {
+  return key ? [{ ...key, file, key: createHash('sha256').update(key.key).digest('hex') }] : [];
 }
 
 function encrypted(plaintext: Readable, { mode, key, iv }: FileKey): Readable {

@@ -20,6 +20,12 @@ const dataKey = Buffer.from(plaintext);
 const iv = randomBytes(16);
 const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('base64');
 
+/** An IV that the counter of another comes to with its second block; its last bytes may begin anew. */
+const next = (from: Uint8Array) => {
+  const count = (BigInt(`0x${Buffer.from(from).toString('hex')}`) + 1n) % (1n << 128n);
+  return Buffer.from(count.toString(16).padStart(32, '0'), 'hex').toString('base64');
+};
+
 const CBC = transcoderEncryption('cbc', encrypted, iv);
 const PROTECTION = {
   Method: 'aes-128',
@@ -82,6 +88,17 @@ describe('a job of Elastic Transcoder', () => {
     expect(readTranscoderJob(output({ Mode })).outputs[0]?.Encryption?.Mode).toBe(Mode);
   });
 
+  test('may have one key for files whose counters never meet', () => {
+    const far = Buffer.from(iv);
+    far[0] = (far[0] ?? 0) ^ 0x40;
+    const encryption = { ...CBC, Mode: 'aes-ctr' };
+    const other = { ...encryption, InitializationVector: far.toString('base64') };
+    const job = readTranscoderJob(
+      file({ Inputs: [{ Key: 'in', Encryption: encryption }], Outputs: [{ ...OUTPUT, Encryption: other }] }),
+    );
+    expect(job.outputs).toHaveLength(1);
+  });
+
   test('names every field that is not carried out, one unknown to us among them', () => {
     const job = readTranscoderJob(
       file(
@@ -138,6 +155,14 @@ describe('a job of Elastic Transcoder', () => {
           { ...OUTPUT, Encryption: CBC },
           { ...OUTPUT, Key: 'b', Encryption: { ...CBC, Mode: 'aes-ctr' } },
         ],
+      }),
+    ],
+    [
+      'an output in ctr whose counter comes to that of the input',
+      'IV_REUSED',
+      file({
+        Inputs: [{ Key: 'in', Encryption: { ...CBC, Mode: 'aes-ctr' } }],
+        Outputs: [{ ...OUTPUT, Encryption: { ...CBC, Mode: 'aes-ctr', InitializationVector: next(iv) } }],
       }),
     ],
     ['another method of protection', 'INVALID', playlist({ Method: 'aes-256' })],

@@ -341,6 +341,19 @@ describe('a job that is not run', () => {
         ]);
       },
     ],
+    ...[Buffer.from('1'.padStart(32, '0'), 'hex'), Buffer.from(`${'f'.repeat(16)}${'0'.repeat(15)}1`, 'hex')].map(
+      (near): [string, string, () => Promise<ReturnType<typeof jobOf>>] => [
+        `that counts in ctr from 0 and from ${near.toString('hex')} under one key`,
+        'ERR_MASTER_JOB_IV_REUSED',
+        async () => {
+          const key = randomBytes(16);
+          return jobOf(undefined, [
+            { Key: 'a', PresetId: 'x', Encryption: await wrapped('ctr', key, Buffer.alloc(16)) },
+            { Key: 'b', PresetId: 'x', Encryption: await wrapped('ctr', key, near) },
+          ]);
+        },
+      ],
+    ),
     [
       'with watermarks',
       'ERR_MASTER_JOB_NOT_RUN',
