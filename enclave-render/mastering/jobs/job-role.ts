@@ -23,15 +23,13 @@ export interface JobReach {
   inputKeys: KmsKeyArn[];
   /** KMS keys of the outputs on S3 (SSE-KMS). */
   outputKeys: KmsKeyArn[];
-  /** Region of the job and its buckets. */
-  region: string;
 }
 
 /**
  * The least that the role of a MediaConvert job needs: one object to read, one folder to write, and one key to decrypt with, in the
  * context that MediaConvert sends. MediaConvert calls KMS as the role itself, so `kms:ViaService` fits only the key of
  * the outputs, which S3 uses on the role's behalf (AWS KMS, "Condition keys for AWS KMS"). Decrypt beside GenerateDataKey is what
- * multipart uploads need.
+ * multipart uploads need. S3 calls KMS in the region of the bucket, which must be that of the key (S3, "Using SSE-KMS").
  */
 export function jobRolePolicy(reach: JobReach): PolicyDocument {
   const partition = reach.inputKeys[0]?.partition ?? reach.outputKeys[0]?.partition ?? 'aws';
@@ -49,10 +47,10 @@ export function jobRolePolicy(reach: JobReach): PolicyDocument {
       Resource,
       Condition: { StringEquals: { 'kms:EncryptionContext:service': service } },
     })),
-    ...unique(reach.outputKeys.map(({ arn }) => arn)).map((Resource) => ({
+    ...[...new Map(reach.outputKeys.map((key) => [key.arn, key])).values()].map(({ arn, region }) => ({
       Action: ['kms:GenerateDataKey', 'kms:Decrypt'],
-      Resource,
-      Condition: { StringEquals: { 'kms:ViaService': `s3.${reach.region}.${suffix}` } },
+      Resource: arn,
+      Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.${suffix}` } },
     })),
   ];
   return {

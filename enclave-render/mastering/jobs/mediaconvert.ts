@@ -70,7 +70,7 @@ export function mediaConvertJob(manifest: MasterManifest, options: MediaConvertJ
   return {
     request,
     region,
-    policy: jobRolePolicy({ ...reach, region }),
+    policy: jobRolePolicy(reach),
     crossings: [
       decryptionCrossing('Inputs[0].DecryptionSettings'),
       ...(protection ? [] : [clearOutputCrossing('OutputGroups[0]', outputKey ? 'SSE-KMS' : 'SSE-S3')]),

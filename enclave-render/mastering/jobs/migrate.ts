@@ -139,7 +139,6 @@ export async function migrateJob(
       outputs: groups.map(({ destination }) => destination),
       inputKeys: reach.isEncrypted ? [kmsKey] : [],
       outputKeys: groups.flatMap(({ kms }) => (kms ? [kms] : [])),
-      region,
     }),
     ...report,
   };

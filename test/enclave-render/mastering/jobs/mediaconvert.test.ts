@@ -137,7 +137,8 @@ describe('a job for MediaConvert', () => {
       {
         Action: ['kms:GenerateDataKey', 'kms:Decrypt'],
         Resource: OUTPUT_KEY,
-        Condition: { StringEquals: { 'kms:ViaService': 's3.eu-west-1.amazonaws.com' } },
+        // Of the key, wherever the job is.
+        Condition: { StringEquals: { 'kms:ViaService': 's3.eu-central-1.amazonaws.com' } },
       },
     ]);
   });

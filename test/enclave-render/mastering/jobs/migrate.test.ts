@@ -122,6 +122,15 @@ describe('a job that is migrated', () => {
     ]);
   });
 
+  test('its role reaches the key of the outputs through S3 in the region of that key', async () => {
+    const outputs = ['a.mp4', 'b.mp4'].map((Key) => ({ Key, PresetId: MP4_720, Encryption: { Mode: 's3-aws-kms' } }));
+    const { policy, region } = await migrate(file({ Outputs: outputs }));
+    expect(region).toBe('eu-west-1');
+    expect(policy.Statement.filter(({ Resource }) => Resource === AWS_KEY)).toMatchObject([
+      { Condition: { StringEquals: { 'kms:ViaService': 's3.eu-central-1.amazonaws.com' } } },
+    ]);
+  });
+
   test('HLS content protection becomes a static key that is still to be filled in, at the same URL and with the same IV', async () => {
     const { request, todo, crossings } = await migrate(
       file({ Outputs: variants(), Playlists: [playlist({ HlsContentProtection: PROTECTION })] }),
