@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import type { MasterManifest } from '../manifest.ts';
 import { checkRoleArn, parseS3Location } from './aws-names.ts';
@@ -110,7 +111,8 @@ export function readTranscoderJob(file: unknown): TranscoderJob {
     file,
     'a file {"Job":{…},"Pipeline":{…}}',
   );
-  // ReadJob repeats the first input and output in the singular, which has been deprecated.
+  refuseAnother('Input', job.Input, job.Inputs);
+  refuseAnother('Output', job.Output, job.Outputs);
   const inputs = job.Inputs ?? (job.Input ? [job.Input] : []);
   const outputs = (job.Outputs ?? (job.Output ? [job.Output] : [])) as TranscoderOutput[];
   const playlists = job.Playlists ?? [];
@@ -135,6 +137,15 @@ export function readTranscoderJob(file: unknown): TranscoderJob {
   }
   refuseKeyReuse(keyUses('Inputs', inputs), keyUses('Outputs', outputs));
   return { job, pipeline, inputs, outputs, playlists, outputBucket };
+}
+
+/** ReadJob repeats the first of a list in the singular, which has been deprecated; beside the list, it must not say anything else. */
+function refuseAnother(name: 'Input' | 'Output', one: object | null | undefined, list: object[] | null | undefined) {
+  if (!one || !list || isDeepStrictEqual(one, list[0])) return;
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_INVALID',
+    `the job has ${name} beside ${name}s, and it is not ${name}s[0]: put it into ${name}s, and leave ${name} out`,
+  );
 }
 
 /**

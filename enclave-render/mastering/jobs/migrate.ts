@@ -93,6 +93,7 @@ export async function migrateJob(
     const reasons = report.unmapped.map(({ field, why }) => `${field}: ${why}`).join('; ');
     throw new MasterJobError('ERR_MASTER_JOB_INVALID', `none of the outputs can be had in MediaConvert: ${reasons}`);
   }
+  refuseSameNames(groups);
   for (const [i, { atRest, isProtected }] of groups.entries()) {
     if (!isProtected) report.crossings.push(clearOutputCrossing(`OutputGroups[${i}]`, atRest));
   }
@@ -153,6 +154,8 @@ interface Report {
 interface PlannedGroup {
   group: OutputGroup;
   destination: S3Location;
+  /** What the names of the files of each output begin with. */
+  names: string[];
   /** Key of SSE-KMS, unless it is that of S3 itself. */
   kms: KmsKeyArn | undefined;
   atRest: 'SSE-S3' | 'SSE-KMS' | 'bucket default';
@@ -273,6 +276,7 @@ function playlistGroup(
   return {
     group,
     destination: destinationOf(destination),
+    names: outputs.map(({ NameModifier }) => `${destination}${NameModifier}`),
     kms,
     atRest: atRestOf(mode),
     isProtected: protection != null,
@@ -327,10 +331,22 @@ function fileGroup(
       ],
     },
     destination: destinationOf(destination),
+    names: [`${destination}.${extension ?? preset?.container ?? ''}`],
     kms,
     atRest: atRestOf(mode),
     isProtected: false,
   };
+}
+
+/** Names in MediaConvert have no folder below that of the playlist, so that different ones may become the same. */
+function refuseSameNames(groups: PlannedGroup[]): void {
+  const names = groups.flatMap((group) => group.names);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice === undefined) return;
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_LOCATION',
+    `two outputs would be ${twice} in MediaConvert, and one would replace the other: change the Key of one of them`,
+  );
 }
 
 const CLIENT_SIDE =

@@ -84,6 +84,11 @@ describe('a job of Elastic Transcoder', () => {
     expect(unhandledFields(answered, 'run')).toEqual([]);
   });
 
+  test('is read with the first input and output repeated in the singular, as ReadJob does', () => {
+    const repeated = file({ Input: { Encryption: CBC, Key: 'in.enc' }, Output: OUTPUT });
+    expect(readTranscoderJob(repeated).outputs).toEqual([OUTPUT]);
+  });
+
   test.each(Object.keys(TRANSCODER_MODES))('is read with an output in mode %s', (Mode) => {
     expect(readTranscoderJob(output({ Mode })).outputs[0]?.Encryption?.Mode).toBe(Mode);
   });
@@ -127,6 +132,9 @@ describe('a job of Elastic Transcoder', () => {
     ['no outputs', 'INVALID', file({ Outputs: [] })],
     ['an output without a preset', 'INVALID', file({ Outputs: [{ Key: 'a' }] })],
     ['no input', 'INVALID', file({ Inputs: [] })],
+    ['an Input beside Inputs', 'INVALID', file({ Input: { Key: 'other.enc', Encryption: CBC } })],
+    ['an Output beside Outputs', 'INVALID', file({ Output: { ...OUTPUT, Encryption: { Mode: 's3' } } })],
+    ['an Output beside no Outputs', 'INVALID', file({ Output: OUTPUT, Outputs: [] })],
     ['no output bucket', 'INVALID', file({}, { OutputBucket: null })],
     ['a bucket that leads elsewhere', 'INVALID', file({}, { OutputBucket: '../..' })],
     ['an unknown mode', 'INVALID', input({ ...CBC, Mode: 'aes-ecb' })],

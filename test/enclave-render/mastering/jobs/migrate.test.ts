@@ -272,6 +272,22 @@ describe('a job that is migrated', () => {
     await expect(migrate(job)).rejects.toMatchObject({ code: 'ERR_KMS_INVALID_CIPHERTEXT' });
   });
 
+  test.each<[string, object]>([
+    [
+      'of a playlist',
+      {
+        Outputs: ['h/1', 'h-1'].map((Key) => ({ Key, PresetId: HLS_2M })),
+        Playlists: [playlist({ OutputKeys: ['h/1', 'h-1'] })],
+      },
+    ],
+    ['in a playlist twice', { Outputs: variants(), Playlists: [playlist({ OutputKeys: ['hls2m/', 'hls2m/'] })] }],
+    ['of two playlists', { Outputs: variants(), Playlists: [playlist(), playlist()] }],
+    ['outside playlists', { Outputs: [FILE, FILE] }],
+    ['without an extension', { Outputs: [FILE, { ...FILE, Key: 'ok' }] }],
+  ])('refuses outputs %s that would have one name', async (_, job) => {
+    await expect(migrate(file(job))).rejects.toMatchObject({ code: 'ERR_MASTER_JOB_LOCATION' });
+  });
+
   test('refuses a name by which MediaConvert would write elsewhere', async () => {
     const job = file({ Outputs: [{ Key: '$dt$.mp4', PresetId: MP4_720 }] });
     await expect(migrate(job)).rejects.toMatchObject({ code: 'ERR_MASTER_JOB_LOCATION' });
