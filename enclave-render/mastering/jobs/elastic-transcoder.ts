@@ -188,7 +188,7 @@ export function checkContentProtection(protection: HlsContentProtection, where: 
       `${where} must leave LicenseAcquisitionUrl blank with WithVariantPlaylists, which stores the key beside the playlists`,
     );
   }
-  if (KeyStoragePolicy === 'NoStore' && !/^https?:\/\/[^\s"]+$/.test(LicenseAcquisitionUrl)) {
+  if (KeyStoragePolicy === 'NoStore' && !/^https?:\/\/[\x21\x23-\x7e]+$/.test(LicenseAcquisitionUrl)) {
     throw new MasterJobError(
       'ERR_MASTER_JOB_PROTECTION',
       `${where} needs with NoStore the LicenseAcquisitionUrl, absolute, where players get the key`,

@@ -21,6 +21,7 @@ import {
 import { type UnhandledField, unhandledFields } from './fields.ts';
 import { MasterJobError } from './job-error.ts';
 import { jobRolePolicy, type PolicyDocument } from './job-role.ts';
+import { isKeyUrl } from './key-url.ts';
 import {
   clearOutputCrossing,
   decryptionCrossing,
@@ -223,6 +224,12 @@ function playlistGroup(
     return leaveOut(
       `${where}.HlsContentProtection.KeyStoragePolicy`,
       'MediaConvert stores no key beside the playlists, where whoever may read them could read it: serve the key yourself (NoStore)',
+    );
+  }
+  if (protection && !isKeyUrl(protection.LicenseAcquisitionUrl)) {
+    return leaveOut(
+      `${where}.HlsContentProtection.LicenseAcquisitionUrl`,
+      'players must get the key by https, from a URL without a user name, quotes or spaces',
     );
   }
   const outputs = chosen.flatMap(({ output, name }): Output[] => {

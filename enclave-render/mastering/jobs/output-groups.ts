@@ -8,6 +8,7 @@ import type {
 } from '@aws-sdk/client-mediaconvert';
 import type { KmsKeyArn } from './aws-names.ts';
 import { MasterJobError } from './job-error.ts';
+import { isKeyUrl } from './key-url.ts';
 
 export type Packaging = 'hls' | 'cmaf';
 
@@ -200,7 +201,11 @@ function methodOf<Method extends EncryptionMethod>(
 }
 
 function staticKey(keyUrl: string) {
-  if (keyUrl === '') throw refused('a static key needs the URL by which players get it');
+  if (!isKeyUrl(keyUrl)) {
+    throw refused(
+      'a static key needs the URL by which players get it: https or relative, without a user name, quotes or spaces',
+    );
+  }
   return {
     Type: 'STATIC_KEY',
     StaticKeyProvider: {

@@ -1,4 +1,5 @@
 import type { EncryptionContext } from '../../kms/data-keys.ts';
+import { sameContext } from '../../kms/encryption-context.ts';
 import type { MasterManifest, MasterMode } from '../manifest.ts';
 import { MasterJobError } from './job-error.ts';
 
@@ -46,7 +47,7 @@ export function decodeEncryptedKey(text: unknown, where: string): Buffer {
     throw new MasterJobError(
       'ERR_MASTER_JOB_KEY',
       `${where} is too short for a key that KMS encrypted: if it is the data key itself, take it out of the file, have KMS ` +
-        'encrypt it (portcullis kms encrypt) and count the key as seen by whoever read the file',
+        'encrypt it (aws kms encrypt) and count the key as seen by whoever read the file',
     );
   }
   return bytes;
@@ -62,16 +63,10 @@ export function decodeIv(text: unknown, lengths: readonly number[], where: strin
   );
 }
 
-/** Whether two contexts have the same pairs. */
-function isSameContext(one: EncryptionContext, other: EncryptionContext): boolean {
-  const pairs = (context: EncryptionContext) => JSON.stringify(Object.entries(context).sort());
-  return pairs(one) === pairs(other);
-}
-
 /**
  * What a service has to be told about a master: mode, IV, and the data key as KMS encrypted it for this service.
  * `ivBytes` are the lengths of IV that the service takes in a mode. Throws `MasterJobError`:
- * `ERR_MASTER_JOB_INVALID`, `_MODE` (framed), `_CONTEXT`, `_KEY`, `_IV`.
+ * `ERR_MASTER_JOB_INVALID`, `_MODE` (framed), `_CONTEXT`, `_KEY`, `_IV`; `ERR_KMS_VALIDATION` for a context that is none.
  */
 export function serviceKeyOf(
   manifest: MasterManifest,
@@ -91,7 +86,7 @@ export function serviceKeyOf(
   }
   const expected = SERVICE_CONTEXTS[service];
   const encrypted = manifest.recipients.filter((recipient) => recipient.type === 'kms');
-  const recipient = encrypted.find(({ context }) => isSameContext(context, expected));
+  const recipient = encrypted.find(({ context }) => sameContext(context, expected));
   if (recipient === undefined) {
     const found = encrypted.map(({ context }) => JSON.stringify(context)).join(', ');
     throw new MasterJobError(

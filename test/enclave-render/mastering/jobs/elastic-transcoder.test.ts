@@ -176,6 +176,7 @@ describe('a job of Elastic Transcoder', () => {
     ['another method of protection', 'INVALID', playlist({ Method: 'aes-256' })],
     ['NoStore without a URL', 'PROTECTION', playlist({ LicenseAcquisitionUrl: '' })],
     ['NoStore with a relative URL', 'PROTECTION', playlist({ LicenseAcquisitionUrl: 'keys/1' })],
+    ['NoStore with a control character', 'PROTECTION', playlist({ LicenseAcquisitionUrl: 'https://keys/1\0' })],
     ['WithVariantPlaylists with a URL', 'PROTECTION', playlist({ KeyStoragePolicy: 'WithVariantPlaylists' })],
     ['protection with an IV alone', 'KEY', playlist({ Key: '', KeyMd5: '' })],
     ['a content key itself', 'KEY', playlist({ Key: dataKey.toString('base64') })],

@@ -222,6 +222,24 @@ describe('a job for MediaConvert', () => {
     ['an output key that is none', 'KMS_KEY', MANIFEST, { outputKmsKey: 'alias/aws/s3' }],
     ['AES-CTR in HLS', 'PROTECTION', MANIFEST, { protection: { ...SPEKE, method: 'AES_CTR' } }],
     ['AES-128 in CMAF', 'PROTECTION', MANIFEST, { packaging: 'cmaf', protection: { ...STATIC, method: 'AES128' } }],
+    ...[
+      '',
+      'http://keys.example.com/1',
+      '//keys.example.com/1',
+      'https://',
+      'https://u:p@keys.example.com/1',
+      'data:,0',
+      'skd://1',
+      'keys/"1',
+      "keys/'1",
+      'keys/1\n',
+      'keys/ 1',
+    ].map((keyUrl): [string, string, MasterManifest, Partial<MediaConvertJobOptions>] => [
+      `a static key at ${JSON.stringify(keyUrl)}`,
+      'PROTECTION',
+      MANIFEST,
+      { protection: { type: 'static-key', keyUrl } },
+    ]),
     ['SPEKE without TLS', 'PROTECTION', MANIFEST, { protection: { ...SPEKE, url: 'http://keys.example.com/' } }],
     [
       'SPEKE with a password',
@@ -238,6 +256,22 @@ describe('a job for MediaConvert', () => {
     ['a DRM system by name', 'PROTECTION', MANIFEST, { protection: { ...SPEKE, systemIds: ['widevine'] } }],
   ])('refuses %s: ERR_MASTER_JOB_%s', (_, code, master, options) => {
     expect(codeOf(() => mediaConvertJob(master, { ...OPTIONS, ...options }))).toBe(`ERR_MASTER_JOB_${code}`);
+  });
+
+  test.each([
+    'keys/1.key',
+    '/keys/1',
+    '?key=1',
+    'https://keys.example.com',
+    'https://keys.example.com:8443/1?a=b%20c#d',
+  ])('takes a static key at %s', (keyUrl) => {
+    const { request } = mediaConvertJob(MANIFEST, { ...OPTIONS, protection: { type: 'static-key', keyUrl } });
+    expect(JSON.stringify(request)).toContain(JSON.stringify(keyUrl));
+  });
+
+  test('of a key in clear, names a command that there is', () => {
+    const clear = recipient({ encryptedKey: dataKey.toString('base64') });
+    expect(() => mediaConvertJob(clear, OPTIONS)).toThrow(/\(aws kms encrypt\)/);
   });
 
   test('no error repeats what may be a key', () => {

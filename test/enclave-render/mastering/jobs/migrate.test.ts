@@ -224,6 +224,16 @@ describe('a job that is migrated', () => {
       ['Playlists[0].HlsContentProtection.KeyStoragePolicy'],
     ],
     [
+      'a key that players get by http',
+      file({
+        Outputs: [FILE, ...variants()],
+        Playlists: [
+          playlist({ HlsContentProtection: { ...PROTECTION, LicenseAcquisitionUrl: 'http://keys.example.com/1' } }),
+        ],
+      }),
+      ['Playlists[0].HlsContentProtection.LicenseAcquisitionUrl'],
+    ],
+    [
       'segments of different lengths',
       file({ Outputs: [FILE, variants()[0], { ...variants()[1], SegmentDuration: '2' }], Playlists: [playlist()] }),
       ['Playlists[0]'],
