@@ -52,6 +52,8 @@ export type Keystore = v.InferOutput<typeof KeystoreSchema>;
 const ARN = 'arn:aws:kms:local:000000000000:';
 /** Names of aliases (AWS KMS API, CreateAlias); alias/aws/ is reserved. */
 const ALIAS = /^alias\/(?!aws\/)[A-Za-z0-9/_-]{1,250}$/;
+/** Id of a multi-Region key (AWS KMS Developer Guide, "Multi-Region keys"); none here is one. */
+const MULTI_REGION_KEY = /^mrk-[0-9a-f]{32}$/;
 /** Keys in a keystore, which is read as a whole each time. */
 const MAX_KEYS = 1000;
 /** Rotations of a key. */
@@ -67,8 +69,8 @@ export function keyArn({ id }: Pick<KeystoreKey, 'id'>): string {
 
 /** Whether this has the form of a key id, an ARN or an alias, so that it may stand in a log. */
 export function isKeyIdentifier(text: string): boolean {
-  const local = text.replace(/^arn:aws:kms:[a-z0-9-]{1,30}:\d{12}:(?:key\/(?=[^/]+$))?/, '');
-  return ALIAS.test(local) || v.is(uuid, local);
+  const local = text.replace(/^arn:aws(?:-cn|-us-gov)?:kms:[a-z0-9-]{1,30}:\d{12}:(?:key\/(?=[^/]+$))?/, '');
+  return ALIAS.test(local) || v.is(uuid, local) || MULTI_REGION_KEY.test(local);
 }
 
 /** The key by id, ARN, `alias/name` or ARN of an alias. Throws `ERR_KMS_NOT_FOUND`. */

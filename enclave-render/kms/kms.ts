@@ -5,8 +5,10 @@ import {
   KMSClient,
   ReEncryptCommand,
 } from '@aws-sdk/client-kms';
+import { HTTPS_ONLY, httpsOnly } from '../plain-http.ts';
 import { type DataKeys, KmsError, type KmsErrorCode } from './data-keys.ts';
 import { checkContext } from './encryption-context.ts';
+import { isKeyIdentifier } from './keystore.ts';
 
 /** What an error of KMS, or of the SDK before it gets there, means here, by its name, and what to do about it. */
 const FAILURES: [name: RegExp, code: KmsErrorCode, advice: string][] = [
@@ -61,15 +63,20 @@ const FAILURES: [name: RegExp, code: KmsErrorCode, advice: string][] = [
 
 /** A client for the account of the environment. */
 export function kmsClient(region: string): KMSClient {
-  return new KMSClient({ region });
+  // The SDK waits for ever by default.
+  return new KMSClient({ region, requestHandler: { connectionTimeout: 10_000, socketTimeout: 60_000 } });
 }
 
 /**
  * AWS KMS with symmetric keys. Needs `kms:GenerateDataKey`, `kms:Encrypt`, `kms:Decrypt`, `kms:ReEncryptFrom` and
  * `kms:ReEncryptTo`, as far as they are used. The SDK repeats calls that fail for a moment. What it rejects with names the key and
- * the request, under which CloudTrail has the call, and nothing that the service wrote.
+ * the request, under which CloudTrail has the call, and nothing that the service wrote. Requests go over TLS only.
  */
 export function awsDataKeys(client: KMSClient): DataKeys {
+  client.middlewareStack.add(
+    httpsOnly((message) => new KmsError('ERR_KMS_VALIDATION', message)),
+    HTTPS_ONLY,
+  );
   return {
     async generate(keyId, bits, context) {
       checkContext(context);
@@ -77,8 +84,10 @@ export function awsDataKeys(client: KMSClient): DataKeys {
       const answer = await client
         .send(new GenerateDataKeyCommand({ KeyId: keyId, EncryptionContext: context, ...size }))
         .catch(refusing('GenerateDataKey', keyId));
+      const plaintext = taken(present(answer.Plaintext));
+      if (plaintext.length !== bits / 8) throw notKms();
       return {
-        plaintext: taken(present(answer.Plaintext)),
+        plaintext,
         encrypted: present(answer.CiphertextBlob),
         keyId: present(answer.KeyId),
       };
@@ -121,13 +130,15 @@ export function awsDataKeys(client: KMSClient): DataKeys {
 
 function refusing(operation: string, keyId: string | undefined): (error: unknown) => never {
   return (error) => {
-    throw translated(error, keyId === undefined ? operation : `${operation} with ${keyId}`);
+    // Somebody may have given a secret for a key.
+    const named = keyId !== undefined && isKeyIdentifier(keyId) ? ` with ${keyId}` : '';
+    throw translated(error, operation + named);
   };
 }
 
 /** An error of the AWS SDK for JavaScript v3 as `KmsError`; what is none of its errors comes back as it is. */
 function translated(error: unknown, what: string): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!(error instanceof Error) || error instanceof KmsError) return error;
   const { name, code, $fault, $metadata } = error as Error & {
     code?: unknown;
     $fault?: 'client' | 'server';
@@ -152,9 +163,12 @@ function translated(error: unknown, what: string): unknown {
 
 /** A field that KMS always answers with. */
 function present<Value>(value: Value | undefined): Value {
-  if (value === undefined)
-    throw new KmsError('ERR_KMS_UNAVAILABLE', 'what answered is not KMS: check AWS_ENDPOINT_URL');
+  if (value === undefined) throw notKms();
   return value;
+}
+
+function notKms(): KmsError {
+  return new KmsError('ERR_KMS_UNAVAILABLE', 'what answered is not KMS: check AWS_ENDPOINT_URL');
 }
 
 /** Key material in memory of its own, so that it can be overwritten: the SDK's may share a buffer. */

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { KMSClient } from '@aws-sdk/client-kms';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { awsDataKeys, kmsClient } from '../../../enclave-render/kms/kms.ts';
 import { packagePath } from '../../../local/package-root.ts';
 import { freePort } from '../../harness/stack.ts';
@@ -91,24 +91,88 @@ describe('AWS KMS', () => {
     });
   });
 
+  test('over plain HTTP is refused before anything is sent', async () => {
+    // A server of this machine, under an address that is none of loopback.
+    let connections = 0;
+    const other = createServer(() => connections++).listen(0, '0.0.0.0');
+    await once(other, 'listening');
+    vi.stubEnv('AWS_ENDPOINT_URL', `http://0.0.0.0:${(other.address() as AddressInfo).port}`);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    const keys = awsDataKeys(kmsClient('eu-central-1'));
+    const bytes = Uint8Array.of(1);
+    try {
+      const calls = [
+        keys.generate('alias/a', 256, {}),
+        keys.encrypt('alias/a', bytes, {}),
+        keys.decrypt(bytes, {}),
+        keys.reEncrypt(bytes, {}, 'alias/a', {}),
+      ];
+      for (const call of calls) {
+        const refused = { code: 'ERR_KMS_VALIDATION', message: expect.stringContaining('use https://') };
+        await expect(call).rejects.toMatchObject(refused);
+      }
+      expect(connections).toBe(0);
+    } finally {
+      vi.unstubAllEnvs();
+      other.close();
+    }
+  });
+
+  test('that says nothing is not waited for for ever', async () => {
+    const client = kmsClient('eu-central-1');
+    vi.stubEnv('AWS_ENDPOINT_URL', endpoint);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    answer = { status: 200, body: { CiphertextBlob: 'AQID', KeyId: ARN } };
+    await awsDataKeys(client)
+      .encrypt('alias/a', Uint8Array.of(1), {})
+      .finally(() => vi.unstubAllEnvs());
+    const handler = client.config.requestHandler as unknown as { httpHandlerConfigs(): object };
+    expect(handler.httpHandlerConfigs()).toMatchObject({ connectionTimeout: 10_000, socketTimeout: 60_000 });
+  });
+
+  test('that answers a key of another length than it was asked for is none', async () => {
+    for (const bytes of [0, 16, 31, 33]) {
+      const Plaintext = Buffer.alloc(bytes, 7).toString('base64');
+      answer = { status: 200, body: { Plaintext, CiphertextBlob: 'AQID', KeyId: ARN } };
+      await expect(kms.generate('alias/a', 256, {})).rejects.toMatchObject({ code: 'ERR_KMS_UNAVAILABLE' });
+    }
+  });
+
+  test('that refuses what was given for a key, which may be a secret, does not have it told', async () => {
+    const secret = Buffer.alloc(32, 200).toString('base64');
+    answer = { status: 400, body: { __type: 'NotFoundException', message: SECRET } };
+    const error = await kms.generate(secret, 256, {}).catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'ERR_KMS_NOT_FOUND', message: expect.stringMatching(/^GenerateDataKey: /) });
+    expect(error.message).not.toContain(secret);
+    const china = 'arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab';
+    await expect(kms.generate(china, 256, {})).rejects.toThrow(china);
+  });
+
   test('is asked for keys as the API Reference says, each length in its own way', async () => {
-    const Plaintext = Buffer.alloc(16, 7).toString('base64');
-    answer = { status: 200, body: { Plaintext, CiphertextBlob: 'AQID', KeyId: ARN } };
+    const answerKey = (bytes: number) => {
+      const Plaintext = Buffer.alloc(bytes, 7).toString('base64');
+      answer = { status: 200, body: { Plaintext, CiphertextBlob: 'AQID', KeyId: ARN } };
+    };
     asked.length = 0;
-    const key = await kms.generate('alias/a', 128, { a: 'b' });
+    answerKey(24);
     await kms.generate('alias/a', 192, {});
+    answerKey(32);
     await kms.generate('alias/a', 256, {});
+    answerKey(16);
+    const key = await kms.generate('alias/a', 128, { a: 'b' });
     await kms.decrypt(key.encrypted, { a: 'b' });
     expect(key).toEqual({ plaintext: new Uint8Array(16).fill(7), encrypted: Uint8Array.of(1, 2, 3), keyId: ARN });
     // Memory of its own: overwriting it leaves nothing behind.
     expect(key.plaintext.buffer.byteLength).toBe(16);
     expect(asked).toEqual([
+      { target: 'TrentService.GenerateDataKey', body: expectedOf({ NumberOfBytes: 24, EncryptionContext: {} }) },
+      { target: 'TrentService.GenerateDataKey', body: expectedOf({ KeySpec: 'AES_256', EncryptionContext: {} }) },
       {
         target: 'TrentService.GenerateDataKey',
         body: expectedOf({ KeySpec: 'AES_128', EncryptionContext: { a: 'b' } }),
       },
-      { target: 'TrentService.GenerateDataKey', body: expectedOf({ NumberOfBytes: 24, EncryptionContext: {} }) },
-      { target: 'TrentService.GenerateDataKey', body: expectedOf({ KeySpec: 'AES_256', EncryptionContext: {} }) },
       { target: 'TrentService.Decrypt', body: { CiphertextBlob: 'AQID', EncryptionContext: { a: 'b' } } },
     ]);
   });
