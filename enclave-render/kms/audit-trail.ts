@@ -26,7 +26,7 @@ export type AppendRecord = (record: AuditRecord) => Promise<void>;
 
 /**
  * The audit trail at `path`: one JSON object a line, mode 0600, only ever appended to and on the disk when this resolves. Rejects
- * with `ERR_KMS_KEYSTORE`, upon which nothing may be answered. `now` is in milliseconds since the epoch.
+ * with `ERR_KMS_KEYSTORE`, also when others may read or change the trail; then nothing may be answered. `now` is in milliseconds since the epoch.
  */
 export function auditTrail(path: string, now: () => number): AppendRecord {
   const by = { user: userName(), uid: process.getuid?.() ?? null, pid: process.pid };
@@ -50,6 +50,10 @@ async function append(path: string, line: string): Promise<void> {
   try {
     const status = await file.stat();
     if (!status.isFile()) throw new Error('it is no regular file');
+    if (status.mode & 0o077) {
+      const mode = (status.mode & 0o777).toString(8);
+      throw new Error(`others may read or change it (mode ${mode}): see whether somebody did, then chmod 600 ${path}`);
+    }
     // A line that a full disk cut off stays one line; what follows it is readable.
     const last = Buffer.alloc(1);
     await file.read(last, 0, 1, Math.max(status.size - 1, 0));

@@ -58,8 +58,8 @@ const DEFAULT_DELETION_DAYS = 30;
 
 /**
  * Keys of this machine with the semantics of AWS KMS: whoever may read the keystore has the keys, and its passphrase if it has one.
- * Each use and each change of a key is in the audit trail before it is answered; what cannot be recorded is not done. All reject
- * with `KmsError`.
+ * Each use and each change of a key is in the audit trail before it is answered; what cannot be recorded is not done. A keystore that
+ * cannot be read has nothing to use, and leaves no line. All reject with `KmsError`.
  */
 export class EmbeddedKms implements DataKeys {
   readonly #file: KeystoreFile;
@@ -190,11 +190,12 @@ export class EmbeddedKms implements DataKeys {
     context: EncryptionContext,
     use: (keystore: Keystore, record: AuditRecord) => Answer,
   ): Promise<Answer> {
-    checkContext(context);
     const keystore = await this.#current();
-    const record: AuditRecord = { operation, keyId: null, ...named(requested), context, outcome: 'ok' };
+    const record: AuditRecord = { operation, keyId: null, ...named(requested), outcome: 'ok' };
     let answer: Answer;
     try {
+      checkContext(context);
+      record.context = context;
       answer = use(keystore, record);
     } catch (error) {
       await this.#append({ ...record, outcome: codeOf(error) });

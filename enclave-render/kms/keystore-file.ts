@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
@@ -89,6 +89,9 @@ export function keystoreFile(path: string, passphraseFile?: string): KeystoreFil
       ? { format: FORMAT, kdf: protection.kdf, encrypted: encryptText(protection.key, content) }
       : { format: FORMAT, sha256: checksum(content), content: keystore };
     await writeFileAtomic(place, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
+    // The rename is in the folder: until that is on the disk, a loss of power brings the old keystore back.
+    const folder = await open(dirname(place));
+    await folder.sync().finally(() => folder.close());
   };
 
   const missing = () =>

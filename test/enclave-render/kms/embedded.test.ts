@@ -435,6 +435,42 @@ describe('the audit trail', () => {
     for (const secret of secrets) expect(text).not.toContain(secret);
   });
 
+  test('has a line for a context that is none, too, without that context', async () => {
+    const { kms, keystore, arn } = await newKms();
+    const { encrypted } = await kms.encrypt(arn, SECRET, CONTEXT);
+    const lines = trailOf(keystore).length;
+    const large = { a: 'x'.repeat(8192) };
+    const uses = [
+      () => kms.generate(arn, 256, large),
+      () => kms.encrypt(arn, SECRET, { a: 1 } as unknown as EncryptionContext),
+      () => kms.decrypt(encrypted, null as unknown as EncryptionContext),
+      () => kms.reEncrypt(encrypted, large, arn, CONTEXT),
+      () => kms.reEncrypt(encrypted, CONTEXT, arn, { a: '\ud800' }),
+    ];
+    for (const use of uses) await expect(use()).rejects.toMatchObject({ code: 'ERR_KMS_VALIDATION' });
+    const added = trailOf(keystore).slice(lines);
+    expect(added.map(({ operation, outcome, context }) => [operation, outcome, context])).toEqual([
+      ['GenerateDataKey', 'ERR_KMS_VALIDATION', undefined],
+      ['Encrypt', 'ERR_KMS_VALIDATION', undefined],
+      ['Decrypt', 'ERR_KMS_VALIDATION', undefined],
+      ['ReEncrypt', 'ERR_KMS_VALIDATION', CONTEXT],
+      ['ReEncrypt', 'ERR_KMS_VALIDATION', undefined],
+    ]);
+  });
+
+  test.each([0o666, 0o644, 0o620])('that others may read or change (mode %o) is not written to', async (mode) => {
+    const { kms, keystore, arn } = await newKms();
+    const trail = `${keystore}.audit.jsonl`;
+    const before = readFileSync(trail);
+    chmodSync(trail, mode);
+    for (const use of [() => kms.encrypt(arn, SECRET, CONTEXT), () => kms.rotateKey(arn)]) {
+      await expect(use()).rejects.toMatchObject(refused(/others may read or change it .*chmod 600/));
+    }
+    expect(readFileSync(trail)).toEqual(before);
+    chmodSync(trail, 0o600);
+    expect(await kms.describeKey(arn)).toMatchObject({ version: 1 });
+  });
+
   test('that cannot be written stops every use and change of a key', async () => {
     const { kms, keystore, arn } = await newKms();
     const { encrypted } = await kms.encrypt(arn, SECRET, CONTEXT);
