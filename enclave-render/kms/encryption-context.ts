@@ -48,7 +48,7 @@ export function formatContext(context: EncryptionContext): string {
 export function explainContext(error: unknown, expected: EncryptionContext, supplied: EncryptionContext): unknown {
   if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_INVALID_CIPHERTEXT') return error;
   const message = sameContext(expected, supplied)
-    ? `${error.message} (the encryption context is the expected one: ${formatContext(expected)})`
+    ? `${error.message} (expected and supplied encryption context are the same: ${formatContext(expected)})`
     : `wrong encryption context: expected ${formatContext(expected)}, supplied ${formatContext(supplied)}`;
   return new KmsError(error.code, message);
 }

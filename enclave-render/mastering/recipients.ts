@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { CompactEncrypt, compactDecrypt } from 'jose';
 import type { DataKey, DataKeyBits, DataKeys, EncryptionContext } from '../kms/data-keys.ts';
+import { explainContext } from '../kms/encryption-context.ts';
 import type { MasterManifest, Recipient } from './manifest.ts';
 import { MasterError } from './master-error.ts';
 import { thumbprint } from './public-key.ts';
@@ -94,7 +95,8 @@ async function unwrap(recipients: Recipient[], { dataKeys, privateKey }: Opening
       const encrypted = Buffer.from(recipient.encryptedKey, 'base64');
       return (await dataKeys?.decrypt(encrypted, recipient.context, recipient.keyId))?.plaintext as Uint8Array;
     } catch (error) {
-      refusal ??= error;
+      // The manifest says the context, and is what it is held to: whoever reads the error sees which one that was.
+      refusal ??= explainContext(error, recipient.context, recipient.context);
     }
   }
   if (refusal) throw refusal;

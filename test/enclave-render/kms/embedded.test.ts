@@ -316,7 +316,7 @@ describe('an encryption context', () => {
     encrypted[60] = (encrypted[60] ?? 0) ^ 1;
     const damaged = await kms.decrypt(encrypted, CONTEXT).catch((error) => error);
     expect(explainContext(damaged, CONTEXT, { ...CONTEXT })).toMatchObject(
-      refused(/damaged.*the encryption context is the expected one/, 'ERR_KMS_INVALID_CIPHERTEXT'),
+      refused(/damaged.*expected and supplied encryption context are the same/, 'ERR_KMS_INVALID_CIPHERTEXT'),
     );
     const other = new KmsError('ERR_KMS_DISABLED', 'disabled');
     expect(explainContext(other, CONTEXT, supplied)).toBe(other);

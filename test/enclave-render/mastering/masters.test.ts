@@ -165,7 +165,10 @@ describe('recipients', () => {
     rewrite(output, ({ recipients: [first] }) => {
       if (first?.type === 'kms') first.context = { service: 'elastictranscoder.amazonaws.com' };
     });
-    expect(await codeOf(verifyMaster({ source: output, dataKeys }))).toBe('ERR_KMS_INVALID_CIPHERTEXT');
+    await expect(verifyMaster({ source: output, dataKeys })).rejects.toMatchObject({
+      code: 'ERR_KMS_INVALID_CIPHERTEXT',
+      message: expect.stringContaining('{"service":"elastictranscoder.amazonaws.com"}'),
+    });
   });
 
   test('are changed by rewrap, which leaves the master as it is', async () => {
