@@ -1,20 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
-import {
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { afterAll, describe, expect, test } from 'vitest';
+import { EmbeddedKms } from '../../../../enclave-render/kms/embedded.ts';
 import {
   readTranscoderJob,
   TRANSCODER_MODES,
@@ -24,44 +14,29 @@ import {
 import { remux } from '../../../../enclave-render/mastering/jobs/remux.ts';
 import { type JobSurroundings, runTranscoderJob } from '../../../../enclave-render/mastering/jobs/run-job.ts';
 import { SERVICE_CONTEXTS, type ServiceMode } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
-import {
-  type ObjectEncryption,
-  type ObjectStore,
-  StorageError,
-} from '../../../../enclave-render/storage/object-store.ts';
-import { AWS_KEY, awsLikeDataKeys, spellings } from '../../../harness/data-keys.ts';
+import { fileObjectStore } from '../../../../enclave-render/storage/files.ts';
+import type { ObjectEncryption, ObjectStore } from '../../../../enclave-render/storage/object-store.ts';
+import { spellings } from '../../../harness/data-keys.ts';
 import { isOnPath } from '../../../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
 afterAll(() => removeDirectory(scratch));
-const keys = awsLikeDataKeys();
+const keys = new EmbeddedKms({ keystore: join(scratch, 'keystore.json') });
+const { arn: KMS_KEY } = await keys.createKey();
 const context = SERVICE_CONTEXTS.elastictranscoder;
 const hasFfmpeg = isOnPath('ffmpeg');
 
-/** A bucket in a folder, which remembers how each object was to be encrypted at rest, as S3 would. */
+/** A bucket in a folder, which takes any encryption at rest and remembers it, as S3 would. */
 function folderBucket(folder: string, atRest: Map<string, ObjectEncryption | undefined>): ObjectStore {
-  const info = (key: string) => ({ key, bytes: statSync(join(folder, key)).size, etag: '' });
+  const store = fileObjectStore(folder);
   return {
-    async put(key, source, { encryption, ifAbsent } = {}) {
-      const path = join(folder, key);
-      if (ifAbsent && existsSync(path)) throw new StorageError('ERR_STORAGE_EXISTS', `${key} is there`);
-      mkdirSync(dirname(path), { recursive: true });
-      try {
-        await pipeline(source, createWriteStream(path));
-      } catch (error) {
-        await rm(path, { force: true });
-        throw error;
-      }
+    ...store,
+    async put(key, source, { encryption, ...options } = {}) {
+      const info = await store.put(key, source, options);
       atRest.set(key, encryption);
-      return info(key);
+      return info;
     },
-    async get(key) {
-      return { info: info(key), body: createReadStream(join(folder, key)) };
-    },
-    head: async (key) => info(key),
-    async *list() {},
-    delete: (key) => rm(join(folder, key)),
   };
 }
 
@@ -104,7 +79,7 @@ function decrypt(mode: ServiceMode, key: Uint8Array, iv: Uint8Array, ciphertext:
   return execFileSync('openssl', args, { input: ciphertext, maxBuffer: 1 << 26 });
 }
 
-const PIPELINE = { InputBucket: 'masters', OutputBucket: 'renditions', AwsKmsKeyArn: AWS_KEY };
+const PIPELINE = { InputBucket: 'masters', OutputBucket: 'renditions', AwsKmsKeyArn: KMS_KEY };
 const jobOf = (input: TranscoderEncryption | undefined, outputs: object[], more: object = {}) =>
   readTranscoderJob({
     Job: {
@@ -117,7 +92,7 @@ const jobOf = (input: TranscoderEncryption | undefined, outputs: object[], more:
   });
 
 async function wrapped(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): Promise<TranscoderEncryption> {
-  return transcoderEncryption(mode, (await keys.encrypt(AWS_KEY, key, context)).encrypted, iv);
+  return transcoderEncryption(mode, (await keys.encrypt(KMS_KEY, key, context)).encrypted, iv);
 }
 
 async function opened({ Key, InitializationVector }: TranscoderEncryption) {
@@ -170,7 +145,7 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
         if (!isClient) {
           expect(frames(stored)).toBe(frames(title));
           expect(atRest.get(`aurora/${name}`)).toEqual(
-            Mode === 's3' ? { type: 'SSE-S3' } : { type: 'SSE-KMS', keyId: AWS_KEY },
+            Mode === 's3' ? { type: 'SSE-S3' } : { type: 'SSE-KMS', keyId: KMS_KEY },
           );
           continue;
         }
@@ -327,7 +302,7 @@ describe('a job that is not run', () => {
       'with a key in the context of MediaConvert',
       'ERR_KMS_INVALID_CIPHERTEXT',
       async () => {
-        const { encrypted } = await keys.generate(AWS_KEY, 128, SERVICE_CONTEXTS.mediaconvert);
+        const { encrypted } = await keys.generate(KMS_KEY, 128, SERVICE_CONTEXTS.mediaconvert);
         return jobOf(transcoderEncryption('cbc', encrypted, randomBytes(16)), [{ Key: 'a', PresetId: 'x' }]);
       },
     ],
