@@ -18,6 +18,9 @@ export interface RangeView {
 
 const PIECE_BYTES = 1 << 20;
 
+/** Programs open a few at a time; without a limit others could use up our file descriptors. */
+const MAX_CONNECTIONS = 64;
+
 /**
  * Serves a master on 127.0.0.1, whole or by a Range (RFC 9110 §14), until it is closed; nothing of it touches the disk. Arguments of a
  * process can be read by everybody on the machine, and so can a URL among them: connections of other users are refused.
@@ -32,6 +35,7 @@ export async function openRangeView(reader: MasterReader): Promise<RangeView> {
       response.destroy();
     });
   });
+  server.maxConnections = MAX_CONNECTIONS;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -89,17 +93,34 @@ async function send(reader: MasterReader, start: number, length: number, respons
 
 /**
  * Whether the other end of a connection on this machine belongs to our user, by the kernel's table of connections (proc(5),
- * /proc/net/tcp). Where there is no such table the unguessable path is all.
+ * /proc/net/tcp). All four of addresses and ports have to be those of the connection, because another user may take the same port
+ * of another address of this machine; and it has to be open, because the kernel shows what was closed as root's. Where there is no
+ * such table the unguessable path is all. Rejects when there is one and it cannot be read.
  */
-async function isOwnUser({ remotePort, localPort }: Socket): Promise<boolean> {
-  const tables = ['/proc/net/tcp', '/proc/net/tcp6'].map((file) => readFile(file, 'latin1').catch(() => undefined));
-  const [ipv4, ipv6] = await Promise.all(tables);
+async function isOwnUser({ remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 }: Socket) {
+  if (process.platform !== 'linux') return true;
+  const [ipv4, ipv6] = await Promise.all([readTable('/proc/net/tcp'), readTable('/proc/net/tcp6')]);
   if (ipv4 === undefined) return true;
-  const port = (number = 0) => number.toString(16).toUpperCase().padStart(4, '0');
-  const row = new RegExp(
-    `^ *\\d+: [0-9A-F]+:${port(remotePort)} [0-9A-F]+:${port(localPort)} \\S+ \\S+ \\S+ \\S+ +(\\d+) `,
-    'm',
-  );
+  const [theirs, ours] = [endpoint(remoteAddress, remotePort), endpoint(localAddress, localPort)];
+  const row = new RegExp(`^ *\\d+: ${theirs} ${ours} ${ESTABLISHED} \\S+ \\S+ \\S+ +(\\d+) `, 'm');
   const [, uid] = row.exec(`${ipv4}${ipv6 ?? ''}`) ?? [];
   return uid !== undefined && Number(uid) === process.geteuid?.();
+}
+
+const ESTABLISHED = '01';
+
+/** A table of the kernel; undefined where the kernel has none. */
+async function readTable(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'latin1');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Pattern of an IPv4 address and port in the tables: as the word of a little-endian machine; in tcp6 mapped (RFC 4291 §2.5.5.2). */
+function endpoint(address: string, port: number): string {
+  const word = Buffer.from(address.split('.').map(Number)).reverse().toString('hex').toUpperCase();
+  return `(?:0{16}FFFF0000)?${word}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
 }

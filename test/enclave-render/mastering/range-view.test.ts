@@ -1,13 +1,17 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, watch, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { get } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MASTER_MODES } from '../../../enclave-render/mastering/modes.ts';
 import { gcmCounter, openMaster } from '../../../enclave-render/mastering/open-master.ts';
 import { openRangeView, type RangeView } from '../../../enclave-render/mastering/range-view.ts';
+import { packagePath } from '../../../local/package-root.ts';
 import { mastersFolder } from '../../harness/masters.ts';
 import { isOnPath } from '../../harness/programs.ts';
 
@@ -71,6 +75,72 @@ describe('a Range view', () => {
       expect((await run(process.execPath, ['-e', script], { cwd: '/' })).stdout.trim()).toBe('200');
     },
   );
+
+  test.skipIf(process.getuid?.() !== 0)(
+    'gives nothing to another user with the port of an open connection of ours (needs root to be one)',
+    async () => {
+      const { url } = await view((await encrypt(file(10), 'framed')).output);
+      const ours = connect({ host: '127.0.0.1', port: Number(new URL(url).port) });
+      open.push(async () => void ours.destroy());
+      await once(ours, 'connect');
+      const script = `
+        const options = { localAddress: '127.0.0.2', localPort: ${ours.localPort} };
+        require('node:http').get('${url}', options, ({ statusCode }) => console.log(statusCode));`;
+      const nobody = { uid: 65534, gid: 65534, cwd: '/' };
+      expect((await run(process.execPath, ['-e', script], nobody)).stdout.trim()).toBe('404');
+    },
+  );
+
+  test.skipIf(process.platform !== 'linux')(
+    'gives nothing when it cannot find out whose connection it is',
+    async () => {
+      const module = packagePath('dist', 'lib', 'enclave-render', 'mastering', 'range-view.js');
+      // A process of its own that runs out of file descriptors between connection and request.
+      const script = `
+      import { openSync } from 'node:fs';
+      import { get } from 'node:http';
+import { connect } from 'node:net';
+      import { openRangeView } from ${JSON.stringify(module)};
+      const view = await openRangeView({ size: 6, read: async () => Buffer.from('secret'), close: async () => {} });
+      const { port, pathname } = new URL(view.url);
+      const socket = connect({ host: '127.0.0.1', port });
+      let answer = '';
+      socket.on('data', (piece) => (answer += piece)).on('close', () => {
+        console.log(JSON.stringify({ answer, code: view.failure?.code }));
+        process.exit();
+      });
+      socket.on('connect', () => setImmediate(async () => {
+        await fetch(new URL('/', view.url));
+        for (;;) try { openSync('/dev/null'); } catch { break; }
+        socket.write(\`GET \${pathname} HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n\`);
+      }));`;
+      const limited = 'ulimit -n 100 && exec "$0" --input-type=module -e "$1"';
+      const { stdout } = await run('sh', ['-c', limited, process.execPath, script]);
+      expect(JSON.parse(stdout)).toEqual({ answer: '', code: 'EMFILE' });
+    },
+  );
+
+  test('takes so many connections and no more', async () => {
+    const { url } = await view((await encrypt(file(10), 'framed')).output);
+    const port = Number(new URL(url).port);
+    const sockets = [];
+    for (let i = 0; i < 64; i++) {
+      const socket = connect({ host: '127.0.0.1', port });
+      sockets.push(socket);
+      await once(socket, 'connect');
+    }
+    const refused = connect({ host: '127.0.0.1', port }).on('error', () => undefined);
+    await once(refused.resume(), 'close');
+    expect(sockets.some(({ destroyed }) => destroyed)).toBe(false);
+    for (const socket of sockets) socket.destroy();
+    // Not fetch, which may wait for a connection that was refused.
+    const status = async () => {
+      const [response] = await once(get(url), 'response');
+      response.resume();
+      return response.statusCode;
+    };
+    await expect.poll(() => status().catch(String), { timeout: 30_000 }).toBe(200);
+  });
 
   test('of nothing is empty', async () => {
     for (const mode of MASTER_MODES) {
