@@ -125,7 +125,7 @@ export function registerMaster(program: Command): void {
 
   add(master, 'rewrap', 'change who can open a master: its manifest alone', REWRAP_EXAMPLES)
     .argument('<in>', 'the master')
-    .option('--kms-key <id>', 'put the data key under this KMS key (ReEncrypt: it never leaves KMS)')
+    .option('--kms-key <id>', 'put the data key under this KMS key, instead of the one it is under')
     .option('--context <name=value>', 'in this encryption context, repeatable (default: that of the mode)', pair)
     .option('--recipient <file>', 'let the owner of this public key open it, too, repeatable', collect)
     .option('--remove <id>', 'take this recipient off, repeatable; what they have seen they keep', collect)

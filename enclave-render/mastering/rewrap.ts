@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { replaceFile } from './atomic-output.ts';
-import type { MasterManifest, Recipient } from './manifest.ts';
+import type { MasterManifest } from './manifest.ts';
 import { MasterError } from './master-error.ts';
 import { readManifest } from './opened.ts';
 import { type KmsRecipient, type OpeningKeys, unwrapDataKey, wrapForKms, wrapForPublicKey } from './recipients.ts';
@@ -8,18 +8,19 @@ import { checkManifestMac, manifestPath } from './signed-manifest.ts';
 
 export interface RewrapRequest {
   master: string;
-  /** Puts the data key under this KMS key in this context, instead of what it was under; the plaintext stays in KMS. */
+  /** Puts the data key under this KMS key in this context, instead of what it was under in KMS. */
   kms?: KmsRecipient | undefined;
-  /** Owners of private keys who can open the master from now on: the data key is needed here for that, so give `open`. */
+  /** Owners of private keys who can open the master from now on. */
   add?: KeyObject[] | undefined;
   /** Key ids of recipients who are taken off; what they have seen they keep. */
   remove?: string[] | undefined;
+  /** What opens the master now: `kms` and `add` need its data key. By default the KMS of `kms`. */
   open?: OpeningKeys | undefined;
 }
 
 /**
- * Changes who can open a master: only its manifest, whose signatures do not cover the recipients. Rejects with `MasterError` or
- * `KmsError`; then the manifest is what it was.
+ * Changes who can open a master: only its manifest, whose signatures do not cover the recipients. Nobody is let in before the manifest
+ * was checked under its data key. Rejects with `MasterError` or `KmsError`; then the manifest is what it was.
  */
 export async function rewrapMaster({
   master,
@@ -36,11 +37,20 @@ export async function rewrapMaster({
     }
     recipients = recipients.filter(({ keyId }) => keyId !== id);
   }
-  if (kms && recipients.some(({ type }) => type === 'kms')) recipients = await reEncrypted(recipients, kms);
-  else if (kms) recipients = [...recipients, await withDataKey(manifest, open, (dataKey) => wrapForKms(dataKey, kms))];
-  for (const key of add) {
-    const added = await withDataKey(manifest, open, (dataKey) => wrapForPublicKey(dataKey, key));
-    recipients = [...recipients.filter(({ keyId }) => keyId !== added.keyId), added];
+  if (kms || add.length > 0) {
+    const dataKey = await unwrapDataKey(manifest, { ...open, dataKeys: open.dataKeys ?? kms?.dataKeys });
+    try {
+      // Whoever can change the manifest could otherwise have the key of another master wrapped. So this one is wrapped, once it was
+      // checked, and not what stands in the manifest moved by ReEncrypt.
+      checkManifestMac(manifest, dataKey);
+      if (kms) recipients = [await wrapForKms(dataKey, kms), ...recipients.filter(({ type }) => type !== 'kms')];
+      for (const key of add) {
+        const added = await wrapForPublicKey(dataKey, key);
+        recipients = [...recipients.filter(({ keyId }) => keyId !== added.keyId), added];
+      }
+    } finally {
+      dataKey.fill(0);
+    }
   }
   if (recipients.length === 0) {
     throw new MasterError('ERR_MASTER_RECIPIENT', 'nobody could open this master any more: keep or add a recipient');
@@ -48,34 +58,4 @@ export async function rewrapMaster({
   const rewrapped = { ...manifest, recipients };
   await replaceFile(manifestPath(master), `${JSON.stringify(rewrapped, null, 2)}\n`);
   return rewrapped;
-}
-
-/** The recipients with what is under KMS under another key and context; once, if it was there several times. */
-async function reEncrypted(recipients: Recipient[], { dataKeys, keyId, context }: KmsRecipient): Promise<Recipient[]> {
-  const [from] = recipients.filter((recipient) => recipient.type === 'kms');
-  if (!from) return recipients;
-  const encryptedKey = Buffer.from(from.encryptedKey, 'base64');
-  const moved = await dataKeys.reEncrypt(encryptedKey, from.context, keyId, context);
-  const to: Recipient = {
-    type: 'kms',
-    keyId: moved.keyId,
-    context,
-    encryptedKey: Buffer.from(moved.encrypted).toString('base64'),
-  };
-  return [to, ...recipients.filter(({ type }) => type !== 'kms')];
-}
-
-async function withDataKey(
-  manifest: MasterManifest,
-  keys: OpeningKeys,
-  wrap: (dataKey: Uint8Array) => Promise<Recipient>,
-): Promise<Recipient> {
-  const dataKey = await unwrapDataKey(manifest, keys);
-  try {
-    // Whoever can change the manifest could otherwise have another key wrapped.
-    checkManifestMac(manifest, dataKey);
-    return await wrap(dataKey);
-  } finally {
-    dataKey.fill(0);
-  }
 }

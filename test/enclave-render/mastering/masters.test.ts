@@ -160,6 +160,26 @@ describe('recipients', () => {
     expect(await codeOf(verifyMaster({ source: output, privateKey: mine.privateKey }))).toBe('ERR_MASTER_SIGNATURE');
   });
 
+  test('the key of another master, put into the manifest, is not wrapped for anybody', async () => {
+    const mine = pairs.X25519;
+    const partner = { ...kms, context: { service: 'partner' } };
+    const { output, manifest } = await encrypt(file(100), 'gcm', { publicKeys: [mine.publicKey] });
+    const other = await encrypt(file(100), 'gcm', { publicKeys: [mine.publicKey] });
+    const [ours, theirs] = [manifest.recipients, other.manifest.recipients];
+    for (const recipients of [theirs, [...theirs.slice(0, 1), ...ours]]) {
+      rewrite(output, (m) => Object.assign(m, { recipients }));
+      const before = readFileSync(manifestOf(output));
+      for (const change of [{ kms: partner }, { add: [pairs.RSA.publicKey] }]) {
+        const open = { dataKeys };
+        expect(await codeOf(rewrapMaster({ master: output, ...change, open }))).toBe('ERR_MASTER_SIGNATURE');
+      }
+      expect(readFileSync(manifestOf(output))).toEqual(before);
+    }
+    // A recipient who is real opens it: then that key is wrapped, not the one that was put in.
+    await rewrapMaster({ master: output, kms: partner, open: { privateKey: mine.privateKey } });
+    expect(await codeOf(verifyMaster({ source: output, dataKeys }))).toBe('opened');
+  });
+
   test('a wrong context of KMS is a refusal of KMS', async () => {
     const { output } = await encrypt(file(100), 'gcm');
     rewrite(output, ({ recipients: [first] }) => {
