@@ -1,10 +1,16 @@
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileError, MasterError } from './master-error.ts';
+import { manifestPath } from './signed-manifest.ts';
 
 /** Where an output is written until it is whole. */
 export function partialPath(output: string): string {
   return `${output}.partial`;
+}
+
+/** Where the state of a run stands, for another one to go on with. */
+export function statePath(output: string): string {
+  return `${partialPath(output)}.json`;
 }
 
 /** A file that comes to be all at once, or not. Mode 0600. */
@@ -22,15 +28,18 @@ export interface AtomicOutput {
 
 /**
  * Begins an output. Throws `ERR_MASTER_EXISTS` when there is one and `force` was not given, `ERR_MASTER_UNFINISHED` when there is
- * one that was begun, `ERR_MASTER_FILE`. `resume` goes on with what was begun. `source` must not be the output.
+ * one that was begun, `ERR_MASTER_FILE`. `resume` goes on with what was begun. No file that is written or removed may be the source or
+ * its manifest: `ERR_MASTER_EXISTS`.
  */
 export async function beginOutput(
   output: string,
   { force = false, resume = false, source, beside }: BeginOptions,
 ): Promise<AtomicOutput> {
   const partial = partialPath(output);
-  await refuseSame(source, output);
-  const existing = await firstOf([output, ...(beside ? [beside] : [])]);
+  const results = [output, ...(beside ? [beside] : [])];
+  await refuseSame([source, manifestPath(source)], [...results, ...results.map(partialPath), statePath(output)]);
+  await refuseOther(results);
+  const existing = await firstOf(results);
   if (existing && !force) {
     throw new MasterError('ERR_MASTER_EXISTS', `${existing} is there already: choose another name, or use --force`);
   }
@@ -88,10 +97,27 @@ async function firstOf(paths: string[]): Promise<string | undefined> {
   return undefined;
 }
 
-async function refuseSame(source: string, output: string): Promise<void> {
-  const [a, b] = await Promise.all([source, output].map((path) => stat(path, { bigint: true }).catch(() => undefined)));
-  if (a && b && a.ino === b.ino && a.dev === b.dev) {
-    throw new MasterError('ERR_MASTER_EXISTS', `${output} is the source itself: choose another name`);
+async function refuseSame(kept: string[], written: string[]): Promise<void> {
+  const identity = async (path: string) => {
+    const found = await stat(path, { bigint: true }).catch(() => undefined);
+    return found && `${found.dev}:${found.ino}`;
+  };
+  for (const path of written) {
+    const found = await identity(path);
+    for (const original of kept) {
+      if (found === undefined || found !== (await identity(original))) continue;
+      const what = original === kept[0] ? 'the source itself' : 'the manifest of the source';
+      throw new MasterError('ERR_MASTER_EXISTS', `${path} is ${what}, and would be lost: choose another name`);
+    }
+  }
+}
+
+/** A folder cannot be replaced by a file; that would show only when all the work is done. */
+async function refuseOther(paths: string[]): Promise<void> {
+  for (const path of paths) {
+    const found = await stat(path).catch(() => undefined);
+    if (!found || found.isFile()) continue;
+    throw new MasterError('ERR_MASTER_FILE', `${path} is there and no regular file: choose another name`);
   }
 }
 

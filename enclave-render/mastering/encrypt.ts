@@ -2,7 +2,7 @@ import { type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import type { DataKeyBits } from '../kms/data-keys.ts';
-import { beginOutput, partialPath } from './atomic-output.ts';
+import { beginOutput, partialPath, statePath } from './atomic-output.ts';
 import { SALT_BYTES } from './framed.ts';
 import { checkDataKey } from './key-files.ts';
 import type { MasterManifest, MasterMode, Recipient } from './manifest.ts';
@@ -10,7 +10,7 @@ import { fileError, MasterError } from './master-error.ts';
 import { checkIv, checkPlaintextLength, cipherName, MODES } from './modes.ts';
 import { type OnProgress, transfer } from './pipeline.ts';
 import { generateDataKey, type KmsRecipient, unwrapDataKey, wrapForKms, wrapForPublicKey } from './recipients.ts';
-import { isStateOf, type ResumeState, readState, statePath, writeState } from './resume-state.ts';
+import { isStateOf, type ResumeState, readState, writeState } from './resume-state.ts';
 import { checkManifestMac, ciphertextMac, manifestPath, parseManifest, signManifest } from './signed-manifest.ts';
 import { openSource, type SourceFile, sameFile } from './source-file.ts';
 

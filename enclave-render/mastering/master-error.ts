@@ -52,9 +52,9 @@ export class MasterError extends Error {
   }
 }
 
-/** The failure of a system call on a file as `ERR_MASTER_FILE`; any other error as it is. */
+/** The failure of a system call on a file, also one that Node found out first, as `ERR_MASTER_FILE`; any other error as it is. */
 export function fileError(path: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;
+  if (code === undefined || !/^(?:E[A-Z0-9]+|ERR_FS_[A-Z0-9_]+)$/.test(code)) return error;
   return new MasterError('ERR_MASTER_FILE', `cannot use ${path}: ${code}`);
 }

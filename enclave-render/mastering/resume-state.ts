@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { partialPath, replaceFile } from './atomic-output.ts';
+import { replaceFile, statePath } from './atomic-output.ts';
 import { deriveKey } from './key-schedule.ts';
 import type { Recipient } from './manifest.ts';
 import { MasterError } from './master-error.ts';
@@ -34,11 +34,6 @@ const StateSchema = v.strictObject({
   recipients: v.array(RecipientSchema),
   mac: text,
 });
-
-/** Where the state of a run stands. */
-export function statePath(output: string): string {
-  return `${partialPath(output)}.json`;
-}
 
 function macOf({ mac: _mac, ...state }: Omit<ResumeState, 'mac'> & { mac?: string }, dataKey: Uint8Array): string {
   return createHmac('sha256', deriveKey(dataKey, 'resume')).update(JSON.stringify(state)).digest('base64');

@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -13,7 +14,7 @@ import {
 import { utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { verifyMaster } from '../../../enclave-render/mastering/decrypt.ts';
+import { decryptMaster, verifyMaster } from '../../../enclave-render/mastering/decrypt.ts';
 import type { MasterManifest } from '../../../enclave-render/mastering/manifest.ts';
 import { rewrapMaster } from '../../../enclave-render/mastering/rewrap.ts';
 import { parseManifest } from '../../../enclave-render/mastering/signed-manifest.ts';
@@ -359,6 +360,43 @@ test.each(['gcm', 'ctr'] as const)(
     throw new Error('it never came to its end');
   },
 );
+
+test.each(['gcm', 'ctr'] as const)('a source and its manifest are never lost to an output of %s', async (mode) => {
+  const { output: master } = await encrypt(file(1000), mode);
+  for (const output of [master, manifestOf(master)]) {
+    expect(await codeOf(decryptMaster({ source: master, output, force: true, dataKeys }))).toBe('ERR_MASTER_EXISTS');
+  }
+  expect(await codeOf(verifyMaster({ source: master, dataKeys }))).toBe('opened');
+  const beside = ['.manifest.json', '.partial', '.partial.json', '.manifest.json.partial'];
+  for (const ending of beside) {
+    const source = file(1000, `kept-${mode}${ending}`);
+    const content = readFileSync(source);
+    const output = source.slice(0, -ending.length);
+    expect(await codeOf(encrypt(source, mode, { output, force: true }))).toBe('ERR_MASTER_EXISTS');
+    expect(readFileSync(source)).toEqual(content);
+    expect(filesOf(output)).toEqual([basename(source)]);
+    rmSync(source);
+  }
+});
+
+test('an output that is a folder is refused before the work', async () => {
+  const { output: master } = await encrypt(file(1000), 'gcm');
+  const inUse = path('in-use');
+  mkdirSync(inUse);
+  mkdirSync(manifestOf(path('beside')));
+  mkdirSync(path('begun.partial'));
+  let isWorking = false;
+  const onProgress = () => {
+    isWorking = true;
+  };
+  const hooks = { force: true, onProgress };
+  for (const output of [inUse, path('beside'), path('begun')]) {
+    expect(await codeOf(encrypt(master, 'gcm', { output, ...hooks }))).toBe('ERR_MASTER_FILE');
+  }
+  expect(await codeOf(decryptMaster({ source: master, output: inUse, dataKeys, ...hooks }))).toBe('ERR_MASTER_FILE');
+  expect(isWorking).toBe(false);
+  expect(filesOf(inUse)).toEqual([basename(inUse)]);
+});
 
 test('no file of a run holds the plaintext or the key', async () => {
   const [source, dataKey] = [file(6 * MIB), randomBytes(32)];
