@@ -7,5 +7,6 @@ export interface MasterReader {
   readonly size: number;
   /** The bytes from `offset` on, `length` of them, fewer at the end. Rejects with `MasterError`. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** Waits for the reads that are going on. */
   close(): Promise<void>;
 }

@@ -36,25 +36,40 @@ export async function openMaster(path: string, request: Omit<OpenRequest, 'witho
 function reader(source: SourceFile, size: number, segment: SegmentReader, dataKey: Uint8Array): MasterReader {
   // Players and demuxers read on from where they were: the segment of the last call is mostly that of the next.
   let latest: { index: number; plaintext: Buffer } | undefined;
+  const read = async (offset: number, length: number) => {
+    const end = Math.min(size, offset + length);
+    if (!Number.isSafeInteger(offset) || offset < 0 || !(length >= 0)) throw new RangeError('no such range');
+    const parts: Buffer[] = [];
+    for (let at = offset; at < end; ) {
+      const index = Math.floor(at / SEGMENT_BYTES);
+      const plaintext = latest?.index === index ? latest.plaintext : await segment(index);
+      latest = { index, plaintext };
+      const begin = index * SEGMENT_BYTES;
+      const part = plaintext.subarray(at - begin, end - begin);
+      if (part.length === 0) throw changed();
+      parts.push(part);
+      at += part.length;
+    }
+    return Buffer.concat(parts);
+  };
+  const pending = new Set<Promise<unknown>>();
+  let isClosed = false;
   return {
     size,
     async read(offset, length) {
-      const end = Math.min(size, offset + length);
-      if (!Number.isSafeInteger(offset) || offset < 0 || !(length >= 0)) throw new RangeError('no such range');
-      const parts: Buffer[] = [];
-      for (let at = offset; at < end; ) {
-        const index = Math.floor(at / SEGMENT_BYTES);
-        const plaintext = latest?.index === index ? latest.plaintext : await segment(index);
-        latest = { index, plaintext };
-        const begin = index * SEGMENT_BYTES;
-        const part = plaintext.subarray(at - begin, end - begin);
-        if (part.length === 0) throw changed();
-        parts.push(part);
-        at += part.length;
+      if (isClosed) throw new MasterError('ERR_MASTER_FILE', 'the master was closed: open it again');
+      const reading = read(offset, length);
+      pending.add(reading);
+      try {
+        return await reading;
+      } finally {
+        pending.delete(reading);
       }
-      return Buffer.concat(parts);
     },
     async close() {
+      isClosed = true;
+      // A read that is still going on would decrypt with a key of zeroes, or give zeroes.
+      await Promise.allSettled(pending);
       latest?.plaintext.fill(0);
       latest = undefined;
       dataKey.fill(0);

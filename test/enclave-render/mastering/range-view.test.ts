@@ -174,6 +174,18 @@ import { connect } from 'node:net';
   });
 });
 
+test.each(MASTER_MODES)('a %s master that is closed gives what is being read, and then nothing', async (mode) => {
+  const source = file(3 * MIB);
+  const reader = await openMaster((await encrypt(source, mode)).output, { dataKeys });
+  const reading = [reader.read(0, 1000), reader.read(0, 3 * MIB), reader.read(MIB, 5)];
+  await reader.close();
+  const plaintext = readFileSync(source);
+  const expected = [plaintext.subarray(0, 1000), plaintext, plaintext.subarray(MIB, MIB + 5)];
+  const equal = (await Promise.all(reading)).map((bytes, i) => expected[i]?.equals(bytes));
+  expect(equal).toEqual([true, true, true]);
+  await expect(reader.read(0, 1)).rejects.toMatchObject({ code: 'ERR_MASTER_FILE' });
+});
+
 test('a GCM counter that begins anew within the file is followed', async () => {
   const dataKey = randomBytes(32);
   let iv = randomBytes(16);
