@@ -1,7 +1,7 @@
 import { type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
-import type { DataKeyBits } from '../kms/data-keys.ts';
+import { type DataKeyBits, type EncryptionContext, KmsError } from '../kms/data-keys.ts';
 import { beginOutput, partialPath, statePath } from './atomic-output.ts';
 import { SALT_BYTES } from './framed.ts';
 import { checkDataKey } from './key-files.ts';
@@ -9,6 +9,7 @@ import type { MasterManifest, MasterMode, Recipient } from './manifest.ts';
 import { fileError, MasterError } from './master-error.ts';
 import { checkIv, checkPlaintextLength, cipherName, MODES } from './modes.ts';
 import { type OnProgress, transfer } from './pipeline.ts';
+import { thumbprint } from './public-key.ts';
 import { generateDataKey, type KmsRecipient, unwrapDataKey, wrapForKms, wrapForPublicKey } from './recipients.ts';
 import { isStateOf, type ResumeState, readState, writeState } from './resume-state.ts';
 import { checkManifestMac, ciphertextMac, manifestPath, parseManifest, signManifest } from './signed-manifest.ts';
@@ -31,7 +32,7 @@ export interface EncryptRequest {
   signKey?: KeyObject | undefined;
   /** Replaces an output that is there. */
   force?: boolean | undefined;
-  /** Goes on with an interrupted run of the same source, in `ctr` and `cbc`. */
+  /** Goes on with an interrupted run of the same source for the same recipients, in `ctr` and `cbc`. */
   resume?: boolean | undefined;
   /** Seconds since the epoch, for the manifest. */
   now: number;
@@ -132,11 +133,40 @@ async function resumable({ mode, output, source: path, iv }: EncryptRequest, sou
   return state;
 }
 
-async function resumedKey({ kms, dataKey: own }: EncryptRequest, state: ResumeState): Promise<RunKey> {
-  const dataKey = await unwrapDataKey(state, { dataKeys: kms?.dataKeys, dataKey: own });
-  if (isStateOf(state, dataKey)) return { dataKey, iv: Buffer.from(state.iv, 'base64'), recipients: state.recipients };
+/**
+ * The key of the interrupted run, once it is sure that the master will open for those who are asked for now, and for nobody else.
+ * Throws `ERR_MASTER_RESUME`.
+ */
+async function resumedKey({ kms, dataKey: own, publicKeys = [] }: EncryptRequest, state: ResumeState): Promise<RunKey> {
+  const refuse = (why: string): never => {
+    throw new MasterError('ERR_MASTER_RESUME', `${why}: use --force to start anew, with a new key`);
+  };
+  if (!kms && !own)
+    refuse('an interrupted run for public keys alone cannot go on, because nothing here has its data key');
+  const names = (recipients: { type: string; keyId: string; context?: EncryptionContext }[]) =>
+    recipients.map(({ type, keyId, context }) => (type === 'kms' ? `kms ${sortedJson(context)}` : keyId)).sort();
+  const asked = publicKeys.map((key) => ({ type: 'public-key', keyId: thumbprint(key) }));
+  const wanted = names([...(kms ? [{ type: 'kms', keyId: kms.keyId, context: kms.context }] : []), ...asked]);
+  const isFor = 'the interrupted run was for other recipients; give those again';
+  if (names(state.recipients).join('\n') !== wanted.join('\n')) refuse(isFor);
+  // Which key an alias is, KMS says: it refuses what is under another one.
+  const recipients = state.recipients.map((recipient) =>
+    recipient.type === 'kms' && kms ? { ...recipient, keyId: kms.keyId } : recipient,
+  );
+  const opening = kms ? { dataKeys: kms.dataKeys } : { dataKey: own };
+  const dataKey = await unwrapDataKey({ ...state, recipients }, opening).catch((error) => {
+    if (error instanceof KmsError && error.code === 'ERR_KMS_INCORRECT_KEY') refuse(isFor);
+    throw error;
+  });
+  if (isStateOf(state, dataKey) && isStateOf(state, own ?? dataKey)) {
+    return { dataKey, iv: Buffer.from(state.iv, 'base64'), recipients: state.recipients };
+  }
   dataKey.fill(0);
   throw new MasterError('ERR_MASTER_RESUME', 'the state of the interrupted run was changed, or is of another key');
+}
+
+function sortedJson(context: EncryptionContext = {}): string {
+  return JSON.stringify(Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /**
@@ -223,7 +253,8 @@ async function encryptWith(
     await rm(statePath(output), { force: true });
     return manifest;
   } catch (error) {
-    keep = signal?.aborted === true && MODES[mode].resumable;
+    // Without KMS or a key of the caller nobody here could open the data key again.
+    keep = signal?.aborted === true && MODES[mode].resumable && Boolean(request.kms ?? request.dataKey);
     if (keep) await file.close();
     else {
       await file.discard();

@@ -281,6 +281,34 @@ describe.each(['ctr', 'cbc'] as const)('an interrupted run in %s', (mode) => {
     expect(await codeOf(encrypt(source, mode, { output, resume: true }))).toBe('ERR_MASTER_RESUME');
   });
 
+  test('does not go on for other recipients, and does with the same', async () => {
+    const [owner, partner] = [generateKeyPairSync('x25519'), generateKeyPairSync('x25519')];
+    const { source, output } = await leave('recipients', { publicKeys: [owner.publicKey] });
+    await dataKeys.createKey({ alias: `alias/other-${mode}` });
+    const again = (options: object) => codeOf(encrypt(source, mode, { output, resume: true, ...options }));
+    for (const options of [
+      {},
+      { publicKeys: [partner.publicKey] },
+      { publicKeys: [owner.publicKey, partner.publicKey] },
+      { publicKeys: [owner.publicKey], kms: { ...kms, keyId: `alias/other-${mode}` } },
+      { publicKeys: [owner.publicKey], kms: { ...kms, context: { service: 'portcullis' } } },
+      { publicKeys: [owner.publicKey], kms: undefined },
+      { publicKeys: [owner.publicKey], dataKey: randomBytes(32) },
+    ]) {
+      expect(await again(options)).toBe('ERR_MASTER_RESUME');
+    }
+    await encrypt(source, mode, { output, resume: true, publicKeys: [owner.publicKey] });
+    expect(await codeOf(verifyMaster({ source: output, privateKey: owner.privateKey }))).toBe('opened');
+    expect(await codeOf(verifyMaster({ source: output, dataKeys }))).toBe('opened');
+  });
+
+  test('for public keys alone leaves nothing, because nothing here could go on with it', async () => {
+    const [source, output] = [file(12 * MIB), path(`public-${mode}`)];
+    const publicKeys = [generateKeyPairSync('x25519').publicKey];
+    expect(await interrupt(source, output, { kms: undefined, publicKeys })).toBe('ERR_MASTER_INTERRUPTED');
+    expect(filesOf(output)).toEqual([]);
+  });
+
   test('has left no key, and its key and IV are not used for anything else', async () => {
     const dataKey = randomBytes(32);
     const pair = { dataKey, iv: randomBytes(16), kms: undefined };
