@@ -62,7 +62,7 @@ export async function transcode(
     for (const _ of rungs) kept.push(await SealedFile.create());
     const inputs = ['-protocol_whitelist', 'http,tcp', '-format_whitelist', FORMATS, '-i', view.url];
     const outputs = rungs.flatMap((rung, index) => outputArguments(rung, segmentSeconds, `pipe:${index + 3}`));
-    const quiet = ['-hide_banner', '-nostdin', '-loglevel', 'error', '-progress', 'pipe:1'];
+    const quiet = ['-hide_banner', '-nostdin', '-xerror', '-loglevel', 'error', '-progress', 'pipe:1'];
     const child = spawn('ffmpeg', [...quiet, ...inputs, ...outputs], {
       stdio: ['ignore', 'pipe', 'pipe', ...rungs.map(() => 'pipe' as const)],
       ...(signal ? { signal } : {}),
@@ -70,6 +70,8 @@ export async function transcode(
     await finish(child, kept, name, view.url, onProgress).catch((error) => {
       throw view.failure ?? error;
     });
+    // Where its input breaks off, ffmpeg may call what it has a success.
+    if (view.failure !== undefined) throw view.failure;
     return {
       sources: kept.map((file, index) => ({ name: `${name} at ${rungs[index]?.height}p`, reader: file })),
       close,

@@ -2,6 +2,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { MasterReader } from '../../../enclave-render/mastering/master-reader.ts';
 import { openFile } from '../../../enclave-render/packaging/file-reader.ts';
 import { packageTitle } from '../../../enclave-render/packaging/package-title.ts';
 import { RUNGS, type Rung, transcode } from '../../../enclave-render/packaging/transcode.ts';
@@ -69,6 +70,21 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     const withText = join(scratch, 'text.mov');
     await ffmpeg('-i', old, '-i', subtitles, '-map', '0', '-map', '1', '-c', 'copy', '-c:s', 'mov_text', withText);
     expect(await refusal(withText)).toBe('ERR_PACKAGE_TRACK');
+  });
+
+  test('a source of which half cannot be read is no shorter title', async () => {
+    const long = join(scratch, 'long.mkv');
+    await ffmpeg('-stream_loop', '3', '-i', old, '-c', 'copy', long);
+    const { size, read, close } = await openFile(long);
+    const broken = new Error('half of it has been tampered with');
+    const half: MasterReader = {
+      size,
+      read: (offset, length) => (offset + length > size / 2 ? Promise.reject(broken) : read(offset, length)),
+      close,
+    };
+    await expect(transcode({ name: 'long.mkv', reader: half }, rungs.slice(1), 2)).rejects.toBe(broken);
+    await close();
+    expect(leftovers()).toEqual([]);
   });
 
   test('where there is no ffmpeg, that is said', async () => {
