@@ -8,7 +8,7 @@ import { manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { CONTAINERS, type Container } from '../enclave-render/packaging/containers.ts';
 import { contentKeysFrom, type IvPolicy } from '../enclave-render/packaging/content-keys.ts';
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
-import { requireFree } from '../enclave-render/packaging/output-folder.ts';
+import { refuseSourcesIn, requireFree } from '../enclave-render/packaging/output-folder.ts';
 import { packageTitle, type TitleEncryption } from '../enclave-render/packaging/package-title.ts';
 import type { PackagedTitle } from '../enclave-render/packaging/title.ts';
 import { RUNGS, type Rung, type Transcoded, transcode } from '../enclave-render/packaging/transcode.ts';
@@ -77,7 +77,7 @@ export function registerPackage(program: Command): void {
     .option('--part-seconds <seconds>', 'make parts for low latency too, of CMAF', partSeconds)
     .option('--transcode <rungs>', `H.264 and AAC by ffmpeg first: ${Object.keys(RUNGS).join(',')}`, ladder)
     .option('--dash', 'in clear, with a DASH manifest: guarded by the token alone')
-    .option('--force', 'replace the folder when it is there')
+    .option('--force', 'replace the title that is in the folder')
     .option('--kms-key <id>', 'id, ARN or alias of the KMS key, instead of mastering.keyId')
     .option('--data <dir>', 'data directory of the stack, where its keystore is', DEFAULT_DATA)
     .option('--config <file>', 'configuration (docs/configuration.md)')
@@ -100,6 +100,7 @@ export function registerPackage(program: Command): void {
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
       try {
         await requireFree(out, options.force ?? false);
+        await refuseSourcesIn(out, files);
         for (const file of files) readers.push(await openSourceFile(file, options));
         let sources = readers.map((reader, index) => ({ reader, name: basename(files[index] ?? '') }));
         const [source] = sources;

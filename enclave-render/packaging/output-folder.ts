@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { PackagingError } from './errors.ts';
+import { readTitle, TITLE_FILE } from './title.ts';
 
-/** Whether there is a folder that may be replaced. Rejects with `ERR_PACKAGE_EXISTS` when what is there has to stay. */
+/**
+ * Whether there is a folder that may be replaced: only one that holds a packaged title. Rejects with `ERR_PACKAGE_EXISTS` when what
+ * is there has to stay.
+ */
 export async function requireFree(path: string, force: boolean): Promise<boolean> {
   const there = await lstat(path).catch(() => undefined);
   if (there && !there.isDirectory()) {
@@ -15,7 +19,31 @@ export async function requireFree(path: string, force: boolean): Promise<boolean
       `${path} is there already: choose another folder, or replace it with --force`,
     );
   }
+  if (there) {
+    await readTitle(path).catch(() => {
+      throw new PackagingError(
+        'ERR_PACKAGE_EXISTS',
+        `${path} holds no title (${TITLE_FILE}) that --force could replace: choose another folder, or move it away yourself`,
+      );
+    });
+  }
   return there !== undefined;
+}
+
+/** Rejects with `ERR_PACKAGE_EXISTS` when a source, or what a link to it stands for, is in the folder that would be replaced. */
+export async function refuseSourcesIn(path: string, sources: string[]): Promise<void> {
+  const folder = await realpath(path).catch(() => undefined);
+  if (folder === undefined) return;
+  for (const source of sources) {
+    // A manifest is beside the link, the bytes are where it leads.
+    const places = [source, dirname(source)].map((place) => realpath(place).catch(() => resolve(place)));
+    if ((await Promise.all(places)).some((place) => `${place}${sep}`.startsWith(`${folder}${sep}`))) {
+      throw new PackagingError(
+        'ERR_PACKAGE_EXISTS',
+        `${source} is in ${path}, which would be replaced: choose another folder`,
+      );
+    }
+  }
 }
 
 /**

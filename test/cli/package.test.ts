@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RULES } from '../../enclave-render/packaging/lint/rules.ts';
@@ -30,6 +30,23 @@ describeWithFfmpeg('portcullis package hls', () => {
     expect(again.code).toBe(2);
     expect(again.stderr).toContain('--force');
     expect((await hls(source, out, '--force')).code).toBe(0);
+  });
+
+  test('--force never replaces the folder that a source is in', async () => {
+    const out = join(scratch, 'with-source');
+    expect((await hls(source, out)).code).toBe(0);
+    mkdirSync(join(out, 'masters'));
+    const inside = join(out, 'masters', 'source.mp4');
+    copyFileSync(source, inside);
+    const link = join(scratch, 'link.mp4');
+    symlinkSync(inside, link);
+    const linkInside = join(out, 'link.mp4');
+    symlinkSync(source, linkInside);
+    for (const file of [inside, link, linkInside]) {
+      const { code, stderr } = await hls(file, out, '--force');
+      expect({ file, code, stderr }).toEqual({ file, code: 2, stderr: expect.stringContaining('would be replaced') });
+    }
+    expect(isThere(inside)).toBe(true);
   });
 
   test('packages a master, of which nothing is ever in clear on the disk', async () => {

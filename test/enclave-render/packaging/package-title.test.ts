@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { contentKeysFrom } from '../../../enclave-render/packaging/content-keys.ts';
@@ -375,6 +375,15 @@ describeWithFfmpeg('a title is packaged', () => {
     await expect(pack([source], { force: true }, join(scratch, 'file'))).rejects.toMatchObject({
       code: 'ERR_PACKAGE_EXISTS',
     });
+    const precious = join(scratch, 'masters');
+    mkdirSync(precious);
+    writeFileSync(join(precious, 'mezzanine.mp4'), '');
+    for (const content of [undefined, '{"format":"something else"}']) {
+      if (content) writeFileSync(join(precious, 'packaging.json'), content);
+      const over = pack([source], { force: true }, precious);
+      await expect(over).rejects.toMatchObject({ code: 'ERR_PACKAGE_EXISTS' });
+      expect(isThere(precious, 'mezzanine.mp4')).toBe(true);
+    }
     const nowhere = pack([source], {}, join(scratch, 'no', 'such', 'folder'));
     await expect(nowhere).rejects.toMatchObject({ code: 'ERR_PACKAGE_OUTPUT' });
   });
