@@ -64,6 +64,8 @@ export async function transcode(
     const outputs = rungs.flatMap((rung, index) => outputArguments(rung, segmentSeconds, `pipe:${index + 3}`));
     const quiet = ['-hide_banner', '-nostdin', '-xerror', '-loglevel', 'error', '-progress', 'pipe:1'];
     const child = spawn('ffmpeg', [...quiet, ...inputs, ...outputs], {
+      // Nothing else of ours: a proxy or a report asked for by a variable would be told the URL, and it gets no credentials.
+      env: { PATH: process.env.PATH },
       stdio: ['ignore', 'pipe', 'pipe', ...rungs.map(() => 'pipe' as const)],
       ...(signal ? { signal } : {}),
     });

@@ -25,7 +25,8 @@ export function remux(source: Readable, container: RemuxContainer): Readable {
   // The input is whatever somebody put under the key: a playlist in it must not have ffmpeg open files or addresses.
   args.push('-protocol_whitelist', 'pipe', '-i', 'pipe:0');
   args.push('-map', '0:v?', '-map', '0:a?', '-c', 'copy', '-map_metadata', '-1', ...FORMATS[container], 'pipe:1');
-  const child = spawn('ffmpeg', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  // Of our environment it gets the PATH alone: there may be credentials in it, and variables that have it write files.
+  const child = spawn('ffmpeg', args, { env: { PATH: process.env.PATH }, stdio: ['pipe', 'pipe', 'pipe'] });
   const output = new PassThrough();
   child.stdout.pipe(output, { end: false });
   output.on('close', () => {

@@ -1,7 +1,10 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { MasterReader } from '../../../enclave-render/mastering/master-reader.ts';
 import { openFile } from '../../../enclave-render/packaging/file-reader.ts';
 import { packageTitle } from '../../../enclave-render/packaging/package-title.ts';
@@ -85,6 +88,29 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     await expect(transcode({ name: 'long.mkv', reader: half }, rungs.slice(1), 2)).rejects.toBe(broken);
     await close();
     expect(leftovers()).toEqual([]);
+  });
+
+  test('ffmpeg gets nothing of our environment that would have it tell others what it reads', async () => {
+    const asked: unknown[] = [];
+    const proxy = createServer((request, response) => {
+      asked.push(request.url);
+      response.writeHead(502).end();
+    });
+    proxy.listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    const report = join(scratch, 'report.log');
+    vi.stubEnv('http_proxy', `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+    vi.stubEnv('no_proxy', '');
+    vi.stubEnv('FFREPORT', `file=${report}`);
+    const reader = await openFile(old);
+    try {
+      await (await transcode({ name: 'old.mp4', reader }, rungs.slice(1), 2)).close();
+    } finally {
+      vi.unstubAllEnvs();
+      await reader.close();
+      proxy.close();
+    }
+    expect({ asked, isReported: existsSync(report) }).toEqual({ asked: [], isReported: false });
   });
 
   test('where there is no ffmpeg, that is said', async () => {
