@@ -23,7 +23,7 @@ import { cutParts } from './parts.ts';
 import { mediaPlaylist, multivariantPlaylist } from './playlists.ts';
 import { SegmentBuffer } from './segment-buffer.ts';
 import { cutSegments, endOf, type Segment, type TrackPackets } from './segments.ts';
-import { type AudioTrack, openSource, type Source } from './source.ts';
+import { type AudioTrack, openMediaSource, type Source } from './source.ts';
 import { type PackagedSegment, type PackagedTitle, type Rendition, TITLE_FILE } from './title.ts';
 
 /** One encoding of a title: where its plaintext comes from, and what messages call it. */
@@ -74,7 +74,7 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
   const open: Source[] = [];
   try {
     return await buildFolder(out, request.force ?? false, async (folder) => {
-      for (const { reader, name } of sources) open.push(await openSource(reader, name, container));
+      for (const { reader, name } of sources) open.push(await openMediaSource(reader, name, container));
       const build = new TitleBuild(folder, request, keys, open);
       const title = await build.run().finally(() => build.settled());
       if (keys && encryption !== 'none') {
@@ -257,20 +257,42 @@ class TitleBuild {
         segments: [],
       });
     }
+    let [count, soundEnd] = [0, 0];
     for await (const segment of cutSegments({ ...source, audio }, segmentSeconds)) {
       signal?.throwIfAborted();
-      for (const [track, contents] of this.#contents(tracks, segment, isMuxed))
+      if (isMuxed && segment.video?.packets.length === 0) {
+        throw new PackagingError(
+          'ERR_PACKAGE_TRACK',
+          `${source.name} has sound after ${segment.start.toFixed(2)} s, and no picture: cut it, or package it as CMAF`,
+        );
+      }
+      for (const [track, contents] of this.#contents(tracks, segment, isMuxed)) {
+        // Players take the segments of a playlist one after the other: none may be left out between others.
+        if (track.rendition.segments.length < count) {
+          throw new PackagingError(
+            'ERR_PACKAGE_TRACK',
+            `${source.name} has a track '${track.name}' with nothing for a segment or more before ` +
+              `${segment.start.toFixed(2)} s: fill it with silence, or transcode it`,
+          );
+        }
         await this.#add(track, segment, contents);
+      }
+      soundEnd = Math.max(soundEnd, ...segment.audio.map(({ packets }) => endOf(packets)));
+      count++;
       onProgress(segment.end);
     }
     await this.#writing;
+    // Where they are in one stream, the last segment lasts as long as its sound.
+    const last = isMuxed ? tracks[0]?.rendition.segments.at(-1) : undefined;
+    if (last) last.seconds = Math.max(last.seconds, soundEnd - last.start);
     return tracks.map((track) => finished(track));
   }
 
   /** Which packets of a segment go into which rendition. */
   #contents(tracks: Track[], { video, audio }: Segment, isMuxed: boolean): [Track, TrackPackets[]][] {
     const all = [...(video ? [video] : []), ...audio];
-    if (isMuxed) return tracks.map((track) => [track, all.filter(({ packets }) => packets.length > 0)]);
+    // All of them, so that the table of the program is always the same.
+    if (isMuxed) return tracks.map((track) => [track, all]);
     return tracks.flatMap((track, index) => {
       const contents = all[index];
       return contents && contents.packets.length > 0 ? [[track, [contents]] as [Track, TrackPackets[]]] : [];
@@ -293,10 +315,11 @@ class TitleBuild {
     const iv = this.#iv(index);
     const { extension } = CONTAINERS[container];
     const stem = `segment-${String(index + 1).padStart(5, '0')}`;
-    // Sound alone lasts as long as its packets do.
+    // Sound begins where that before ended, so that a pause counts as well.
+    const before = rendition.segments.at(-1);
     const [start, end] =
       rendition.type === 'audio'
-        ? [only.packets[0]?.timestamp ?? segment.start, endOf(only.packets)]
+        ? [before ? before.start + before.seconds : segment.start, endOf(only.packets)]
         : [segment.start, segment.end];
     const file = `${stem}.${extension}`;
     this.#buffer.clear();

@@ -8,12 +8,13 @@ export interface TrackPackets {
   packets: EncodedPacket[];
 }
 
-/** A piece of a source between two times in seconds; it begins with a key frame. */
+/** A piece of a source between two times in seconds; it begins with a key frame, while there are pictures. */
 export interface Segment {
   start: number;
   end: number;
+  /** Undefined of sound alone; without packets when the sound goes on after the last picture. */
   video: TrackPackets | undefined;
-  /** In the order of the tracks; a track may have nothing here, at the end. */
+  /** In the order of the tracks; a track may have nothing here. */
   audio: TrackPackets[];
   /** Whether it can be decoded without the segment before: false for open groups of pictures. */
   isIndependent: boolean;
@@ -21,6 +22,8 @@ export interface Segment {
 
 /** How much longer than asked a segment may be, in parts of it: 4.004 s of film at 23.976 frames a second are "4 seconds". */
 const TOLERANCE = 0.01;
+/** How much longer than asked the sound of the last picture's segment may be, in seconds: it then still rounds to what was asked. */
+const TAIL = 0.4;
 
 /**
  * Cuts a source into segments of at most so many whole seconds, at key frames, each as long as it can be; sound is cut at the
@@ -34,6 +37,7 @@ export async function* cutSegments(source: Source, targetSeconds: number): Async
     for (const { track, packets } of sounds) audio.push({ track, packets: await packets.until(end) });
     return { start, end, video, audio, isIndependent };
   };
+  let start = 0;
   if (source.video) {
     const { video } = source;
     let last: VideoPiece | undefined;
@@ -42,22 +46,18 @@ export async function* cutSegments(source: Source, targetSeconds: number): Async
       last = piece;
     }
     if (!last) throw new PackagingError('ERR_PACKAGE_SOURCE', `${source.name} has a video track without a frame`);
-    // The sound that goes on after the last frame belongs to the last segment as well.
-    const rest = await segment(
-      last.start,
-      Number.POSITIVE_INFINITY,
-      { track: video, packets: last.packets },
-      last.isIndependent,
-    );
-    yield { ...rest, end: endOf(last.packets) };
-    return;
+    // The sound that goes on a little after the last frame belongs to its segment as well.
+    const end = endOf(last.packets);
+    start = Math.max(end, last.start + targetSeconds + TAIL);
+    const { packets, isIndependent } = last;
+    yield { ...(await segment(last.start, start, { track: video, packets }, isIndependent)), end };
   }
-  const [first] = sounds;
-  for (let index = 0; await first?.packets.peek(); index++) {
-    const [start, end] = [index * targetSeconds, (index + 1) * targetSeconds];
-    const piece = await segment(start, end, undefined, true);
-    const isLast = !(await first?.packets.peek());
-    yield { ...piece, end: isLast ? endOf(piece.audio[0]?.packets ?? []) : end };
+  const isThereMore = async () => (await Promise.all(sounds.map(({ packets }) => packets.peek()))).some(Boolean);
+  const nothing = source.video && { track: source.video, packets: [] };
+  for (; await isThereMore(); start += targetSeconds) {
+    const piece = await segment(start, start + targetSeconds, nothing, true);
+    const ends = piece.audio.map(({ packets }) => endOf(packets));
+    yield { ...piece, end: (await isThereMore()) ? piece.end : Math.max(start, ...ends) };
   }
 }
 
@@ -74,15 +74,7 @@ interface VideoPiece {
 
 async function* cutVideo(name: string, track: VideoTrack, targetSeconds: number): AsyncGenerator<VideoPiece> {
   let piece: VideoPiece | undefined;
-  for await (const group of groupsOfPictures(name, track)) {
-    if (Math.round(group.end - group.start) > targetSeconds) {
-      const gap = (group.end - group.start).toFixed(2);
-      throw new PackagingError(
-        'ERR_PACKAGE_KEY_FRAMES',
-        `${name} has no key frame for ${gap} s at ${group.start.toFixed(2)} s, and segments may last ${targetSeconds} s: ` +
-          `ask for longer ones with --segment-seconds ${Math.ceil(group.end - group.start)}, or transcode it`,
-      );
-    }
+  for await (const group of groupsOfPictures(name, track, targetSeconds)) {
     if (piece && group.end - piece.start <= targetSeconds * (1 + TOLERANCE)) {
       piece.packets.push(...group.packets);
       piece.isIndependent &&= group.isIndependent;
@@ -94,11 +86,24 @@ async function* cutVideo(name: string, track: VideoTrack, targetSeconds: number)
   if (piece) yield piece;
 }
 
-/** From each key frame to the next. */
-async function* groupsOfPictures(name: string, track: VideoTrack): AsyncGenerator<VideoPiece & { end: number }> {
+/** From each key frame to the next. A group that is too long is refused before it fills the memory. */
+async function* groupsOfPictures(
+  name: string,
+  track: VideoTrack,
+  targetSeconds: number,
+): AsyncGenerator<VideoPiece & { end: number }> {
   let packets: EncodedPacket[] = [];
+  let start = 0;
+  const requireShort = (end: number) => {
+    if (Math.round(end - start) <= targetSeconds) return;
+    throw new PackagingError(
+      'ERR_PACKAGE_KEY_FRAMES',
+      `${name} has no key frame for ${(end - start).toFixed(2)} s or more at ${start.toFixed(2)} s, and segments may last ` +
+        `${targetSeconds} s: ask for longer ones with --segment-seconds, or transcode it`,
+    );
+  };
   const group = (end: number) => {
-    const start = packets[0]?.timestamp ?? 0;
+    requireShort(end);
     return { start, end, packets, isIndependent: packets.every(({ timestamp }) => timestamp >= start) };
   };
   for await (const packet of track.packets()) {
@@ -106,9 +111,13 @@ async function* groupsOfPictures(name: string, track: VideoTrack): AsyncGenerato
       yield group(packet.timestamp);
       packets = [];
     }
-    if (packets.length === 0 && packet.type !== 'key') {
-      throw new PackagingError('ERR_PACKAGE_KEY_FRAMES', `${name} does not begin with a key frame: transcode it`);
+    if (packets.length === 0) {
+      if (packet.type !== 'key') {
+        throw new PackagingError('ERR_PACKAGE_KEY_FRAMES', `${name} does not begin with a key frame: transcode it`);
+      }
+      start = packet.timestamp;
     }
+    requireShort(packet.timestamp);
     packets.push(packet);
   }
   if (packets.length > 0) yield group(endOf(packets));

@@ -62,6 +62,8 @@ Logging.level = LogLevel.Silent;
 const NOT_FOR_VIEWERS = new Set(['tmcd', 'hint']);
 /** Names of codecs in HLS where they are not those of WebCodecs (RFC 8216 §3.4, Apple's HLS authoring specification). */
 const HLS_CODECS: Record<string, string> = { opus: 'Opus', flac: 'fLaC' };
+/** How much sound may be left out because it comes before the first picture, in seconds: a few packets. */
+const LARGEST_LEAD = 0.1;
 /** Rounding of timestamps in seconds. */
 const EPSILON = 1e-6;
 
@@ -70,7 +72,7 @@ const EPSILON = 1e-6;
  * `ERR_PACKAGE_SOURCE`; with `ERR_PACKAGE_TRACK` when it has a track that no rendition would hold; with `ERR_PACKAGE_CODEC` when
  * the container does not take a codec.
  */
-export async function openSource(reader: MasterReader, name: string, container: Container): Promise<Source> {
+export async function openMediaSource(reader: MasterReader, name: string, container: Container): Promise<Source> {
   const handlers = await handlerTypes(reader);
   const input = new Input({
     // What demuxing reads ahead is what a master decrypts at once.
@@ -87,7 +89,7 @@ export async function openSource(reader: MasterReader, name: string, container: 
     }
     const [videos, audios] = [await input.getVideoTracks(), await input.getAudioTracks()];
     refuseDropped(name, container, handlers, videos.length, audios.length);
-    const origin = await startOf(videos[0] ?? audios[0]);
+    const origin = await originOf(name, videos[0], audios);
     const video = videos[0] && (await videoTrack(videos[0], name, container, origin));
     const audio = await Promise.all(audios.map((track) => audioTrack(track, name, container, origin)));
     const duration = (await input.computeDuration()) - origin;
@@ -129,8 +131,21 @@ export function refuseUnseen(name: string, handlers: string[]): void {
   );
 }
 
-async function startOf(track: InputVideoTrack | InputAudioTrack | undefined): Promise<number> {
-  return track === undefined ? 0 : track.isVideoTrack() ? track.getFirstTimestamp() : 0;
+/** When the title begins: with the first picture, or with the first sound where there are none. What is before is not shown. */
+async function originOf(name: string, video: InputVideoTrack | undefined, audios: InputAudioTrack[]): Promise<number> {
+  const starts = await Promise.all(audios.map((track) => track.getFirstTimestamp()));
+  // What is before 0 is hidden in the source as well: it primes the decoder.
+  const sound = Math.max(0, Math.min(...starts));
+  if (video === undefined) return sound;
+  const origin = await video.getFirstTimestamp();
+  if (audios.length > 0 && origin - sound > LARGEST_LEAD) {
+    throw new PackagingError(
+      'ERR_PACKAGE_TRACK',
+      `${name} has ${(origin - sound).toFixed(2)} s of sound before the first picture, which would be dropped: cut the source so ` +
+        'that both begin together',
+    );
+  }
+  return origin;
 }
 
 async function videoTrack(

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { contentKeysFrom } from '../../../enclave-render/packaging/content-keys.ts';
 import { openFile } from '../../../enclave-render/packaging/file-reader.ts';
 import { packageTitle, type TitleRequest } from '../../../enclave-render/packaging/package-title.ts';
-import { readTitle } from '../../../enclave-render/packaging/title.ts';
+import { type PackagedTitle, readTitle } from '../../../enclave-render/packaging/title.ts';
 import { temporaryDataKeys } from '../../harness/data-keys.ts';
 import {
   clearRendition,
@@ -12,6 +12,7 @@ import {
   complaints,
   contentKeys,
   describeWithFfmpeg,
+  ffmpeg,
   frames,
   isThere,
   makeMedia,
@@ -282,6 +283,71 @@ describeWithFfmpeg('a title is packaged', () => {
     expect((await pack([silent])).title.renditions.map(({ type }) => type)).toEqual(['video']);
   });
 
+  /** A picture and a sound of so many seconds, that begin at other times. */
+  async function shifted(name: string, [from, seconds]: [number, number], [soundFrom, soundSeconds]: [number, number]) {
+    const [picture, sound] = [join(scratch, `v-${name}`), join(scratch, `a-${name}`)];
+    await makeMedia(picture, { audio: 'none', seconds });
+    await makeMedia(sound, { video: 'none', seconds: soundSeconds });
+    const file = join(scratch, name);
+    const inputs = ['-itsoffset', `${from}`, '-i', picture, '-itsoffset', `${soundFrom}`, '-i', sound];
+    await ffmpeg(...inputs, '-map', '0', '-map', '1', '-c', 'copy', file);
+    return file;
+  }
+  const lasts = (title: PackagedTitle) =>
+    title.renditions.map(({ segments }) => segments.map(({ seconds }) => Math.round(seconds * 2) / 2));
+
+  test('sound before the first picture is never dropped without a word', async () => {
+    const early = await shifted('early.mp4', [5, 8], [0, 13]);
+    for (const container of ['cmaf', 'ts'] as const) {
+      expect(await refusal([early], { container })).toBe('ERR_PACKAGE_TRACK');
+    }
+    const late = await makeMedia(join(scratch, 'late.m4a'), {
+      video: 'none',
+      seconds: 8,
+      more: ['-output_ts_offset', '10'],
+    });
+    const { title } = await pack([late]);
+    expect(lasts(title)[0]?.slice(0, 2)).toEqual([4, 4]);
+    expect(title.duration).toBeCloseTo(8, 1);
+  });
+
+  test('sound that goes on after the last picture is cut on, or refused where it has no stream of its own', async () => {
+    const long = await shifted('long.mp4', [0, 4], [0, 14]);
+    const { title, out } = await pack([long]);
+    expect(lasts(title)).toEqual([[4], [4.5, 4, 4, 1.5]]);
+    expect(title.targetDuration).toBe(4);
+    const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
+    const file = join(scratch, 'long-sound.mp4');
+    for (const rendition of title.renditions) writeFileSync(file, clearRendition(out, rendition, keys));
+    const expected = (await frames(long, 'a', true)).filter(({ pts }) => pts >= 0);
+    expect((await frames(file, 'a', true)).map(({ hash }) => hash)).toEqual(expected.map(({ hash }) => hash));
+    expect(await refusal([long], { container: 'ts' })).toBe('ERR_PACKAGE_TRACK');
+    const little = await shifted('little.mp4', [0, 2], [0, 4]);
+    expect(lasts((await pack([little], { container: 'ts' })).title)).toEqual([[4]]);
+  });
+
+  test('a pause of sound is in its durations; one as long as a segment is refused', async () => {
+    const pause = await shifted('pause.mp4', [0, 12], [2, 10]);
+    expect(lasts((await pack([pause])).title)).toEqual([
+      [4, 4, 4],
+      [4, 4, 4],
+    ]);
+    const late = await shifted('late.mp4', [0, 14], [10, 4]);
+    expect(await refusal([late])).toBe('ERR_PACKAGE_TRACK');
+    const { out, title } = await pack([late], { container: 'ts' });
+    const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
+    const tables = new Set<string>();
+    for (const rendition of title.renditions) {
+      const bytes = clearRendition(out, rendition, keys);
+      for (let at = 0; at < bytes.length; at += 188) {
+        const isTable = (bytes.readUInt16BE(at + 1) & 0x1fff) === 0x1000;
+        if (isTable) tables.add(bytes.toString('hex', at + 4, at + 188));
+      }
+    }
+    // The sound is announced from the first segment on.
+    expect(tables.size).toBe(1);
+  });
+
   test('film at 23.976 frames a second has segments of 4.004 s under a target of 4', async () => {
     const film = await makeMedia(join(scratch, 'film.mp4'), { rate: '24000/1001', gop: 48 });
     const { out, title } = await pack([film]);
@@ -332,7 +398,6 @@ describeWithFfmpeg('a title is packaged', () => {
     const subtitles = join(scratch, 'subtitles.srt');
     writeFileSync(subtitles, '1\n00:00:00,000 --> 00:00:02,000\nWords\n');
     const withText = join(scratch, 'text.mp4');
-    const { ffmpeg } = await import('../../harness/media.ts');
     await ffmpeg('-i', source, '-i', subtitles, '-map', '0', '-map', '1', '-c', 'copy', '-c:s', 'mov_text', withText);
     expect(await refusal([withText])).toBe('ERR_PACKAGE_TRACK');
     const twoPictures = join(scratch, 'two.mp4');
