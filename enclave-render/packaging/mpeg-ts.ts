@@ -33,6 +33,8 @@ export class TransportStream {
   readonly #pes = new SegmentBuffer();
   /** By how much frames are decoded before they are shown, in ticks: as much as any so far needed. */
   #reordering = 0;
+  /** When the last frame so far is decoded: where the reordering grows, the next ones are not decoded before it. */
+  #decoded = Number.NEGATIVE_INFINITY;
 
   /** Appends a segment of these tracks, their packets in decode order. */
   write(tracks: TrackPackets[], into: SegmentBuffer): void {
@@ -44,14 +46,12 @@ export class TransportStream {
       const late = presented.reduce((most, time, at) => Math.max(most, (inOrder[at] ?? time) - time), 0);
       if (track.type === 'video') this.#reordering = Math.max(this.#reordering, late);
       const delay = track.type === 'video' ? this.#reordering : 0;
-      return packets.map((packet, at) => ({
-        track,
-        pid: FIRST_PID + index,
-        hasClock: index === 0,
-        packet,
-        pts: presented[at] ?? 0,
-        dts: (inOrder[at] ?? 0) - delay,
-      }));
+      return packets.map((packet, at) => {
+        const due = (inOrder[at] ?? 0) - delay;
+        const dts = track.type === 'video' ? Math.max(due, this.#decoded + 1) : due;
+        if (track.type === 'video') this.#decoded = dts;
+        return { track, pid: FIRST_PID + index, hasClock: index === 0, packet, pts: presented[at] ?? 0, dts };
+      });
     });
     for (const unit of units.sort((a, b) => a.dts - b.dts)) {
       const { track, pid, hasClock, packet, pts, dts } = unit;
