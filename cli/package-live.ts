@@ -1,12 +1,13 @@
 import { createReadStream } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
-import type { KeyTable } from '../enclave-render/packaging/key-table.ts';
+import { contentKeyContext } from '../enclave-render/packaging/content-keys.ts';
+import { readKeyTable } from '../enclave-render/packaging/key-table-file.ts';
 import { type LiveChannel, type LiveClock, liveChannel } from '../enclave-render/packaging/live.ts';
 import { readTitle } from '../enclave-render/packaging/title.ts';
 import { openDataKeys } from '../local/data-keys.ts';
@@ -36,6 +37,8 @@ const CLOCK: LiveClock = {
   now: () => Date.now() / 1000,
   wait: (seconds, signal) => sleep(Math.max(0, seconds * 1000), undefined, { signal }),
 };
+
+const LOOPBACK = /^https?:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/;
 
 /** Adds `live` to the command `package`. */
 export function registerLive(group: Command): void {
@@ -72,15 +75,13 @@ export function registerLive(group: Command): void {
 
 /** The keys of a title by name, in clear and in memory. */
 async function openKeys(file: string, dataKeys: DataKeys): Promise<Map<string, Uint8Array>> {
-  let table: KeyTable;
-  try {
-    table = JSON.parse(await readFile(file, 'utf8'));
-  } catch {
-    throw new InputError(`cannot read ${file}: name the table of the title's keys with --key-storage`);
-  }
+  const table = await readKeyTable(file);
+  if (!table) throw new InputError(`cannot read ${file}: name the table of the title's keys with --key-storage`);
   const opened = new Map<string, Uint8Array>();
-  for (const { name, encryptedKey, context, keyId } of table.keys) {
-    opened.set(name, (await dataKeys.decrypt(Buffer.from(encryptedKey, 'base64'), context, keyId)).plaintext);
+  for (const { name, encryptedKey, keyId } of table.keys) {
+    // Never in the context that the table says: an entry under another name shall not open.
+    const opening = dataKeys.decrypt(Buffer.from(encryptedKey, 'base64'), contentKeyContext(name), keyId);
+    opened.set(name, (await opening).plaintext);
   }
   return opened;
 }
@@ -91,11 +92,16 @@ async function respond(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://loopback');
   const gone = new AbortController();
   response.once('close', () => gone.abort());
-  response.setHeader('access-control-allow-origin', '*');
   try {
+    // Not relative to a base: a path that begins with two slashes would be a host.
+    const { pathname, searchParams } = new URL(`http://loopback${request.url}`);
+    // Players on other pages of this machine may have keys; what somebody browses to elsewhere may not.
+    const { origin } = request.headers;
+    response.setHeader('vary', 'origin');
+    if (!pathname.startsWith('/keys/')) response.setHeader('access-control-allow-origin', '*');
+    else if (origin && LOOPBACK.test(origin)) response.setHeader('access-control-allow-origin', origin);
     const [, name] = /^\/keys\/([\w-]+)\.key$/.exec(pathname) ?? [];
     const key = name === undefined ? undefined : keys.get(name);
     if (key) {

@@ -23,7 +23,7 @@ export interface LiveSettings {
 export type LiveAnswer =
   | { status: 200; type: string; cacheControl: string; text: string }
   | { status: 200; type: string; cacheControl: string; file: string }
-  | { status: 400 | 404 | 503; text: string };
+  | { status: 400 | 404; text: string };
 
 /** Answers a request for a path relative to the title's folder. */
 export type LiveChannel = (path: string, query: URLSearchParams, signal?: AbortSignal) => Promise<LiveAnswer>;

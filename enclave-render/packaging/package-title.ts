@@ -17,6 +17,7 @@ import {
 import { manifestMpd } from './dash.ts';
 import { PackagingError } from './errors.ts';
 import type { KeyTable } from './key-table.ts';
+import { writeKeyTable } from './key-table-file.ts';
 import { TransportStream } from './mpeg-ts.ts';
 import { buildFolder } from './output-folder.ts';
 import { cutParts } from './parts.ts';
@@ -70,49 +71,31 @@ export async function packageTitle(out: string, sources: TitleSource[], request:
       'parts for low latency are of CMAF segments: leave --format ts out',
     );
   }
+  const force = request.force ?? false;
+  const keyTableFile = encryption === 'none' ? undefined : encryption.keyTableFile;
+  if (keyTableFile && `${resolve(keyTableFile)}${sep}`.startsWith(`${resolve(out)}${sep}`)) {
+    throw new PackagingError(
+      'ERR_PACKAGE_OPTIONS',
+      `${keyTableFile} is in the title's folder: keep the key table elsewhere, or there as keys.json`,
+    );
+  }
   const keys = encryption === 'none' ? undefined : new TitleKeys(encryption.newContentKey, encryption);
   const open: Source[] = [];
   try {
-    return await buildFolder(out, request.force ?? false, async (folder) => {
+    return await buildFolder(out, force, async (folder) => {
       for (const { reader, name } of sources) open.push(await openMediaSource(reader, name, container));
       const build = new TitleBuild(folder, request, keys, open);
       const title = await build.run().finally(() => build.settled());
-      if (keys && encryption !== 'none') {
-        await writeKeyTable(encryption.keyTableFile, request.force ?? false, out, folder, {
-          format: 'portcullis-content-keys/1',
-          keys: keys.wrapped(),
-        });
+      if (keys) {
+        const table: KeyTable = { format: 'portcullis-content-keys/1', keys: keys.wrapped() };
+        // Before the folder is put in its place: no playlist names a key that cannot be had.
+        await writeKeyTable(keyTableFile ?? join(folder, 'keys.json'), table, force);
       }
       return title;
     });
   } finally {
     for (const source of open) source.close();
   }
-}
-
-/** Into the title's folder, or to a place of its own, where it must not be served from. */
-async function writeKeyTable(
-  file: string | undefined,
-  force: boolean,
-  out: string,
-  folder: string,
-  table: KeyTable,
-): Promise<void> {
-  if (file && `${resolve(file)}${sep}`.startsWith(`${resolve(out)}${sep}`)) {
-    throw new PackagingError(
-      'ERR_PACKAGE_OPTIONS',
-      `${file} is in the title's folder: keep the key table elsewhere, or there as keys.json`,
-    );
-  }
-  const content = `${JSON.stringify(table, null, 2)}\n`;
-  if (!file) return writeFile(join(folder, 'keys.json'), content, { mode: 0o600 });
-  await writeFile(file, content, { mode: 0o600, flag: force ? 'w' : 'wx' }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw new PackagingError('ERR_PACKAGE_OUTPUT', `cannot write ${file}: ${error.code}`);
-    throw new PackagingError(
-      'ERR_PACKAGE_EXISTS',
-      `${file} is there already, and its keys may be in use: choose another`,
-    );
-  });
 }
 
 /** What is known of a rendition while it is written. */
