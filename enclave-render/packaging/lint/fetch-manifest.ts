@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PackagingError } from '../errors.ts';
@@ -34,20 +34,42 @@ export async function manifestStore(target: string): Promise<ManifestStore> {
     base: pathToFileURL(file),
     async fetch(url, limit) {
       if (url.protocol !== 'file:') return { bytes: undefined, why: 'it is not beside the file' };
-      const path = resolve(decodeURIComponent(url.pathname));
+      const path = filePath(url);
+      if (path === undefined) return { bytes: undefined, why: 'it is not a path' };
       // What is linted may come from anybody: it shall not have us read what it likes.
       const root = url.pathname.includes('/keys/') ? dirname(folder) : folder;
       if (path !== file && !path.startsWith(join(root, sep)))
         return { bytes: undefined, why: 'it is outside the folder' };
       try {
-        return { bytes: (await readFile(path)).subarray(0, limit), why: '' };
+        return { bytes: await readStart(path, limit), why: '' };
       } catch (error) {
         if (await isInKeyTable(path)) return { bytes: new Uint8Array(16), why: '' };
         return { bytes: undefined, why: (error as NodeJS.ErrnoException).code ?? 'unreadable' };
       }
     },
-    name: (url) => (url.protocol === 'file:' ? relative('', decodeURIComponent(url.pathname)) || '.' : url.href),
+    name: (url) => (url.protocol === 'file:' ? relative('', filePath(url) ?? url.pathname) || '.' : url.href),
   };
+}
+
+/** The path of a file URL; undefined when its percent-encoding is none. */
+function filePath(url: URL): string | undefined {
+  try {
+    return resolve(decodeURIComponent(url.pathname));
+  } catch {
+    return undefined;
+  }
+}
+
+/** At most so many bytes from the start of a file. */
+async function readStart(path: string, limit: number): Promise<Uint8Array> {
+  const file = await open(path, 'r');
+  try {
+    const length = Math.min(limit, (await file.stat()).size);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 /** Whether a key server would have a key: the table of the title names it, and nobody has it on disk in clear. */

@@ -8,6 +8,11 @@ export type Note = (rule: RuleId, at: { url: URL; line?: number }, detail?: stri
 /** Fetches once, however often a manifest refers to it. */
 export type Get = (url: URL, limit: number) => Promise<Fetched>;
 
+/** A URI as findings show it: what may be a secret of a path or a query goes into no report. */
+export function shownUri(uri: string): string {
+  return withoutToken(uri.replace(/[?#].*$/, '')).slice(0, 200);
+}
+
 /**
  * Resolves a URI of a manifest and notes what would take the token off it. Undefined when there is nothing to fetch: what leads to
  * another host is not followed.
@@ -17,8 +22,7 @@ export function follow(uri: string, base: URL, line: number, note: Note): URL | 
   const isRootRelative = uri.startsWith('/') && !uri.startsWith('//');
   const isAbsolute = /^[a-z][a-z0-9+.-]*:/i.test(uri) || uri.startsWith('//');
   if (/^data:/i.test(uri)) return undefined;
-  // What may be a secret of a query goes into no report.
-  const shown = withoutToken(uri.replace(/[?#].*$/, '')).slice(0, 200);
+  const shown = shownUri(uri);
   if (isRootRelative) note('root-relative-uri', at, shown);
   let url: URL;
   try {

@@ -161,10 +161,8 @@ async function lintMpd(text: string, base: URL, get: Get, note: Note): Promise<v
       if (!bytes) note('unreachable', { url: base, line }, why);
     }
   }
-  if (
-    /<ContentProtection\b/.test(text) &&
-    /<AdaptationSet\b(?:(?!<\/AdaptationSet>)(?!<ContentProtection)[\s\S])*<\/AdaptationSet>/.test(text)
-  ) {
+  const [, ...sets] = text.split(/<AdaptationSet\b/).map((set) => set.split('</AdaptationSet>', 1)[0] ?? '');
+  if (text.includes('<ContentProtection') && sets.some((set) => !set.includes('<ContentProtection'))) {
     note('mixed-encryption', { url: base }, 'an AdaptationSet without ContentProtection beside others with');
   }
 }

@@ -1,4 +1,4 @@
-import { follow, type Get, type Note } from './follow.ts';
+import { follow, type Get, type Note, shownUri } from './follow.ts';
 import type { PlaylistLine } from './playlist-parser.ts';
 
 /** What other playlists of the title are compared with. */
@@ -37,7 +37,7 @@ export async function lintMediaPlaylist(lines: PlaylistLine[], url: URL, get: Ge
   for (const entry of lines) {
     const at = { url, line: entry.line };
     if (entry.type === 'uri') {
-      if (duration === undefined) note('duration-missing', at, entry.uri.slice(0, 200));
+      if (duration === undefined) note('duration-missing', at, shownUri(entry.uri));
       else if (target !== undefined && Math.round(duration) > target) {
         note('target-duration-exceeded', at, `${duration} s, and ${target} s are announced`);
       }

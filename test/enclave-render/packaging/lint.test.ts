@@ -165,6 +165,22 @@ describe('the linter of manifests', () => {
     expect(findings.map(({ rule }) => rule).sort()).toEqual(['query-uri', 'root-relative-uri', 'unreachable']);
     expect(JSON.stringify(findings)).not.toMatch(/eyJ|secret=/);
     expect(findings[0]?.where).toContain('/<token>/t/360p/index.m3u8:');
+    files[`/${token}/t/360p/index.m3u8`] = MEDIA.replace('#EXTINF:4,\n2.m4s', `/${token}/t/360p/2.m4s?secret=1`);
+    const report = await lint(`${server.url}/${token}/t/master.m3u8`);
+    expect(report.findings.map(({ rule }) => rule)).toContain('duration-missing');
+    expect(JSON.stringify(report)).not.toMatch(/eyJ|secret=/);
+  });
+
+  test('a URI that is no path is a finding, and ends nothing', async () => {
+    const file = join(scratch, 'percent.m3u8');
+    writeFileSync(file, '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nseg%zz.ts\n#EXT-X-ENDLIST\n');
+    expect(await rules(file)).toEqual(['unreachable']);
+  });
+
+  test('an MPD that opens sets and closes none is done with as fast as any', async () => {
+    const file = join(scratch, 'open.mpd');
+    writeFileSync(file, `<MPD><ContentProtection/>${'<AdaptationSet '.repeat(100_000)}`);
+    expect(await rules(file)).toEqual(['mixed-encryption']);
   });
 
   test('reads playlists as they are written elsewhere', () => {

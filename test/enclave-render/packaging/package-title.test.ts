@@ -154,26 +154,6 @@ describeWithFfmpeg('a title is packaged', () => {
     },
   );
 
-  test('times of a transport stream go on where later pictures are more out of order', async () => {
-    const h264 = (frames: string) => ['libx264', '-preset', 'veryfast', '-bf', frames, '-pix_fmt', 'yuv420p'];
-    const parts = await Promise.all(
-      ['0', '3'].map((count) =>
-        makeMedia(join(scratch, `order-${count}.ts`), { seconds: 4, video: h264(count), audio: 'none' }),
-      ),
-    );
-    const joined = join(scratch, 'order.mp4');
-    await ffmpeg('-i', `concat:${parts.join('|')}`, '-c', 'copy', joined);
-    const { out, title } = await pack([joined], { container: 'ts' });
-    const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
-    const stream = join(scratch, 'order-out.ts');
-    for (const rendition of title.renditions) writeFileSync(stream, clearRendition(out, rendition, keys));
-    const { packets = [] } = await probe(stream, 'packet=pts,dts');
-    const decoded = packets.map(({ dts }) => Number(dts));
-    expect(decoded).toHaveLength(200);
-    expect(decoded.filter((dts, index) => dts <= (decoded[index - 1] ?? -1))).toEqual([]);
-    expect(packets.filter(({ pts, dts }) => Number(pts) < Number(dts))).toEqual([]);
-  });
-
   test('its playlists name everything relative to themselves, keys below the title', async () => {
     const { out, title } = await pack([source], { encryption: { rotateEvery: 2 } });
     const [table] = [JSON.parse(read(out, 'keys.json'))];
