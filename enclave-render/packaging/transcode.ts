@@ -52,7 +52,12 @@ export async function transcode(
     signal,
   }: { onProgress?: ((seconds: number) => void) | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<Transcoded> {
-  refuseUnseen(name, await handlerTypes(reader));
+  const handlers = await handlerTypes(reader);
+  refuseUnseen(name, handlers);
+  if (handlers.filter((type) => type === 'vide').length > 1) {
+    const message = `${name} has several video tracks, of which one would be packaged: remove the others from the source first`;
+    throw new PackagingError('ERR_PACKAGE_TRACK', message);
+  }
   const view = await openRangeView(reader);
   const kept: SealedFile[] = [];
   const close = async () => {

@@ -1,11 +1,14 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RULES } from '../../enclave-render/packaging/lint/rules.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { portcullis } from '../harness/cli.ts';
 import { describeWithFfmpeg, frames, isThere, makeMedia } from '../harness/media.ts';
-import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 describeWithFfmpeg('portcullis package hls', () => {
   const scratch = temporaryDirectory();
@@ -69,6 +72,30 @@ describeWithFfmpeg('portcullis package hls', () => {
     expect(isThere(tampered)).toBe(false);
   });
 
+  test('live goes on whatever is asked, and gives keys to pages of this machine only', async () => {
+    const out = join(scratch, 'for-live');
+    expect((await hls(source, out)).code).toBe(0);
+    const child = spawn(process.execPath, [CLI, 'package', 'live', out, '--json', '--data', data]);
+    try {
+      const [text] = (await once(child.stdout, 'data')) as [Buffer];
+      const { url } = JSON.parse(text.toString());
+      const { port } = new URL(url);
+      const ask = async (path: string, headers = {}) => {
+        const [response] = (await once(get({ port, path, headers }), 'response')) as [IncomingMessage];
+        response.resume();
+        return [response.statusCode, response.headers['access-control-allow-origin']];
+      };
+      expect(await ask('//')).toEqual([404, '*']);
+      const [{ name }] = JSON.parse(readFileSync(join(out, 'keys.json'), 'utf8')).keys;
+      const key = `/keys/${name}.key`;
+      expect(await ask(key, { origin: 'https://elsewhere.example' })).toEqual([200, undefined]);
+      expect(await ask(key, { origin: 'http://localhost:8080' })).toEqual([200, 'http://localhost:8080']);
+      expect(await ask('/master.m3u8')).toEqual([200, '*']);
+    } finally {
+      child.kill('SIGTERM');
+    }
+  });
+
   test('what it says in clear is said: with --dash, and no option that would mislead', async () => {
     const { code, stderr, stdout } = await hls(source, join(scratch, 'clear'), '--dash');
     expect(code).toBe(0);
@@ -91,7 +118,7 @@ describeWithFfmpeg('portcullis package hls', () => {
     for (const [args, words] of [
       [[source], 'name the sources'],
       [[join(scratch, 'none.mp4'), out], 'cannot read'],
-      [[source, out, ...sparse], 'no key frame for 1.52 s or more'],
+      [[source, out, ...sparse], 'no key frame for 1.64 s or more'],
       [[source, out, '--part-seconds', '0'], 'from 0.1 to 10'],
       [[source, out, '--transcode', '999p'], '2160p, 1440p'],
       [[source, source, out, '--transcode', '360p'], 'one source'],

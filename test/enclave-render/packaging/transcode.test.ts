@@ -73,6 +73,9 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     const withText = join(scratch, 'text.mov');
     await ffmpeg('-i', old, '-i', subtitles, '-map', '0', '-map', '1', '-c', 'copy', '-c:s', 'mov_text', withText);
     expect(await refusal(withText)).toBe('ERR_PACKAGE_TRACK');
+    const twice = join(scratch, 'twice.mov');
+    await ffmpeg('-i', old, '-map', '0:v', '-map', '0:v', '-c', 'copy', twice);
+    expect(await refusal(twice)).toBe('ERR_PACKAGE_TRACK');
   });
 
   test('a source of which half cannot be read is no shorter title', async () => {
