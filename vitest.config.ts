@@ -6,7 +6,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 10_000 } },
-    // Two cores: more workers only make the browser tests slow.
-    maxWorkers: 2,
+    // For two cores: many tests wait for a clock or a process; more workers only make the browser tests slow.
+    maxWorkers: 3,
   },
 });

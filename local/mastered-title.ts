@@ -115,6 +115,8 @@ async function packageMasters(options: MasteredTitleOptions, encodings: Encoding
     for (const { name } of encodings) {
       sources.push({ name, reader: await openMaster(masterPath(options, name), { dataKeys }) });
     }
+    // What is there may be half a title, which packaging takes for somebody else's folder.
+    await rm(join(titles, title), { recursive: true, force: true });
     await packageTitle(join(titles, title), sources, {
       container: 'cmaf',
       segmentSeconds: SEGMENT_SECONDS,
@@ -124,7 +126,6 @@ async function packageMasters(options: MasteredTitleOptions, encodings: Encoding
         perRendition: false,
         iv: 'sequence',
       },
-      force: true,
     });
   } finally {
     for (const { reader } of sources) await reader.close();

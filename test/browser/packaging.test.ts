@@ -210,7 +210,9 @@ describeWith('chromium', 'packaged titles in a real browser', () => {
         };
         await expect.poll(played, { timeout: 2 * seconds * 1000 + 20_000, interval: 500 }).toBeGreaterThan(seconds);
         const { errors, frames, sound } = await seen();
-        expect(errors.filter((error) => error !== 'bufferStalledError' && error !== 'bufferNudgeOnStall')).toEqual([]);
+        // What hls.js says of a machine that is busy, and of a part that it gives up for a later one.
+        const passing = ['bufferStalledError', 'bufferNudgeOnStall', 'aborted'];
+        expect(errors.filter((error) => !passing.includes(error))).toEqual([]);
         expect(frames).toBeGreaterThan(seconds * 20);
         expect(sound).toBeGreaterThan(0);
         if (player === 'hls.js') {
