@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
 import { encryptMaster } from '../enclave-render/mastering/encrypt.ts';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
+import { readManifest } from '../enclave-render/mastering/opened.ts';
 import { manifestPath, parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
 import { contentKeysFrom } from '../enclave-render/packaging/content-keys.ts';
-import { type KeyTable, parseKeyTable } from '../enclave-render/packaging/key-table.ts';
+import { PackagingError } from '../enclave-render/packaging/errors.ts';
+import { readKeyTable } from '../enclave-render/packaging/key-table-file.ts';
 import { packageTitle, type TitleSource } from '../enclave-render/packaging/package-title.ts';
 import { readTitle } from '../enclave-render/packaging/title.ts';
 import { StackError } from './errors.ts';
@@ -136,12 +138,12 @@ async function packageMasters(options: MasteredTitleOptions, encodings: Encoding
 async function isCurrent(options: MasteredTitleOptions, encodings: EncodingChain[]): Promise<boolean> {
   try {
     for (const { name, mezzanine } of encodings) {
-      const manifest = parseManifest(await readFile(manifestPath(masterPath(options, name)), 'utf8'));
+      const manifest = await readManifest(masterPath(options, name));
       if (manifest.plaintextSha256 !== mezzanine?.sha256) return false;
     }
     const folder = join(options.titles, options.title);
     await readTitle(folder);
-    const [key] = (await readKeyTable(folder)).keys;
+    const [key] = (await readKeyTable(join(folder, 'keys.json')))?.keys ?? [];
     if (!key) return false;
     const { plaintext } = await options.dataKeys.decrypt(
       Buffer.from(key.encryptedKey, 'base64'),
@@ -153,11 +155,6 @@ async function isCurrent(options: MasteredTitleOptions, encodings: EncodingChain
   } catch {
     return false;
   }
-}
-
-/** The key table of a packaged title. Rejects with `ERR_PACKAGE_KEY_TABLE`, or as `readFile` does. */
-export async function readKeyTable(folder: string): Promise<KeyTable> {
-  return parseKeyTable(await readFile(join(folder, 'keys.json'), 'utf8'));
 }
 
 async function describeMasters(options: MasteredTitleOptions, encodings: EncodingChain[]): Promise<void> {
@@ -179,6 +176,8 @@ async function describeMasters(options: MasteredTitleOptions, encodings: Encodin
 
 async function describePackage(folder: string): Promise<NonNullable<TitleChain['package']>> {
   const { container, encryption, renditions } = await readTitle(folder);
+  const table = await readKeyTable(join(folder, 'keys.json'));
+  if (!table) throw new PackagingError('ERR_PACKAGE_KEY_TABLE', `${folder} has no table of content keys`);
   const segments = renditions.flatMap((rendition) => rendition.segments);
   return {
     container,
@@ -188,7 +187,7 @@ async function describePackage(folder: string): Promise<NonNullable<TitleChain['
       codecs: rendition.codecs.join(', '),
       segments: rendition.segments.length,
     })),
-    keys: (await readKeyTable(folder)).keys.map(({ name, keyId, encryptedKey }) => ({
+    keys: table.keys.map(({ name, keyId, encryptedKey }) => ({
       name,
       kmsKeyId: keyId,
       encryptedKeySha256: sha256(Buffer.from(encryptedKey, 'base64')),

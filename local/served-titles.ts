@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
 import { createKeyServer } from '../enclave-render/packaging/key-server.ts';
+import { readKeyTable } from '../enclave-render/packaging/key-table-file.ts';
 import type { MasteringSettings } from '../enclave-render/settings.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { openDataKeys } from './data-keys.ts';
-import { masterTitle, readKeyTable } from './mastered-title.ts';
+import { masterTitle } from './mastered-title.ts';
 import { packagePath } from './package-root.ts';
 import type { TitleChain } from './title-chain.ts';
 
@@ -55,7 +56,7 @@ export async function openTitles(
     dataKeys,
     async readKeyTable(title) {
       const folder = titleFolder(title);
-      return folder && existsSync(join(folder, 'keys.json')) ? readKeyTable(folder) : undefined;
+      return folder ? readKeyTable(join(folder, 'keys.json')) : undefined;
     },
     report,
   });

@@ -1,30 +1,26 @@
 import { randomBytes } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import * as v from 'valibot';
 import { PackagingError } from './errors.ts';
-import type { KeyTable } from './key-table.ts';
-
-const KeyTableSchema = v.object({
-  format: v.literal('portcullis-content-keys/1'),
-  keys: v.array(
-    v.object({
-      name: v.string(),
-      encryptedKey: v.string(),
-      keyId: v.string(),
-      context: v.record(v.string(), v.string()),
-    }),
-  ),
-});
+import { type KeyTable, parseKeyTable, type WrappedContentKey } from './key-table.ts';
 
 /**
- * The table of keys in a file; undefined when there is no file. Rejects with `ERR_PACKAGE_EXISTS` when what is there cannot be read
- * as one: it is never replaced.
+ * The table of keys in a file; undefined when there is no file. Rejects with `ERR_PACKAGE_KEY_TABLE` when what is there is none, and
+ * as `readFile` does when it cannot be read.
  */
 export async function readKeyTable(file: string): Promise<KeyTable | undefined> {
   try {
-    return v.parse(KeyTableSchema, JSON.parse(await readFile(file, 'utf8')));
+    return parseKeyTable(await readFile(file, 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The keys of a table that is to be replaced. Rejects with `ERR_PACKAGE_EXISTS` when what is there cannot be read as one. */
+async function keysToKeep(file: string): Promise<WrappedContentKey[]> {
+  try {
+    return (await readKeyTable(file))?.keys ?? [];
+  } catch {
     throw new PackagingError('ERR_PACKAGE_EXISTS', `${file} is there and is no table of keys: choose another`);
   }
 }
@@ -35,7 +31,7 @@ export async function readKeyTable(file: string): Promise<KeyTable | undefined> 
  * one and `force` is not given, with `ERR_PACKAGE_OUTPUT` when it cannot be written.
  */
 export async function writeKeyTable(file: string, table: KeyTable, force: boolean): Promise<void> {
-  const before = force ? ((await readKeyTable(file))?.keys ?? []) : [];
+  const before = force ? await keysToKeep(file) : [];
   const names = new Set(table.keys.map(({ name }) => name));
   const keys = [...before.filter(({ name }) => !names.has(name)), ...table.keys];
   const partial = `${file}.${randomBytes(4).toString('hex')}.partial`;

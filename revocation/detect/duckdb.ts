@@ -10,7 +10,7 @@ import {
   type RefusedObject,
   type ReportProgress,
 } from './detection-engine.ts';
-import { isLocated } from './log-fields.ts';
+import { isLocated, LOCATING_COLUMNS } from './log-fields.ts';
 import {
   columnOfField,
   copyLines,
@@ -476,12 +476,9 @@ function columnsOf(names: string[]): Columns {
   return columns;
 }
 
-/** What tells viewers apart, and standard logs v1 lack. */
-const OPTIONAL: readonly LogColumn[] = ['asn', 'c_country'];
-
 /** Batches without the columns that some have and others lack: the same viewer would be two, one with an operator and one without. */
 function ofSharedColumns(batches: Batch[]): Batch[] {
-  const partial = OPTIONAL.filter((column) => !batches.every(({ columns }) => columns.has(column)));
+  const partial: LogColumn[] = LOCATING_COLUMNS.filter((name) => !batches.every(({ columns }) => columns.has(name)));
   return batches.map((batch) => ({
     ...batch,
     columns: new Map([...batch.columns].filter(([column]) => !partial.includes(column))),

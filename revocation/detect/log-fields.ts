@@ -41,12 +41,15 @@ export const STANDARD_FIELDS = [
  */
 export const V2_FIELDS = ['asn', 'c-country', 'viewer-request-log-data'] as const;
 
+/** Columns of operator and country, which standard logs v1 lack. */
+export const LOCATING_COLUMNS = ['asn', 'c_country'] as const;
+
 /**
  * Whether the logs say operator and country of each viewer. Without them (standard logs v1) every session counts as one of each,
  * and what needs several is not found.
  */
 export function isLocated(columns: ReadonlySet<string>): boolean {
-  return columns.has('asn') && columns.has('c_country');
+  return LOCATING_COLUMNS.every((column) => columns.has(column));
 }
 
 export type LogField = (typeof STANDARD_FIELDS)[number] | (typeof V2_FIELDS)[number];

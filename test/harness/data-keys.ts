@@ -58,32 +58,16 @@ export function spellings(key: Uint8Array): string[] {
   ];
 }
 
-const KEY_ID = 'arn:aws:kms:local:000000000000:key/00000000-0000-4000-8000-000000000000';
-
-/** Data keys under a key that lives as long as the test: AES-256-GCM with the context as authenticated data. */
+/** Data keys as long as the test, with the number of those that were made. */
 export function temporaryDataKeys(): Pick<DataKeys, 'generate' | 'decrypt'> & { calls: { generate: number } } {
-  const secret = randomBytes(32);
-  const authenticated = (context: EncryptionContext) => JSON.stringify(Object.entries(context).sort());
+  const { generate, decrypt } = awsLikeDataKeys();
   const calls = { generate: 0 };
   return {
     calls,
-    async generate(_keyId, bits, context) {
+    decrypt,
+    generate(_keyId, bits, context) {
       calls.generate++;
-      const plaintext = randomBytes(bits / 8);
-      const iv = randomBytes(12);
-      const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.from(authenticated(context)));
-      const body = Buffer.concat([cipher.update(plaintext), cipher.final()]);
-      return { plaintext, encrypted: Buffer.concat([iv, cipher.getAuthTag(), body]), keyId: KEY_ID };
-    },
-    async decrypt(encrypted, context) {
-      const decipher = createDecipheriv('aes-256-gcm', secret, encrypted.subarray(0, 12), { authTagLength: 16 });
-      decipher.setAAD(Buffer.from(authenticated(context))).setAuthTag(encrypted.subarray(12, 28));
-      try {
-        const plaintext = Buffer.concat([decipher.update(encrypted.subarray(28)), decipher.final()]);
-        return { plaintext, keyId: KEY_ID };
-      } catch {
-        throw new KmsError('ERR_KMS_INVALID_CIPHERTEXT', 'not a ciphertext of this test, or another context');
-      }
+      return generate(AWS_KEY, bits, context);
     },
   };
 }
