@@ -105,11 +105,12 @@ export function registerPackage(program: Command): void {
         let sources = readers.map((reader, index) => ({ reader, name: basename(files[index] ?? '') }));
         const [source] = sources;
         if (options.transcode && source) {
-          transcoded = await transcode(source, options.transcode, options.segmentSeconds, {
+          transcoded = await transcode(source, {
+            rungs: options.transcode,
+            segmentSeconds: options.segmentSeconds,
+            container: options.format,
             onProgress: (done) => progress.update(`transcoding, ${Math.round(done)} s done`, 0, 1),
             signal: stop.signal,
-          }).catch((error) => {
-            throw stop.signal.aborted ? stop.signal.reason : error;
           });
           sources = transcoded.sources;
         }

@@ -101,8 +101,18 @@ export async function openMediaSource(reader: MasterReader, name: string, contai
   }
 }
 
-/** Everything in the source has to be in a rendition, or nobody notices that it is missing until a viewer does. */
-function refuseDropped(name: string, container: Container, handlers: string[], videos: number, audios: number): void {
+/**
+ * Everything in the source has to be in a rendition, or nobody notices that it is missing until a viewer does. `types` are the
+ * handler types of its tracks, or what else says that one is no picture and no sound; `videos` and `audios` are how many of each can
+ * be read. Throws `ERR_PACKAGE_TRACK`, or `ERR_PACKAGE_SOURCE` when there is none.
+ */
+export function refuseDropped(
+  name: string,
+  container: Container,
+  types: string[],
+  videos: number,
+  audios: number,
+): void {
   const refuse = (what: string) => {
     throw new PackagingError('ERR_PACKAGE_TRACK', `${name} has ${what}: remove it from the source first`);
   };
@@ -116,19 +126,10 @@ function refuseDropped(name: string, container: Container, handlers: string[], v
       `${name} has ${audios} audio tracks, of which MPEG-TS would hold one: package it as CMAF, which has a rendition for each`,
     );
   }
-  refuseUnseen(name, handlers);
-  const known = handlers.filter((type) => type === 'vide' || type === 'soun').length;
+  const other = types.find((type) => type !== 'vide' && type !== 'soun' && !NOT_FOR_VIEWERS.has(type));
+  if (other !== undefined) refuse(`a track of type '${other}', which would be dropped`);
+  const known = types.filter((type) => type === 'vide' || type === 'soun').length;
   if (known > videos + audios) refuse('a track that cannot be read and would be dropped');
-}
-
-/** Rejects tracks that are neither picture nor sound by their handler types: `ERR_PACKAGE_TRACK`. */
-export function refuseUnseen(name: string, handlers: string[]): void {
-  const other = handlers.find((type) => type !== 'vide' && type !== 'soun' && !NOT_FOR_VIEWERS.has(type));
-  if (other === undefined) return;
-  throw new PackagingError(
-    'ERR_PACKAGE_TRACK',
-    `${name} has a track of type '${other}', which would be dropped: remove it from the source first`,
-  );
 }
 
 /** When the title begins: with the first picture, or with the first sound where there are none. What is before is not shown. */

@@ -1,15 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createCipheriv, randomBytes } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import type { MasterReader } from '../mastering/master-reader.ts';
 import { openRangeView } from '../mastering/range-view.ts';
+import type { Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
+import { ffmpegEnvironment, ffmpegFailure, ffmpegMissing, INPUT_LIMITS, probeTracks } from './ffmpeg-input.ts';
 import { handlerTypes } from './mp4-handlers.ts';
 import type { TitleSource } from './package-title.ts';
-import { refuseUnseen } from './source.ts';
+import { SealedFile } from './sealed-file.ts';
+import { refuseDropped } from './source.ts';
 
 /** A rung of a ladder: lines of the picture, and what it may take at most, in kilobits a second. */
 export interface Rung {
@@ -28,8 +27,18 @@ export const RUNGS: Record<string, Rung> = {
   '240p': { height: 240, kilobits: 365 },
 };
 
-/** What ffmpeg may take for a source. Never a playlist or a list of files, which would lead it elsewhere. */
-const FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mxf,mpegts,avi,mpeg';
+/** What to make of a source. */
+export interface TranscodeRequest {
+  /** A rendition each. */
+  rungs: Rung[];
+  /** Seconds between key frames: where segments will begin. */
+  segmentSeconds: number;
+  /** What the renditions are packaged as: one that cannot hold all tracks is refused before hours of work. */
+  container: Container;
+  /** Told how many seconds of the source are done. */
+  onProgress?: ((seconds: number) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
 
 /** Transcoded renditions, to be packaged and then closed. */
 export interface Transcoded {
@@ -38,76 +47,68 @@ export interface Transcoded {
 }
 
 /**
- * Transcodes a source with ffmpeg on the PATH into H.264 and AAC, a rendition a rung, with key frames every so many seconds. ffmpeg
- * reads through a loopback view of the reader and writes into pipes; what comes out is kept encrypted under a key of this process
- * alone, so that no plaintext touches the disk. Progress is in seconds of the source. Rejects with `ERR_PACKAGE_FFMPEG_MISSING`,
- * and with `ERR_PACKAGE_FFMPEG` when it fails, or with what the reader failed with.
+ * Transcodes a source with ffmpeg on the PATH into H.264 and AAC in stereo, a rendition a rung, with all of its audio tracks and
+ * their languages. ffmpeg reads through a loopback view of the reader and writes into pipes; what comes out is kept encrypted under a
+ * key of this process alone, so that no plaintext touches the disk. Rejects with `ERR_PACKAGE_TRACK` when a track would be dropped,
+ * with `ERR_PACKAGE_SOURCE` when there is no picture, with `ERR_PACKAGE_FFMPEG_MISSING`, with `ERR_PACKAGE_FFMPEG` when ffmpeg
+ * fails, with what the reader failed with, and with the signal's reason.
  */
-export async function transcode(
-  { name, reader }: TitleSource,
-  rungs: Rung[],
-  segmentSeconds: number,
-  {
-    onProgress,
-    signal,
-  }: { onProgress?: ((seconds: number) => void) | undefined; signal?: AbortSignal | undefined } = {},
-): Promise<Transcoded> {
-  const handlers = await handlerTypes(reader);
-  refuseUnseen(name, handlers);
-  if (handlers.filter((type) => type === 'vide').length > 1) {
-    const message = `${name} has several video tracks, of which one would be packaged: remove the others from the source first`;
-    throw new PackagingError('ERR_PACKAGE_TRACK', message);
-  }
+export async function transcode(source: TitleSource, request: TranscodeRequest): Promise<Transcoded> {
+  const { name, reader } = source;
   const view = await openRangeView(reader);
   const kept: SealedFile[] = [];
   const close = async () => {
     for (const file of kept) await file.close();
   };
   try {
-    for (const _ of rungs) kept.push(await SealedFile.create());
-    const inputs = ['-protocol_whitelist', 'http,tcp', '-format_whitelist', FORMATS, '-i', view.url];
-    const outputs = rungs.flatMap((rung, index) => outputArguments(rung, segmentSeconds, `pipe:${index + 3}`));
-    const quiet = ['-hide_banner', '-nostdin', '-xerror', '-loglevel', 'error', '-progress', 'pipe:1'];
-    const child = spawn('ffmpeg', [...quiet, ...inputs, ...outputs], {
-      // Nothing else of ours: a proxy or a report asked for by a variable would be told the URL, and it gets no credentials.
-      env: { PATH: process.env.PATH },
-      stdio: ['ignore', 'pipe', 'pipe', ...rungs.map(() => 'pipe' as const)],
-      ...(signal ? { signal } : {}),
-    });
-    await finish(child, kept, name, view.url, onProgress).catch((error) => {
-      throw view.failure ?? error;
-    });
+    const languages = await requireAllTracks(source, view.url, request);
+    for (const _ of request.rungs) kept.push(await SealedFile.create());
+    await runFfmpeg(name, view.url, languages, request, kept);
     // Where its input breaks off, ffmpeg may call what it has a success.
     if (view.failure !== undefined) throw view.failure;
-    return {
-      sources: kept.map((file, index) => ({ name: `${name} at ${rungs[index]?.height}p`, reader: file })),
-      close,
-    };
+    const sources = kept.map((file, index) => ({ name: `${name} at ${request.rungs[index]?.height}p`, reader: file }));
+    return { sources, close };
   } catch (error) {
     await close();
-    throw error;
+    throw request.signal?.aborted ? request.signal.reason : (view.failure ?? error);
   } finally {
     await view.close();
   }
 }
 
-function outputArguments({ height, kilobits }: Rung, segmentSeconds: number, output: string): string[] {
+/** Everything in the source has to be in the renditions. Resolves to the languages of its audio tracks. */
+async function requireAllTracks(
+  { name, reader }: TitleSource,
+  url: string,
+  { container, signal }: TranscodeRequest,
+): Promise<(string | undefined)[]> {
+  // Of an MP4 also those that ffmpeg leaves out without a word.
+  const handlers = await handlerTypes(reader);
+  const { videos, audios, others } = await probeTracks(url, name, signal);
+  refuseDropped(name, container, [...handlers, ...others], videos, audios.length);
+  if (videos === 0) {
+    const message = `${name} has no video track, which --transcode would make renditions of: package it without`;
+    throw new PackagingError('ERR_PACKAGE_SOURCE', message);
+  }
+  return audios;
+}
+
+function outputArguments(
+  { height, kilobits }: Rung,
+  segmentSeconds: number,
+  languages: (string | undefined)[],
+  output: string,
+): string[] {
   return [
-    ...['-map', '0:v:0', '-map', '0:a?', '-map_metadata', '-1'],
+    // Capital V: no cover.
+    ...['-map', '0:V:0', '-map', '0:a?', '-map_metadata', '-1'],
+    ...languages.flatMap((language, index) =>
+      language === undefined ? [] : [`-metadata:s:a:${index}`, `language=${language}`],
+    ),
     // Never larger than the source; even numbers of lines.
     ...['-vf', `scale=-2:'min(${height},trunc(ih/2)*2)':flags=bicubic,format=yuv420p`],
-    ...[
-      '-c:v',
-      'libx264',
-      '-preset',
-      'medium',
-      '-crf',
-      '20',
-      '-maxrate',
-      `${kilobits}k`,
-      '-bufsize',
-      `${2 * kilobits}k`,
-    ],
+    ...['-c:v', 'libx264', '-preset', 'medium', '-crf', '20'],
+    ...['-maxrate', `${kilobits}k`, '-bufsize', `${2 * kilobits}k`],
     ...['-force_key_frames', `expr:gte(t,n_forced*${segmentSeconds})`, '-sc_threshold', '0', '-g', '9999'],
     ...['-c:a', 'aac', '-b:a', '128k', '-ac', '2'],
     // Into a pipe: in fragments, whose index needs no way back.
@@ -115,87 +116,61 @@ function outputArguments({ height, kilobits }: Rung, segmentSeconds: number, out
   ];
 }
 
-async function finish(
-  child: ChildProcess,
-  kept: SealedFile[],
+/** A track that begins later than ffmpeg looks ahead, as transport streams may have; it would go on without it. */
+const LATE_TRACK = /\bNew (\w+) stream \d+:\d+ at pos/;
+
+async function runFfmpeg(
   name: string,
   url: string,
-  onProgress: ((seconds: number) => void) | undefined,
+  languages: (string | undefined)[],
+  { rungs, segmentSeconds, onProgress, signal }: TranscodeRequest,
+  kept: SealedFile[],
 ): Promise<void> {
-  let complaint = '';
-  child.stderr?.on('data', (text) => {
-    complaint = `${complaint}${text}`.slice(-2000);
+  const quiet = ['-hide_banner', '-nostdin', '-xerror', '-loglevel', 'level+warning', '-progress', 'pipe:1'];
+  const outputs = rungs.flatMap((rung, i) => outputArguments(rung, segmentSeconds, languages, `pipe:${i + 3}`));
+  const child = spawn('ffmpeg', [...quiet, ...INPUT_LIMITS, '-i', url, ...outputs], {
+    env: ffmpegEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe', ...rungs.map(() => 'pipe' as const)],
+    ...(signal ? { signal } : {}),
   });
-  child.stdout?.on('data', (text) => {
-    const microseconds = [...String(text).matchAll(/out_time_us=(\d+)/g)].at(-1)?.[1];
+  let complaint = '';
+  let late: string | undefined;
+  linesOf(child.stderr, (line) => {
+    const [, type] = LATE_TRACK.exec(line) ?? [];
+    if (type !== undefined) {
+      late = type;
+      child.kill('SIGKILL');
+    }
+    if (/\[(?:error|fatal)\]/.test(line)) complaint = line.replace(/^(?:\[[^\]]*\] )+/, '');
+  });
+  linesOf(child.stdout, (line) => {
+    const [, microseconds] = /^out_time_us=(\d+)$/.exec(line) ?? [];
     if (microseconds !== undefined) onProgress?.(Number(microseconds) / 1e6);
   });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') return reject(error);
-      const message = `${name} needs transcoding, and there is no ffmpeg on the PATH: install it (Debian: apt install ffmpeg)`;
-      reject(new PackagingError('ERR_PACKAGE_FFMPEG_MISSING', message));
-    });
-    child.once('close', resolve);
-  });
   const storing = kept.map((file, index) => file.fill(child.stdio[index + 3] as Readable));
-  const [code] = await Promise.all([ended, ...storing]).catch((error) => {
+  const [code] = await Promise.all([exitOf(child, name), ...storing]).catch((error) => {
     child.kill('SIGKILL');
     throw error;
   });
-  if (code === 0) return;
-  const said = complaint.replaceAll(url, name).trim().split('\n').at(-1)?.slice(0, 300);
-  throw new PackagingError(
-    'ERR_PACKAGE_FFMPEG',
-    `ffmpeg could not transcode ${name}: ${said || `it ended with ${code}`}`,
-  );
+  if (late !== undefined) {
+    throw new PackagingError(
+      'ERR_PACKAGE_TRACK',
+      `${name} has a track (${late}) that begins later, and would be dropped: remux the source into Matroska or MP4 first`,
+    );
+  }
+  if (code !== 0) throw ffmpegFailure(name, url, complaint, `it ended with ${code}`);
 }
 
-/** A file that only this process can read, under a key that is nowhere else: AES-256-CTR (NIST SP 800-38A §6.5). */
-class SealedFile implements MasterReader {
-  size = 0;
-  readonly #file: Awaited<ReturnType<typeof open>>;
-  readonly #key = randomBytes(32);
+function linesOf(stream: Readable | null, read: (line: string) => void): void {
+  if (stream) createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', read);
+}
 
-  private constructor(file: Awaited<ReturnType<typeof open>>) {
-    this.#file = file;
-  }
-
-  /** The file has no name any more: it is gone when the process is, however it ends. */
-  static async create(): Promise<SealedFile> {
-    const path = join(tmpdir(), `portcullis-transcoded-${randomBytes(8).toString('hex')}`);
-    const file = await open(path, 'wx+', 0o600);
-    await rm(path);
-    return new SealedFile(file);
-  }
-
-  async fill(stream: Readable): Promise<void> {
-    const cipher = this.#cipherAt(0);
-    for await (const chunk of stream) {
-      const sealed = cipher.update(chunk as Buffer);
-      await this.#file.write(sealed, 0, sealed.length, this.size);
-      this.size += sealed.length;
-    }
-  }
-
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    const from = offset - (offset % 16);
-    const bytes = Buffer.alloc(Math.max(0, Math.min(offset + length, this.size) - from));
-    const { bytesRead } = await this.#file.read(bytes, 0, bytes.length, from);
-    return this.#cipherAt(from)
-      .update(bytes.subarray(0, bytesRead))
-      .subarray(offset - from);
-  }
-
-  async close(): Promise<void> {
-    this.#key.fill(0);
-    await this.#file.close();
-  }
-
-  /** The key is used for one file, from counter 0. */
-  #cipherAt(offset: number) {
-    const counter = Buffer.alloc(16);
-    counter.writeBigUInt64BE(BigInt(offset / 16), 8);
-    return createCipheriv('aes-256-ctr', this.#key, counter);
-  }
+/** Resolves to the exit code when all output has been read. */
+function exitOf(child: ChildProcess, name: string): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    child.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'ENOENT' ? ffmpegMissing(name, 'ffmpeg') : error),
+    );
+    child.once('close', resolve);
+  });
 }

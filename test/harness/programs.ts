@@ -16,3 +16,8 @@ export const LONG = process.env.PORTCULLIS_LONG_TESTS === '1';
 export function isOnPath(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
 }
+
+/** Where a program is that is on the PATH. */
+export function programPath(program: string): string {
+  return spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).stdout.trim();
+}

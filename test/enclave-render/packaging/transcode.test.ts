@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,14 +8,17 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { MasterReader } from '../../../enclave-render/mastering/master-reader.ts';
 import { openFile } from '../../../enclave-render/packaging/file-reader.ts';
 import { packageTitle } from '../../../enclave-render/packaging/package-title.ts';
-import { RUNGS, type Rung, transcode } from '../../../enclave-render/packaging/transcode.ts';
+import { RUNGS, type Rung, type TranscodeRequest, transcode } from '../../../enclave-render/packaging/transcode.ts';
 import { clearRendition, describeWithFfmpeg, ffmpeg, makeMedia, probe } from '../../harness/media.ts';
+import { programPath } from '../../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 describeWithFfmpeg('a source that players do not take is transcoded', () => {
   const scratch = temporaryDirectory();
   const old = join(scratch, 'old.mp4');
   const rungs = ['360p', '240p'].map((name) => RUNGS[name] as Rung);
+  const request: TranscodeRequest = { rungs, segmentSeconds: 2, container: 'cmaf' };
+  const oneRung = { ...request, rungs: rungs.slice(1) };
   beforeAll(async () => {
     await makeMedia(old, { seconds: 6, size: '640x480', video: ['mpeg4'], audio: ['pcm_s16le'], more: ['-f', 'mov'] });
   });
@@ -25,9 +28,10 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
   test('into rungs that are renditions of one title', async () => {
     const reader = await openFile(old);
     const told: number[] = [];
-    const { sources, close } = await transcode({ name: 'old.mp4', reader }, rungs, 2, {
-      onProgress: (seconds) => told.push(seconds),
-    });
+    const { sources, close } = await transcode(
+      { name: 'old.mp4', reader },
+      { ...request, onProgress: (seconds) => told.push(seconds) },
+    );
     expect(leftovers()).toEqual([]);
     const out = join(scratch, 'title');
     const title = await packageTitle(out, sources, { container: 'cmaf', segmentSeconds: 2, encryption: 'none' });
@@ -48,9 +52,9 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     expect((await probe(file, 'packet=pts')).packets).toHaveLength(150);
   });
 
-  async function refusal(path: string): Promise<string> {
+  async function refusal(path: string, changes: Partial<TranscodeRequest> = {}): Promise<string> {
     const reader = await openFile(path);
-    const error = await transcode({ name: basename(path), reader }, rungs, 2).then(
+    const error = await transcode({ name: basename(path), reader }, { ...request, ...changes }).then(
       () => new Error('it was transcoded'),
       (reason) => reason,
     );
@@ -78,6 +82,87 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     expect(await refusal(twice)).toBe('ERR_PACKAGE_TRACK');
   });
 
+  const MPEG = ['-c:v', 'mpeg2video', '-c:a', 'mp2', '-ar', '48000'];
+  const [PICTURE, SOUND] = [
+    ['-map', '0:v'],
+    ['-map', '0:a'],
+  ] as const;
+  const words = join(scratch, 'words.srt');
+  const WORDS = ['-map', '1', '-c:s', 'copy'];
+  test.each<[string, string, string[], Partial<TranscodeRequest>]>([
+    ['a second picture', 'mkv', [...PICTURE, ...PICTURE, ...SOUND, ...MPEG], {}],
+    ['a second picture', 'ts', [...PICTURE, ...PICTURE, ...SOUND, ...MPEG], {}],
+    ['subtitles', 'mkv', [...PICTURE, ...SOUND, ...WORDS, ...MPEG], {}],
+    ['a private stream', 'ts', [...PICTURE, ...SOUND, ...WORDS, ...MPEG], {}],
+    ['a second sound for MPEG-TS', 'mkv', [...PICTURE, ...SOUND, ...SOUND, ...MPEG], { container: 'ts' }],
+    [
+      'a second sound for MPEG-TS',
+      'mxf',
+      [...PICTURE, ...SOUND, ...SOUND, ...MPEG, '-c:a', 'pcm_s16le'],
+      { container: 'ts' },
+    ],
+  ])('%s in %s would be dropped, and is refused', async (_, extension, args, changes) => {
+    writeFileSync(words, '1\n00:00:00,000 --> 00:00:02,000\nWords\n');
+    const path = join(scratch, `dropped.${extension}`);
+    await ffmpeg('-i', old, '-i', words, ...args, path);
+    expect(await refusal(path, changes)).toBe('ERR_PACKAGE_TRACK');
+  });
+
+  test('a track that begins after what ffmpeg looks ahead is refused as well', async () => {
+    const noise = 'testsrc2=size=640x480:rate=25:duration=4,noise=alls=60';
+    const tone = ['-f', 'lavfi', '-i', 'sine=sample_rate=48000:duration=4'];
+    const stream = ['-c:v', 'mpeg2video', '-q:v', '2', '-c:a', 'aac', '-mpegts_flags', 'initial_discontinuity'];
+    const part = async (from: number, ...args: string[]) => {
+      const file = join(scratch, 'part.ts');
+      await ffmpeg(...args, ...stream, '-output_ts_offset', `${from}`, file);
+      return readFileSync(file);
+    };
+    const large = ['-f', 'lavfi', '-i', noise, ...tone, '-map', '0', '-map', '1'];
+    const parts = [
+      await part(0, ...large),
+      await part(5, '-i', old, ...tone, '-map', '0', '-map', '1', '-t', '4'),
+      await part(10, ...large),
+    ];
+    // The large ones are more than the five million bytes that are looked at, at the beginning and the end.
+    const path = join(scratch, 'late.ts');
+    writeFileSync(path, Buffer.concat(parts));
+    expect((await probe(path, 'stream=codec_type')).streams).toHaveLength(2);
+    expect(await refusal(path, oneRung)).toBe('ERR_PACKAGE_TRACK');
+  });
+
+  test('sound alone has no rungs', async () => {
+    const path = join(scratch, 'sound.mkv');
+    await ffmpeg('-i', old, ...SOUND, '-c', 'copy', path);
+    expect(await refusal(path)).toBe('ERR_PACKAGE_SOURCE');
+  });
+
+  test('each sound keeps its language; a cover and a font are no tracks; nothing else is told of the source', async () => {
+    const [cover, path] = [join(scratch, 'cover.png'), join(scratch, 'languages.mkv')];
+    await ffmpeg('-f', 'lavfi', '-i', 'color=red:size=64x64', '-frames:v', '1', cover);
+    await ffmpeg(
+      ...['-i', old, ...PICTURE, ...SOUND, ...SOUND, ...MPEG, '-metadata', 'title=unreleased'],
+      ...['-metadata:s:a:0', 'language=ger', '-metadata:s:a:1', 'language=eng', '-metadata:s:a:1', 'title=unreleased'],
+      ...['-attach', cover, '-metadata:s:t:0', 'mimetype=image/png', '-metadata:s:t:0', 'filename=cover.png'],
+      ...['-attach', old, '-metadata:s:t:1', 'mimetype=font/ttf', '-metadata:s:t:1', 'filename=a.ttf'],
+      path,
+    );
+    const { streams = [] } = await probe(path, 'stream=codec_type');
+    expect(streams.map((stream) => stream.codec_type)).toEqual(['video', 'audio', 'audio', 'video', 'attachment']);
+    const reader = await openFile(path);
+    const { sources, close } = await transcode({ name: 'languages.mkv', reader }, oneRung);
+    const out = join(scratch, 'languages');
+    const title = await packageTitle(out, sources, { container: 'cmaf', segmentSeconds: 2, encryption: 'none' });
+    const bytes = Buffer.from((await sources[0]?.reader.read(0, sources[0].reader.size)) ?? []);
+    await close();
+    await reader.close();
+    expect(title.renditions.map(({ name, language }) => [name, language])).toEqual([
+      ['240p', undefined],
+      ['audio-de', 'de'],
+      ['audio-en', 'en'],
+    ]);
+    expect(bytes.includes('unreleased')).toBe(false);
+  });
+
   test('a source of which half cannot be read is no shorter title', async () => {
     const long = join(scratch, 'long.mkv');
     await ffmpeg('-stream_loop', '3', '-i', old, '-c', 'copy', long);
@@ -88,7 +173,7 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
       read: (offset, length) => (offset + length > size / 2 ? Promise.reject(broken) : read(offset, length)),
       close,
     };
-    await expect(transcode({ name: 'long.mkv', reader: half }, rungs.slice(1), 2)).rejects.toBe(broken);
+    await expect(transcode({ name: 'long.mkv', reader: half }, oneRung)).rejects.toBe(broken);
     await close();
     expect(leftovers()).toEqual([]);
   });
@@ -107,7 +192,7 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     vi.stubEnv('FFREPORT', `file=${report}`);
     const reader = await openFile(old);
     try {
-      await (await transcode({ name: 'old.mp4', reader }, rungs.slice(1), 2)).close();
+      await (await transcode({ name: 'old.mp4', reader }, oneRung)).close();
     } finally {
       vi.unstubAllEnvs();
       await reader.close();
@@ -116,13 +201,32 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     expect({ asked, isReported: existsSync(report) }).toEqual({ asked: [], isReported: false });
   });
 
-  test('where there is no ffmpeg, that is said', async () => {
-    const path = process.env.PATH;
-    process.env.PATH = scratch;
+  test('where there is no ffmpeg, or no ffprobe, that is said', async () => {
+    const bin = join(scratch, 'bin');
+    mkdirSync(bin);
+    const ffprobe = programPath('ffprobe');
+    vi.stubEnv('PATH', bin);
     try {
       expect(await refusal(old)).toBe('ERR_PACKAGE_FFMPEG_MISSING');
+      symlinkSync(ffprobe, join(bin, 'ffprobe'));
+      expect(await refusal(old)).toBe('ERR_PACKAGE_FFMPEG_MISSING');
     } finally {
-      process.env.PATH = path;
+      vi.unstubAllEnvs();
     }
+  });
+
+  test('who stops it gets the reason, while it looks at the source and while it transcodes', async () => {
+    const reader = await openFile(old);
+    const reason = new Error('stopped');
+    await expect(
+      transcode({ name: 'old.mp4', reader }, { ...request, signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
+    const stop = new AbortController();
+    const onProgress = () => stop.abort(reason);
+    await expect(transcode({ name: 'old.mp4', reader }, { ...request, signal: stop.signal, onProgress })).rejects.toBe(
+      reason,
+    );
+    await reader.close();
+    expect(leftovers()).toEqual([]);
   });
 });

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { PackagingError } from './errors.ts';
+
+/** What ffmpeg may take for a source. Never a playlist or a list of files, which would lead it elsewhere. */
+const FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mxf,mpegts,avi,mpeg';
+/** A description of some thousand tracks is smaller. */
+const LARGEST_DESCRIPTION = 1 << 20;
+
+/** What precedes the URL of a source among the arguments of ffmpeg and ffprobe: they may open http, and nothing it leads to. */
+export const INPUT_LIMITS = ['-protocol_whitelist', 'http,tcp', '-format_whitelist', FORMATS];
+
+/** Nothing else of ours: a proxy or a report asked for by a variable would be told the URL, and it gets no credentials. */
+export function ffmpegEnvironment(): NodeJS.ProcessEnv {
+  return { PATH: process.env.PATH };
+}
+
+/** The tracks of a source as ffmpeg sees them. */
+export interface ProbedTracks {
+  /** Video tracks, without the pictures of covers. */
+  videos: number;
+  /** A language a track (ISO 639-2), undefined when nobody said. */
+  audios: (string | undefined)[];
+  /** Types of all others that a viewer could miss: `subtitle`, `data` … */
+  others: string[];
+}
+
+interface ProbedStream {
+  codec_type?: string;
+  codec_tag_string?: string;
+  disposition?: { attached_pic?: number };
+  tags?: { language?: string };
+}
+
+/** Tags of data that is for those who edit and stream the file itself: timecode and hints. */
+const NOT_FOR_VIEWERS = new Set(['tmcd', 'rtp ']);
+
+/**
+ * Asks ffprobe, which comes with ffmpeg, for the tracks of a source under a URL; `name` is for messages. Rejects with
+ * `ERR_PACKAGE_FFMPEG_MISSING` when it is not on the PATH, with `ERR_PACKAGE_FFMPEG` when it cannot read the source.
+ */
+export async function probeTracks(url: string, name: string, signal?: AbortSignal): Promise<ProbedTracks> {
+  const entries = 'stream=codec_type,codec_tag_string:stream_disposition=attached_pic:stream_tags=language';
+  const args = ['-loglevel', 'error', ...INPUT_LIMITS, '-show_entries', entries, '-of', 'json', url];
+  const options = { env: ffmpegEnvironment(), maxBuffer: LARGEST_DESCRIPTION, ...(signal ? { signal } : {}) };
+  const { stdout } = await promisify(execFile)('ffprobe', args, options).catch((error) => {
+    if (signal?.aborted) throw signal.reason;
+    if (error.code === 'ENOENT') throw ffmpegMissing(name, 'ffprobe');
+    throw ffmpegFailure(name, url, String(error.stderr), `ffprobe ended with ${error.code}`);
+  });
+  const tracks: ProbedTracks = { videos: 0, audios: [], others: [] };
+  const { streams = [] } = JSON.parse(stdout) as { streams?: ProbedStream[] };
+  for (const { codec_type: type = 'unknown', codec_tag_string: tag = '', disposition, tags } of streams) {
+    if (type === 'video') tracks.videos += disposition?.attached_pic === 1 ? 0 : 1;
+    else if (type === 'audio') tracks.audios.push(languageOf(tags?.language));
+    // Attachments are fonts and covers.
+    else if (type !== 'attachment' && !NOT_FOR_VIEWERS.has(tag)) tracks.others.push(type);
+  }
+  return tracks;
+}
+
+/** It goes into arguments of ffmpeg: nothing but three letters. */
+function languageOf(tag: string | undefined): string | undefined {
+  return tag !== undefined && /^[a-z]{3}$/.test(tag) && tag !== 'und' ? tag : undefined;
+}
+
+/** What to say when a program is not on the PATH. */
+export function ffmpegMissing(name: string, program: 'ffmpeg' | 'ffprobe'): PackagingError {
+  return new PackagingError(
+    'ERR_PACKAGE_FFMPEG_MISSING',
+    `${name} needs transcoding, and there is no ${program} on the PATH: install ffmpeg (Debian: apt install ffmpeg)`,
+  );
+}
+
+/** What ffmpeg or ffprobe said last, without the URL, which others could read the source from. */
+export function ffmpegFailure(name: string, url: string, said: string, otherwise: string): PackagingError {
+  const last = said
+    .replaceAll(url, name)
+    .trim()
+    .split('\n')
+    .at(-1)
+    ?.replace(/^\[[^\]]*\] /, '')
+    .slice(0, 300);
+  return new PackagingError('ERR_PACKAGE_FFMPEG', `ffmpeg could not transcode ${name}: ${last || otherwise}`);
+}
