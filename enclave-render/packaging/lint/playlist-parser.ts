@@ -6,10 +6,15 @@ export type PlaylistLine =
   | { type: 'tag'; name: string; value: string; attributes: Map<string, string>; line: number }
   | { type: 'uri'; uri: string; line: number };
 
+/** Whether a text begins as playlists do. */
+export function isPlaylist(text: string): boolean {
+  return /^\ufeff?#EXTM3U[^\S\n]*(?:\n|$)/.test(text);
+}
+
 /** The lines of a playlist; undefined when it does not begin as one. */
 export function parsePlaylist(text: string): PlaylistLine[] | undefined {
+  if (!isPlaylist(text)) return undefined;
   const lines = text.replace(/^\ufeff/, '').split(/\r?\n/);
-  if (lines[0]?.trimEnd() !== '#EXTM3U') return undefined;
   return lines.flatMap((raw, index): PlaylistLine[] => {
     const text = raw.trim();
     const line = index + 1;
@@ -22,11 +27,12 @@ export function parsePlaylist(text: string): PlaylistLine[] | undefined {
   });
 }
 
+/** A name is read from its beginning only: one that goes on for megabytes would take forever from each of its letters. */
+const ATTRIBUTE = /(?<![A-Z0-9-])([A-Z0-9-]+)=(?:"([^"\r\n]*)"|([^",\s][^,]*)?)(?:,|$)/g;
+
 /** An attribute list (RFC 8216 §4.2); quotes are taken off. */
 function parseAttributes(value: string): Map<string, string> {
   const attributes = new Map<string, string>();
-  for (const [, name = '', quoted, plain] of value.matchAll(/([A-Z0-9-]+)=(?:"([^"\r\n]*)"|([^",\s][^,]*)?)(?:,|$)/g)) {
-    attributes.set(name, quoted ?? plain ?? '');
-  }
+  for (const [, name = '', quoted, plain] of value.matchAll(ATTRIBUTE)) attributes.set(name, quoted ?? plain ?? '');
   return attributes;
 }

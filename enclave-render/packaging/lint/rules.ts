@@ -3,6 +3,10 @@ export type Severity = 'error' | 'warning';
 
 /** One row a rule of the linter: how bad a breach is, and what it means for whoever has one. */
 export const RULES = {
+  'limit-reached': {
+    severity: 'error',
+    words: 'longer, larger or slower than the linter follows: what comes after it was not looked at',
+  },
   'not-a-manifest': {
     severity: 'error',
     words: 'what was fetched is neither an HLS playlist nor a DASH MPD',
@@ -99,4 +103,9 @@ export interface Finding {
   /** What it is about here: a URI, a number. Never a token. */
   detail: string;
   words: string;
+}
+
+/** A breach of a rule, with the words of its row. */
+export function finding(rule: RuleId, where: string, detail: string): Finding {
+  return { rule, severity: RULES[rule].severity, where, detail, words: RULES[rule].words };
 }
