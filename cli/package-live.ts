@@ -6,10 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
-import { contentKeyContext } from '../enclave-render/packaging/content-keys.ts';
+import { unwrapContentKey } from '../enclave-render/packaging/content-keys.ts';
 import { readKeyTable } from '../enclave-render/packaging/key-table-file.ts';
 import { type LiveChannel, type LiveClock, liveChannel } from '../enclave-render/packaging/live.ts';
-import { readTitle } from '../enclave-render/packaging/title.ts';
+import { type PackagedTitle, readTitle } from '../enclave-render/packaging/title.ts';
 import { openDataKeys } from '../local/data-keys.ts';
 import { openPort } from '../local/listen.ts';
 import { InputError, integer, note, print } from './command.ts';
@@ -38,7 +38,8 @@ const CLOCK: LiveClock = {
   wait: (seconds, signal) => sleep(Math.max(0, seconds * 1000), undefined, { signal }),
 };
 
-const LOOPBACK = /^https?:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/;
+/** Origins and hosts of this machine. */
+const LOOPBACK = /^(?:https?:\/\/)?(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/;
 
 /** Adds `live` to the command `package`. */
 export function registerLive(group: Command): void {
@@ -62,7 +63,7 @@ export function registerLive(group: Command): void {
       const keys =
         title.encryption === 'none'
           ? new Map<string, Buffer>()
-          : await openKeys(options.keyStorage ?? join(folder, 'keys.json'), dataKeys);
+          : await openKeys(title, options.keyStorage ?? join(folder, 'keys.json'), dataKeys);
       const port = await openPort(options.port);
       port.serve((request, response) => void respond(channel, keys, request, response));
       note('everybody on this machine gets what this serves, keys too');
@@ -73,17 +74,16 @@ export function registerLive(group: Command): void {
     });
 }
 
-/** The keys of a title by name, in clear and in memory. */
-async function openKeys(file: string, dataKeys: DataKeys): Promise<Map<string, Uint8Array>> {
+/** The keys of a title by name, in clear and in memory. Throws `InputError` when the table has not all of them. */
+async function openKeys(title: PackagedTitle, file: string, dataKeys: DataKeys): Promise<Map<string, Uint8Array>> {
   const table = await readKeyTable(file);
   if (!table) throw new InputError(`cannot read ${file}: name the table of the title's keys with --key-storage`);
   const opened = new Map<string, Uint8Array>();
-  for (const { name, encryptedKey, keyId } of table.keys) {
-    // Never in the context that the table says: an entry under another name shall not open.
-    const opening = dataKeys.decrypt(Buffer.from(encryptedKey, 'base64'), contentKeyContext(name), keyId);
-    opened.set(name, (await opening).plaintext);
-  }
-  return opened;
+  for (const entry of table.keys) opened.set(entry.name, await unwrapContentKey(dataKeys, entry));
+  const segments = title.renditions.flatMap((rendition) => rendition.segments);
+  const missing = segments.find(({ encryption }) => encryption && !opened.has(encryption.key))?.encryption?.key;
+  if (missing === undefined) return opened;
+  throw new InputError(`${file} has no key ${missing}: name the table of the title's keys with --key-storage`);
 }
 
 async function respond(
@@ -94,6 +94,8 @@ async function respond(
 ): Promise<void> {
   const gone = new AbortController();
   response.once('close', () => gone.abort());
+  // A name that somebody has lead here makes a page elsewhere one of this server, to which browsers give everything.
+  if (!LOOPBACK.test(request.headers.host ?? '')) return void response.writeHead(421).end();
   try {
     // Not relative to a base: a path that begins with two slashes would be a host.
     const { pathname, searchParams } = new URL(`http://loopback${request.url}`);

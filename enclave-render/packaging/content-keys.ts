@@ -1,5 +1,7 @@
 import { randomBytes, webcrypto } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { DataKeys, EncryptionContext } from '../kms/data-keys.ts';
+import { PackagingError } from './errors.ts';
 import type { WrappedContentKey } from './key-table.ts';
 
 /** A content key in clear and as it is kept. `plaintext`: 16 bytes, which are overwritten when it is used. */
@@ -24,6 +26,27 @@ export function contentKeysFrom(dataKeys: Pick<DataKeys, 'generate'>, keyId: str
     const encryptedKey = Buffer.from(encrypted).toString('base64');
     return { plaintext, wrapped: { name, encryptedKey, keyId: arn, context } };
   };
+}
+
+/** AES-128. */
+const KEY_BYTES = 16;
+
+/**
+ * The 16 bytes of a content key that a table holds. Whoever can write a table shall not have the key of a master opened: only what is
+ * bound to the purpose and to its own name is. Rejects with `ERR_PACKAGE_KEY_TABLE` when it is not, and with `KmsError`.
+ */
+export async function unwrapContentKey(
+  dataKeys: Pick<DataKeys, 'decrypt'>,
+  { name, encryptedKey, keyId, context }: WrappedContentKey,
+): Promise<Uint8Array> {
+  const refuse = (why: string) =>
+    new PackagingError('ERR_PACKAGE_KEY_TABLE', `key ${name} of the key table ${why}: package the title again`);
+  const expected = contentKeyContext(name);
+  if (!isDeepStrictEqual(context, expected)) throw refuse('is bound to something else');
+  const { plaintext } = await dataKeys.decrypt(Buffer.from(encryptedKey, 'base64'), expected, keyId);
+  if (plaintext.length === KEY_BYTES) return plaintext;
+  plaintext.fill(0);
+  throw refuse(`has ${plaintext.length} bytes`);
 }
 
 /** When a title changes its key, and which renditions share one. */

@@ -1,7 +1,6 @@
-import { isDeepStrictEqual } from 'node:util';
 import { type Context, Hono } from 'hono';
 import { type DataKeys, KmsError } from '../kms/data-keys.ts';
-import { contentKeyContext } from './content-keys.ts';
+import { unwrapContentKey } from './content-keys.ts';
 import { PackagingError } from './errors.ts';
 import type { KeyTable } from './key-table.ts';
 import { UnwrappedKeys } from './unwrapped-keys.ts';
@@ -20,8 +19,6 @@ export interface KeyServerOptions {
 
 /** `/<title>/keys/<name>.key`, as playlists name it, without escapes. */
 const KEY_PATH = /^\/(\w[\w.-]*(?:\/\w[\w.-]*)*)\/keys\/([\w-]{1,128})\.key$/;
-/** AES-128. */
-const KEY_BYTES = 16;
 const RETRY_AFTER_SECONDS = 2;
 /** What does not pass by itself: the table or its ciphertext is not what packaging wrote. */
 const DAMAGED = new Set([
@@ -43,14 +40,7 @@ export function createKeyServer({ readKeyTable, dataKeys, report }: KeyServerOpt
   async function unwrap(title: string, name: string): Promise<Uint8Array | undefined> {
     try {
       const entry = (await readKeyTable(title))?.keys.find((key) => key.name === name);
-      if (!entry) return undefined;
-      const context = contentKeyContext(name);
-      // Else whoever writes a table could have the key of a master decrypted and served.
-      if (!isDeepStrictEqual(entry.context, context)) throw notThisKey('is bound to something else');
-      const { plaintext } = await dataKeys.decrypt(Buffer.from(entry.encryptedKey, 'base64'), context, entry.keyId);
-      if (plaintext.length === KEY_BYTES) return plaintext;
-      plaintext.fill(0);
-      throw notThisKey(`has ${plaintext.length} bytes`);
+      return entry && (await unwrapContentKey(dataKeys, entry));
     } catch (error) {
       report(`key ${name} of ${title} cannot be served: ${codeOf(error)}: ${(error as Error).message}`);
       throw error;
@@ -69,7 +59,7 @@ export function createKeyServer({ readKeyTable, dataKeys, report }: KeyServerOpt
     try {
       const key = await keys.get(`${title}/${name}`, () => unwrap(title, name));
       if (!key) return refuse(c, 404, 'ERR_KEY_NOT_FOUND');
-      return c.body(key, 200, { 'content-type': 'application/octet-stream', 'content-length': `${KEY_BYTES}` });
+      return c.body(key, 200, { 'content-type': 'application/octet-stream', 'content-length': `${key.length}` });
     } catch (error) {
       if (DAMAGED.has(codeOf(error))) return refuse(c, 500, 'ERR_KEY_DAMAGED');
       c.header('retry-after', `${RETRY_AFTER_SECONDS}`);
@@ -94,10 +84,6 @@ const TITLES = {
 function refuse(c: Context, status: keyof typeof TITLES, code: string): Response {
   const body = { type: 'about:blank', title: TITLES[status], status, code };
   return c.json(body, status, { 'content-type': 'application/problem+json' });
-}
-
-function notThisKey(why: string): PackagingError {
-  return new PackagingError('ERR_PACKAGE_KEY_TABLE', `its entry in the key table ${why}: package the title again`);
 }
 
 function codeOf(error: unknown): string {

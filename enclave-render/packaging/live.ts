@@ -176,9 +176,8 @@ function livePlaylist(
 ): string {
   const current = timeline.current(now);
   const first = Math.max(0, current - windowSegments);
-  const hasParts = rendition.segments.some(({ parts }) => parts !== undefined);
   const lines = ['#EXTM3U', '#EXT-X-VERSION:9', `#EXT-X-TARGETDURATION:${title.targetDuration}`];
-  lines.push(...serverControl(title, rendition, hasParts));
+  lines.push(...serverControl(title));
   lines.push(`#EXT-X-MEDIA-SEQUENCE:${first}`);
   // Each beginning of the title but the very first is a discontinuity; those before the window are counted.
   lines.push(`#EXT-X-DISCONTINUITY-SEQUENCE:${Math.floor(Math.max(0, first - 1) / timeline.count)}`);
@@ -225,14 +224,12 @@ function livePlaylist(
   return `${lines.join('\n')}\n`;
 }
 
-function serverControl({ targetDuration }: PackagedTitle, { segments }: Rendition, hasParts: boolean): string[] {
+function serverControl({ targetDuration, partTarget }: PackagedTitle): string[] {
   const holdBack = `CAN-BLOCK-RELOAD=YES,HOLD-BACK=${decimal(3 * targetDuration)}`;
-  if (!hasParts) return [`#EXT-X-SERVER-CONTROL:${holdBack}`];
-  const longest = Math.max(...segments.flatMap(({ parts = [] }) => parts.map(({ seconds }) => seconds)));
-  const target = Math.ceil(longest * 1000) / 1000;
+  if (partTarget === undefined) return [`#EXT-X-SERVER-CONTROL:${holdBack}`];
   return [
-    `#EXT-X-SERVER-CONTROL:${holdBack},PART-HOLD-BACK=${decimal(3 * target)}`,
-    `#EXT-X-PART-INF:PART-TARGET=${decimal(target)}`,
+    `#EXT-X-SERVER-CONTROL:${holdBack},PART-HOLD-BACK=${decimal(3 * partTarget)}`,
+    `#EXT-X-PART-INF:PART-TARGET=${decimal(partTarget)}`,
   ];
 }
 

@@ -143,14 +143,16 @@ class TitleBuild {
       renditions.push(...tracks);
       done += source.duration;
     }
-    const longest = Math.max(...renditions.flatMap(({ segments }) => segments.map(({ seconds }) => seconds)));
+    const segments = renditions.flatMap((rendition) => rendition.segments);
+    const longest = longestOf(segments);
+    const longestPart = longestOf(segments.flatMap(({ parts = [] }) => parts));
     const title: PackagedTitle = {
       format: 'portcullis-packaging/1',
       container,
       encryption: encryption === 'none' ? 'none' : 'aes-128',
       ...(encryption === 'none' ? {} : { iv: encryption.iv }),
       targetDuration: Math.max(1, Math.round(longest)),
-      ...(partSeconds === undefined ? {} : { partTarget: partSeconds }),
+      ...(partSeconds === undefined ? {} : { partTarget: Math.ceil(longestPart * 1000) / 1000 }),
       duration: Math.max(...renditions.map(({ segments }) => segments.reduce((sum, { seconds }) => sum + seconds, 0))),
       renditions: [
         ...renditions.filter(({ type }) => type === 'video'),
@@ -361,6 +363,11 @@ class TitleBuild {
       );
     }
   }
+}
+
+/** Seconds, 0 of none; titles may have more segments than a call has arguments. */
+function longestOf(pieces: { seconds: number }[]): number {
+  return pieces.reduce((longest, { seconds }) => Math.max(longest, seconds), 0);
 }
 
 function unusedName(wished: string, taken: Set<string>): string {

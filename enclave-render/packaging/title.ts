@@ -51,7 +51,7 @@ export const PackagedTitleSchema = v.strictObject({
   iv: v.optional(v.picklist(['sequence', 'random'])),
   /** Whole seconds. */
   targetDuration: count,
-  /** Seconds. */
+  /** Seconds, as long as the longest part of all renditions; only with parts. */
   partTarget: v.optional(seconds),
   duration: seconds,
   renditions: v.pipe(v.array(RenditionSchema), v.minLength(1)),

@@ -91,8 +91,33 @@ describeWithFfmpeg('portcullis package hls', () => {
       expect(await ask(key, { origin: 'https://elsewhere.example' })).toEqual([200, undefined]);
       expect(await ask(key, { origin: 'http://localhost:8080' })).toEqual([200, 'http://localhost:8080']);
       expect(await ask('/master.m3u8')).toEqual([200, '*']);
+      // What a browser asks when the name of a page elsewhere has been made to lead here.
+      expect(await ask(key, { host: `elsewhere.example:${port}` })).toEqual([421, undefined]);
+      expect(await ask(key, { host: `localhost:${port}` })).toEqual([200, undefined]);
     } finally {
       child.kill('SIGTERM');
+    }
+  });
+
+  test('live does not begin with a key that is bound to something else, or without one', async () => {
+    const out = join(scratch, 'for-altered');
+    expect((await hls(source, out, '--rotate-every', '1')).code).toBe(0);
+    const file = join(out, 'keys.json');
+    const table = JSON.parse(readFileSync(file, 'utf8'));
+    const [first, second] = table.keys;
+    const withFirst = (change: object) => [{ ...first, ...change }, second];
+    const contexts = [{ ...first.context, purpose: 'mastering' }, { ...first.context, more: 'x' }, second.context, {}];
+    for (const [keys, words] of [
+      ...contexts.map((context) => [withFirst({ context }), 'bound to something else'] as const),
+      // The context of the one and the ciphertext of the other: KMS says no.
+      [withFirst({ encryptedKey: second.encryptedKey }), 'context'],
+      [withFirst({ name: second.name, context: second.context }), 'context'],
+      [withFirst({ keyId: 'arn:portcullis:kms:local:key/none' }), ''],
+      [[second], `has no key ${first.name}`],
+    ] as const) {
+      writeFileSync(file, JSON.stringify({ ...table, keys }));
+      const { code, stdout, stderr } = await portcullis('package', 'live', out, '--json', '--data', data);
+      expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
     }
   });
 

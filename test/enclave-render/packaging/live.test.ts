@@ -167,7 +167,8 @@ test('a title without parts is a channel with blocking reload of segments', asyn
     ...each,
     segments: each.segments.map(({ parts: _, ...segment }) => segment),
   }));
-  const { channel, waited } = channelAt(1, { ...TITLE, renditions });
+  const { partTarget: _, ...title } = TITLE;
+  const { channel, waited } = channelAt(1, { ...title, renditions });
   const lines = await playlist(channel, '_HLS_msn=3');
   expect(waited).toEqual([3]);
   expect(lines.join()).not.toMatch(/EXT-X-PART|PRELOAD|REPORT/);

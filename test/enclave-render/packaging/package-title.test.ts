@@ -378,6 +378,10 @@ describeWithFfmpeg('a title is packaged', () => {
     const file = await makeMedia(join(scratch, 'parts.mp4'), { video, seconds: 8 });
     const { out, title } = await pack([file], { partSeconds });
     expect(await readTitle(out)).toEqual(title);
+    const parts = title.renditions.flatMap(({ segments }) => segments.flatMap((segment) => segment.parts ?? []));
+    const longest = Math.max(...parts.map(({ seconds }) => seconds));
+    expect(title.partTarget).toBeGreaterThanOrEqual(longest);
+    expect(title.partTarget).toBeLessThan(longest + 0.0011);
     const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
     for (const rendition of title.renditions) {
       const folder = join(out, rendition.name);
