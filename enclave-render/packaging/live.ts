@@ -30,6 +30,8 @@ export type LiveChannel = (path: string, query: URLSearchParams, signal?: AbortS
 
 const PLAYLIST = { status: 200, type: 'application/vnd.apple.mpegurl', cacheControl: 'no-cache' } as const;
 const MEDIA = { status: 200, type: 'video/mp4', cacheControl: 'public, max-age=3600' } as const;
+/** Rounding of times in seconds. */
+const EPSILON = 1e-6;
 /** Parts are named for so many target durations from the end (draft-pantos-hls-rfc8216bis §4.4.4.9). */
 const PARTS_FOR_TARGETS = 3;
 
@@ -77,7 +79,8 @@ function blockUntil(
   if (msn === null || !isNumber(msn) || !isNumber(part)) {
     return { status: 400, text: '_HLS_msn and _HLS_part are whole numbers, and the second needs the first' };
   }
-  if (Number(msn) > timeline.current(now) + 2) return { status: 400, text: '_HLS_msn is too far in the future' };
+  if (Number(msn) > timeline.current(rendition, now) + 2)
+    return { status: 400, text: '_HLS_msn is too far in the future' };
   return timeline.availableAt(rendition, Number(msn), part === null ? undefined : Number(part));
 }
 
@@ -124,11 +127,17 @@ class Timeline {
     return loops * this.#loop + (this.#ends[(sequence % this.count) - 1] ?? 0);
   }
 
-  /** The media sequence number of the segment that is not complete yet. */
-  current(now: number): number {
+  /**
+   * The media sequence number of the segment of a rendition that is not complete yet. Sound may end a little before its picture: with
+   * its last part a segment is complete, so that the part that is hinted at is of the next one, under the key of that.
+   */
+  current(rendition: Rendition, now: number): number {
     const loops = Math.floor(now / this.#loop);
     const rest = now - loops * this.#loop;
-    return loops * this.count + this.#ends.filter((end) => end <= rest + 1e-6).length;
+    const sequence = loops * this.count + this.#ends.filter((end) => end <= rest + EPSILON).length;
+    const { parts = [] } = this.segment(rendition, sequence);
+    const isComplete = parts.length > 0 && this.#partsOf(rendition, sequence, now) === parts.length;
+    return isComplete ? sequence + 1 : sequence;
   }
 
   /** When a part is there, or a segment as a whole; a part after the last is the first of the next segment. */
@@ -149,21 +158,20 @@ class Timeline {
 
   /** How many parts are there of the segment that is not complete yet. */
   partsOfCurrent(rendition: Rendition, now: number): number {
-    const sequence = this.current(now);
-    const { parts = [] } = this.segment(rendition, sequence);
-    return parts.filter((_, index) => this.availableAt(rendition, sequence, index) <= now + 1e-6).length;
+    return this.#partsOf(rendition, this.current(rendition, now), now);
   }
 
   /** The part that comes next, and when; undefined without parts. */
   nextPart(rendition: Rendition, now: number): { file: string; at: number } | undefined {
-    const sequence = this.current(now);
-    const done = this.partsOfCurrent(rendition, now);
-    const { parts } = this.segment(rendition, sequence);
-    if (!parts) return undefined;
-    const part = parts[done];
-    if (part) return { file: part.file, at: this.availableAt(rendition, sequence, done) };
-    const [first] = this.segment(rendition, sequence + 1).parts ?? [];
-    return first && { file: first.file, at: this.availableAt(rendition, sequence + 1, 0) };
+    const sequence = this.current(rendition, now);
+    const done = this.#partsOf(rendition, sequence, now);
+    const part = this.segment(rendition, sequence).parts?.[done];
+    return part && { file: part.file, at: this.availableAt(rendition, sequence, done) };
+  }
+
+  #partsOf(rendition: Rendition, sequence: number, now: number): number {
+    const { parts = [] } = this.segment(rendition, sequence);
+    return parts.filter((_, index) => this.availableAt(rendition, sequence, index) <= now + EPSILON).length;
   }
 }
 
@@ -174,7 +182,7 @@ function livePlaylist(
   now: number,
   { windowSegments, startedAt }: LiveSettings,
 ): string {
-  const current = timeline.current(now);
+  const current = timeline.current(rendition, now);
   const first = Math.max(0, current - windowSegments);
   const lines = ['#EXTM3U', '#EXT-X-VERSION:9', `#EXT-X-TARGETDURATION:${title.targetDuration}`];
   lines.push(...serverControl(title));
@@ -235,7 +243,7 @@ function serverControl({ targetDuration, partTarget }: PackagedTitle): string[] 
 
 /** How far another rendition is, so that a player that changes to it knows what to ask for (§4.4.5.4). */
 function renditionReport(rendition: Rendition, timeline: Timeline, now: number): string {
-  const current = timeline.current(now);
+  const current = timeline.current(rendition, now);
   const done = timeline.partsOfCurrent(rendition, now);
   const [sequence, part] =
     done > 0 || current === 0

@@ -161,8 +161,8 @@ describeWithFfmpeg('portcullis package hls --transcode of a master', () => {
     'has no plaintext in any file at any time, and tells ffmpeg of none',
     async () => {
       const { code, names, plaintext, nameless, openInFfmpeg } = await run('title');
-      expect(code).toBe(0);
       expect([...plaintext]).toEqual([]);
+      expect(code).toBe(0);
 
       // The title before it is in its place and then, and the sealed file, which loses its name at once.
       const ours = [...names].filter((name) => name.startsWith(scratch));

@@ -137,6 +137,25 @@ test('a part that is hinted at is answered when it is there, and others at once'
   expect(waited).toEqual([0.75]);
 });
 
+test('where sound ends before its picture, the part that is hinted at is under the key of its own segment', async () => {
+  const [video, audio] = TITLE.renditions as [Rendition, Rendition];
+  const segments = audio.segments.map(({ parts = [], ...segment }) => ({
+    ...segment,
+    seconds: segment.seconds - 0.02,
+    parts: parts.map((part, index) => (index === parts.length - 1 ? { ...part, seconds: 0.98 } : part)),
+  }));
+  // The window has segments 0 to 2; the next are again the first two, of 4 s with the key k-1, and the third with k-2.
+  const { channel, waited } = channelAt(4.5, { ...TITLE, renditions: [video, { ...audio, segments }] });
+  const lines = await playlist(channel, '_HLS_msn=4&_HLS_part=3', 'audio/index.m3u8');
+  expect(waited).toEqual([3.48]);
+  expect(lines.slice(-5, -1)).toEqual([
+    '#EXTINF:3.98,',
+    'segment-00002.m4s',
+    '#EXT-X-KEY:METHOD=AES-128,URI="../keys/k-2.key",IV=0x00000000000000000000000000000002',
+    '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="segment-00003.1.m4s"',
+  ]);
+});
+
 test.each([
   ['_HLS_msn=x', 400],
   ['_HLS_part=1', 400],
