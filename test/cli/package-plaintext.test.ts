@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  constants,
   type FSWatcher,
   mkdirSync,
   readdirSync,
@@ -27,8 +28,8 @@ interface Seen {
   plaintext: Set<string>;
   /** Nameless files of the process: the largest size of each in bytes. */
   nameless: Map<string, number>;
-  /** Files that ffmpeg and ffprobe had open. */
-  openInFfmpeg: Set<string>;
+  /** Files that ffmpeg and ffprobe had open for writing. */
+  writtenByFfmpeg: Set<string>;
 }
 
 /** What stands for nothing when it is gone by now. */
@@ -50,7 +51,14 @@ function descendants(pid: number): number[] {
   return [pid, ...children.flatMap(descendants)];
 }
 
-/** Runs the command and looks, all the time, into each file of the folders and each that its processes have open. */
+/** Whether a file is open for writing: a process that starts reads its libraries, of which one has the name of x264 in it. */
+function isWritable(pid: number, fd: string): boolean {
+  const [, flags = '0'] =
+    /^flags:\s*(\d+)/m.exec(orGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), '')) ?? [];
+  return (Number.parseInt(flags, 8) & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
+}
+
+/** Runs the command and looks, all the time, into each file of the folders and each that its processes have open for writing. */
 async function watchRun(
   args: string[],
   env: NodeJS.ProcessEnv,
@@ -62,7 +70,7 @@ async function watchRun(
     names: new Set(),
     plaintext: new Set(),
     nameless: new Map(),
-    openInFfmpeg: new Set(),
+    writtenByFfmpeg: new Set(),
   };
   const known = new Map<string, string>();
   const search = (path: string, name: string) => {
@@ -96,8 +104,8 @@ async function watchRun(
         const path = `/proc/${pid}/fd/${fd}`;
         const name = orGone(() => readlinkSync(path), '');
         const size = orGone(() => (statSync(path).isFile() ? statSync(path).size : -1), -1);
-        if (size < 0 || !name.startsWith('/')) continue;
-        if (program === 'ffmpeg' || program === 'ffprobe') seen.openInFfmpeg.add(name);
+        if (size < 0 || !name.startsWith('/') || !isWritable(pid, fd)) continue;
+        if (program === 'ffmpeg' || program === 'ffprobe') seen.writtenByFfmpeg.add(name);
         if (name.endsWith(' (deleted)')) seen.nameless.set(name, Math.max(size, seen.nameless.get(name) ?? 0));
         search(path, name);
       }
@@ -160,7 +168,7 @@ describeWithFfmpeg('portcullis package hls --transcode of a master', () => {
   test.skipIf(process.platform !== 'linux')(
     'has no plaintext in any file at any time, and tells ffmpeg of none',
     async () => {
-      const { code, names, plaintext, nameless, openInFfmpeg } = await run('title');
+      const { code, names, plaintext, nameless, writtenByFfmpeg } = await run('title');
       expect([...plaintext]).toEqual([]);
       expect(code).toBe(0);
 
@@ -178,7 +186,7 @@ describeWithFfmpeg('portcullis package hls --transcode of a master', () => {
       const sealed = [...nameless].filter(([name]) => name.startsWith(join(temporary, 'portcullis-transcoded-')));
       expect(sealed.map(([, size]) => size > 0)).toEqual([true]);
 
-      expect([...openInFfmpeg]).toEqual([]);
+      expect([...writtenByFfmpeg]).toEqual([]);
       const told = readFileSync(log, 'utf8').trim().split('\n');
       expect(told.filter((each) => each === 'ffmpeg' || each === 'ffprobe')).toEqual(['ffprobe', 'ffmpeg']);
       const view = /^http:\/\/127\.0\.0\.1:\d+\/[\w-]{43}$/;
