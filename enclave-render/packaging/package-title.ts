@@ -24,7 +24,7 @@ import { cutParts } from './parts.ts';
 import { mediaPlaylist, multivariantPlaylist } from './playlists.ts';
 import { SegmentBuffer } from './segment-buffer.ts';
 import { cutSegments, endOf, type Segment, type TrackPackets } from './segments.ts';
-import { type AudioTrack, openMediaSource, type Source } from './source.ts';
+import { type AudioTrack, openMediaSource, type Source, type VideoTrack } from './source.ts';
 import { type PackagedSegment, type PackagedTitle, type Rendition, TITLE_FILE } from './title.ts';
 
 /** One encoding of a title: where its plaintext comes from, and what messages call it. */
@@ -193,55 +193,39 @@ class TitleBuild {
     return [];
   }
 
+  /** Whether the sound of a source is in the segments of its picture. */
+  #isMuxed({ video }: Source): boolean {
+    return this.#request.container === 'ts' && video !== undefined;
+  }
+
+  /** The renditions of a source, each with its folder and nothing in it yet. */
+  async #begin(source: Source, audio: AudioTrack[], others: Rendition[]): Promise<Track[]> {
+    const isMuxed = this.#isMuxed(source);
+    const names = new Set(others.map(({ name }) => name));
+    const renditions = [
+      ...(source.video ? [videoRendition(source.video, isMuxed ? audio : [])] : []),
+      ...(isMuxed ? [] : audio.map(audioRendition)),
+    ].map((rendition) => ({ ...rendition, name: unusedName(rendition.name, names) }));
+    for (const { name } of renditions) await mkdir(join(this.#folder, name));
+    return renditions.map((rendition) => ({
+      name: rendition.name,
+      rendition,
+      stream: new TransportStream(),
+      timescale: 1,
+      fragments: 0,
+      packets: 0,
+    }));
+  }
+
   async #package(
     source: Source,
     audio: AudioTrack[],
     others: Rendition[],
     onProgress: (seconds: number) => void,
   ): Promise<Rendition[]> {
-    const { container, segmentSeconds, signal } = this.#request;
-    const names = new Set(others.map(({ name }) => name));
-    const isMuxed = container === 'ts' && source.video !== undefined;
-    const tracks: Track[] = [];
-    const begin = async (rendition: Track['rendition']) => {
-      const name = unusedName(rendition.name, names);
-      tracks.push({
-        name,
-        rendition: { ...rendition, name },
-        stream: new TransportStream(),
-        timescale: 1,
-        fragments: 0,
-        packets: 0,
-      });
-      await mkdir(join(this.#folder, name));
-    };
-    if (source.video) {
-      const { width, height, codecString } = source.video;
-      const codecs = [codecString, ...(isMuxed ? audio.map((track) => track.codecString) : [])];
-      await begin({
-        name: `${Math.min(width, height)}p`,
-        type: 'video',
-        codecs,
-        width,
-        height,
-        isIndependent: true,
-        segments: [],
-      });
-    }
-    for (const track of isMuxed ? [] : audio) {
-      const { codecString, language, config } = track;
-      const name = language === 'und' ? 'audio' : `audio-${language.replaceAll(/[^\w]/g, '')}`;
-      const sound = { channels: config.numberOfChannels, sampleRate: config.sampleRate };
-      await begin({
-        name,
-        type: 'audio',
-        codecs: [codecString],
-        language,
-        ...sound,
-        isIndependent: true,
-        segments: [],
-      });
-    }
+    const { segmentSeconds, signal } = this.#request;
+    const isMuxed = this.#isMuxed(source);
+    const tracks = await this.#begin(source, audio, others);
     let [count, soundEnd] = [0, 0];
     for await (const segment of cutSegments({ ...source, audio }, segmentSeconds)) {
       signal?.throwIfAborted();
@@ -363,6 +347,18 @@ class TitleBuild {
       );
     }
   }
+}
+
+function videoRendition({ width, height, codecString }: VideoTrack, muxed: AudioTrack[]): Track['rendition'] {
+  const codecs = [codecString, ...muxed.map((track) => track.codecString)];
+  const name = `${Math.min(width, height)}p`;
+  return { name, type: 'video', codecs, width, height, isIndependent: true, segments: [] };
+}
+
+function audioRendition({ codecString, language, config }: AudioTrack): Track['rendition'] {
+  const name = language === 'und' ? 'audio' : `audio-${language.replaceAll(/[^\w]/g, '')}`;
+  const sound = { language, channels: config.numberOfChannels, sampleRate: config.sampleRate };
+  return { name, type: 'audio', codecs: [codecString], ...sound, isIndependent: true, segments: [] };
 }
 
 /** Seconds, 0 of none; titles may have more segments than a call has arguments. */
