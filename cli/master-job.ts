@@ -8,12 +8,9 @@ import {
   type TranscoderMode,
   transcoderJob,
 } from '../enclave-render/mastering/jobs/elastic-transcoder.ts';
-import { MasterJobError } from '../enclave-render/mastering/jobs/job-error.ts';
 import { mediaConvertJob } from '../enclave-render/mastering/jobs/mediaconvert.ts';
 import { migrateJob } from '../enclave-render/mastering/jobs/migrate.ts';
 import type { EncryptionMethod, OutputProtection } from '../enclave-render/mastering/jobs/output-groups.ts';
-import { TRANSCODER_PRESETS } from '../enclave-render/mastering/jobs/presets.ts';
-import { type RemuxContainer, remux } from '../enclave-render/mastering/jobs/remux.ts';
 import { runTranscoderJob } from '../enclave-render/mastering/jobs/run-job.ts';
 import { parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
 import { fileObjectStore } from '../enclave-render/storage/files.ts';
@@ -37,11 +34,13 @@ Examples:
 
 const RUN_HELP = `
 FILE is {"Job":{…},"Pipeline":{…}}, as elastictranscoder create-job and create-pipeline take them, or read-job and read-pipeline
-answer. The input is decrypted as its Encryption says, and outputs are encrypted as theirs says, through pipes: no plaintext is
-written. Buckets are folders. The one way to make outputs here is --copy: video and sound go into the container of the preset as
-they are, through ffmpeg. Playlists, thumbnails, watermarks, captions and clips are refused, each by name.
+answer. The input is decrypted as its Encryption says, ffmpeg encodes each output as the system preset of its PresetId says, and it is
+encrypted as its Encryption says; nothing is written in clear but what the job leaves in clear. Buckets are folders. With --copy, video
+and sound go into the container of the preset as they are. Playlists, thumbnails, watermarks, captions and clips are refused, each by
+name; encrypted HLS is made by portcullis package hls.
 
 Examples:
+  portcullis master job run job.json --buckets /srv/buckets
   portcullis master job run job.json --buckets /srv/buckets --copy`;
 
 const MIGRATE_HELP = `
@@ -113,7 +112,7 @@ export function registerMasterJob(master: Command): void {
     .description('run a job of Elastic Transcoder here')
     .argument('<file>', 'job and pipeline')
     .requiredOption('--buckets <dir>', 'folder with a folder for each bucket; required')
-    .option('--copy', 'copy video and sound as they are')
+    .option('--copy', 'copy video and sound as they are, instead of encoding them')
     .option('--data <dir>', 'data directory of the stack, with its keystore', DEFAULT_DATA)
     .option('--config <file>', 'configuration (docs/configuration.md) that names the KMS')
     .option('--json', 'print JSON')
@@ -215,35 +214,18 @@ interface RunOptions {
 }
 
 async function runJob(file: string, options: RunOptions): Promise<void> {
-  if (!options.copy) {
-    throw new MasterJobError(
-      'ERR_MASTER_JOB_NOT_RUN',
-      'presets are not encoded here: --copy puts video and sound as they are into the container of the preset',
-    );
-  }
   const job = readTranscoderJob(await readJson(file));
   const { mastering } = await readConfiguration(options.config);
-  const containers = new Map(job.outputs.map(({ Key, PresetId }) => [Key, containerOf(Key, PresetId)]));
   const run = await runTranscoderJob(job, {
     keys: await openDataKeys(mastering, options.data),
     bucket: (name) => fileObjectStore(join(options.buckets, name)),
-    transcode: (plaintext, { key }) => remux(plaintext, containers.get(key) ?? 'mp4'),
+    copy: options.copy,
   });
   if (!run.inputAuthenticated) note('the input has no tag, so that nothing says whether it was tampered with');
   print(options.json, run, [
     ...run.outputs.map(({ bucket, key, bytes }) => `s3://${bucket}/${key}: ${bytes} bytes`),
     ...crossingLines(run.crossings),
   ]);
-}
-
-/** The container of an output: its preset's, else that of its name. Throws `ERR_MASTER_JOB_NOT_RUN`. */
-function containerOf(key: string, presetId: string): RemuxContainer {
-  const container = TRANSCODER_PRESETS.get(presetId)?.container ?? /\.(ts|mp4)$/.exec(key)?.[1];
-  if (container === 'ts' || container === 'mp4') return container;
-  throw new MasterJobError(
-    'ERR_MASTER_JOB_NOT_RUN',
-    `the container of the preset ${presetId} is not known here: let the Key of the output end in .ts or .mp4`,
-  );
 }
 
 interface MigrateOptions {

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
 import type { DataKeyBits, EncryptionContext } from '../enclave-render/kms/data-keys.ts';
+import { MASTER_CONTEXTS } from '../enclave-render/mastering/contexts.ts';
 import { type Decrypted, decryptMaster, verifyMaster } from '../enclave-render/mastering/decrypt.ts';
 import { encryptMaster } from '../enclave-render/mastering/encrypt.ts';
 import {
@@ -25,14 +26,6 @@ import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, report } f
 import { registerMasterJob } from './master-job.ts';
 import { startByteProgress } from './progress.ts';
 import { DEFAULT_DATA } from './up.ts';
-
-/** What AWS Elemental MediaConvert decrypts data keys in; those of the archive are in one of its own. */
-const CONTEXTS: Record<MasterMode, EncryptionContext> = {
-  gcm: { service: 'mediaconvert.amazonaws.com' },
-  ctr: { service: 'mediaconvert.amazonaws.com' },
-  cbc: { service: 'mediaconvert.amazonaws.com' },
-  framed: { service: 'portcullis', purpose: 'master' },
-};
 
 const MASTER_HELP = `
 A master is a mezzanine file encrypted under a data key of its own, with a manifest beside it, <master>.manifest.json, that has
@@ -265,7 +258,7 @@ async function kmsRecipient(
 ): Promise<KmsRecipient> {
   const { mastering } = await readConfiguration(options.config);
   const dataKeys = await openDataKeys(mastering, options.data);
-  return { dataKeys, keyId: options.kmsKey ?? mastering.keyId, context: options.context ?? CONTEXTS[mode] };
+  return { dataKeys, keyId: options.kmsKey ?? mastering.keyId, context: options.context ?? MASTER_CONTEXTS[mode] };
 }
 
 /** What the options give to open a master with. A KMS is asked only where nothing else opens it. */

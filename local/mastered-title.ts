@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DataKeys } from '../enclave-render/kms/data-keys.ts';
+import { MASTER_CONTEXTS } from '../enclave-render/mastering/contexts.ts';
 import { encryptMaster } from '../enclave-render/mastering/encrypt.ts';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { readManifest } from '../enclave-render/mastering/opened.ts';
@@ -95,7 +96,7 @@ const masterPath = ({ masters, title }: MasteredTitleOptions, encoding: string) 
 
 async function makeMasters(options: MasteredTitleOptions, mezzanines: Mezzanine[]): Promise<void> {
   const { masters, dataKeys, keyId, now } = options;
-  const kms = { dataKeys, keyId, context: { purpose: 'master' } };
+  const kms = { dataKeys, keyId, context: MASTER_CONTEXTS.framed };
   await mkdir(masters, { recursive: true, mode: 0o700 });
   for (const { name, bytes } of mezzanines) {
     const output = masterPath(options, name);

@@ -1,17 +1,14 @@
-import { createCipheriv, createDecipheriv, createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { framedKey, HEADER_BYTES, openSegment, SEGMENT_BYTES, TAG_BYTES } from './framed.ts';
 import type { MasterMode } from './manifest.ts';
-import { fileError, MasterError } from './master-error.ts';
+import { fileError } from './master-error.ts';
 import type { MasterReader } from './master-reader.ts';
-import { cipherName, MODES } from './modes.ts';
+import { MODES } from './modes.ts';
 import { type Opened, type OpenRequest, openKey } from './opened.ts';
-import { cipherInto } from './pieces.ts';
-import { counterAt, segmentLayout } from './segment-cipher.ts';
+import { segmentLayout } from './segment-cipher.ts';
+import { changed, decryptingSegments, type SegmentReader, segmentedReader } from './segments.ts';
 import { ciphertextMac } from './signed-manifest.ts';
 import { openSource, type SourceFile } from './source-file.ts';
-
-/** Gives the plaintext of one segment, authenticated. */
-type SegmentReader = (index: number) => Promise<Buffer>;
 
 /**
  * Opens a master for random access. `framed` proves its end now and each segment as it is read. Of the other modes all is read and
@@ -24,65 +21,17 @@ export async function openMaster(path: string, request: Omit<OpenRequest, 'witho
   try {
     opened = await openKey(path, source, request);
     const size = opened.manifest?.plaintextBytes ?? 0;
-    const segment = opened.job.mode === 'framed' ? await framedReader(source, opened) : await rawReader(source, opened);
-    return reader(source, size, segment, opened.job.dataKey);
+    const { mode, dataKey } = opened.job;
+    const segment = mode === 'framed' ? await framedReader(source, opened) : await rawReader(source, opened, mode);
+    return segmentedReader(size, segment, async () => {
+      dataKey.fill(0);
+      await source.handle.close();
+    });
   } catch (error) {
     opened?.job.dataKey.fill(0);
     await source.handle.close();
     throw fileError(path, error);
   }
-}
-
-function reader(source: SourceFile, size: number, segment: SegmentReader, dataKey: Uint8Array): MasterReader {
-  // Players and demuxers read on from where they were: the segment of the last call is mostly that of the next.
-  let latest: { index: number; plaintext: Buffer } | undefined;
-  const read = async (offset: number, length: number) => {
-    const end = Math.min(size, offset + length);
-    if (!Number.isSafeInteger(offset) || offset < 0 || !(length >= 0)) throw new RangeError('no such range');
-    const parts: Buffer[] = [];
-    for (let at = offset; at < end; ) {
-      const index = Math.floor(at / SEGMENT_BYTES);
-      const plaintext = latest?.index === index ? latest.plaintext : await segment(index);
-      latest = { index, plaintext };
-      const begin = index * SEGMENT_BYTES;
-      const part = plaintext.subarray(at - begin, end - begin);
-      if (part.length === 0) throw changed();
-      parts.push(part);
-      at += part.length;
-    }
-    return Buffer.concat(parts);
-  };
-  const pending = new Set<Promise<unknown>>();
-  let isClosed = false;
-  return {
-    size,
-    async read(offset, length) {
-      if (isClosed) throw new MasterError('ERR_MASTER_FILE', 'the master was closed: open it again');
-      const reading = read(offset, length);
-      pending.add(reading);
-      try {
-        return await reading;
-      } finally {
-        pending.delete(reading);
-      }
-    },
-    async close() {
-      isClosed = true;
-      // A read that is still going on would decrypt with a key of zeroes, or give zeroes.
-      await Promise.allSettled(pending);
-      latest?.plaintext.fill(0);
-      latest = undefined;
-      dataKey.fill(0);
-      await source.handle.close();
-    },
-  };
-}
-
-function changed(): MasterError {
-  return new MasterError(
-    'ERR_MASTER_AUTHENTICATION',
-    'the master is not what was made, or was changed since it was opened',
-  );
 }
 
 async function readRange({ handle }: SourceFile, offset: number, length: number): Promise<Buffer> {
@@ -112,8 +61,12 @@ async function framedReader(source: SourceFile, { job }: Opened): Promise<Segmen
 }
 
 /** `gcm`, `ctr` and `cbc`: one pass over all of it, then by position. */
-async function rawReader(source: SourceFile, { job, manifest }: Opened): Promise<SegmentReader> {
-  const { mode, dataKey, iv, inputBytes } = job;
+async function rawReader(
+  source: SourceFile,
+  { job, manifest }: Opened,
+  mode: Exclude<MasterMode, 'framed'>,
+): Promise<SegmentReader> {
+  const { dataKey, iv, inputBytes } = job;
   const { tagBytes } = MODES[mode];
   const end = inputBytes - tagBytes;
   const count = Math.ceil(inputBytes / SEGMENT_BYTES);
@@ -137,51 +90,5 @@ async function rawReader(source: SourceFile, { job, manifest }: Opened): Promise
     if (!timingSafeEqual(digest(bytes), digests.subarray(32 * index, 32 * index + 32))) throw changed();
     return bytes.subarray(0, Math.max(0, end - index * SEGMENT_BYTES));
   };
-  if (mode === 'cbc') return chainedReader(dataKey, iv, count, ciphertext);
-  const first = mode === 'gcm' ? gcmCounter(dataKey, iv) : Buffer.from(iv);
-  return async (index) => counterDecrypt(mode, dataKey, first, (index * SEGMENT_BYTES) / 16, await ciphertext(index));
-}
-
-/** CBC needs the block before: its IV. Only the last segment is padded. */
-function chainedReader(
-  dataKey: Uint8Array,
-  iv: Uint8Array,
-  count: number,
-  ciphertext: (index: number) => Promise<Buffer>,
-): SegmentReader {
-  const name = cipherName('cbc', dataKey.length * 8);
-  return async (index) => {
-    const previous = index === 0 ? iv : (await ciphertext(index - 1)).subarray(-16);
-    const decipher = createDecipheriv(name, dataKey, previous).setAutoPadding(index === count - 1);
-    return Buffer.concat([decipher.update(await ciphertext(index)), decipher.final()]);
-  };
-}
-
-/**
- * The counter block that GCM encrypts the first block of plaintext with, for an IV of any length (NIST SP 800-38D §7.1): what it makes of
- * zeroes is that block encrypted.
- */
-export function gcmCounter(dataKey: Uint8Array, iv: Uint8Array): Buffer {
-  const bits = dataKey.length * 8;
-  const keystream = createCipheriv(cipherName('gcm', bits) as 'aes-256-gcm', dataKey, iv).update(Buffer.alloc(16));
-  return createDecipheriv(`aes-${bits}-ecb`, dataKey, null).setAutoPadding(false).update(keystream);
-}
-
-/** CTR from a block on. GCM counts in the low 32 bits alone, so that its counter may begin anew within a segment. */
-function counterDecrypt(mode: MasterMode, dataKey: Uint8Array, first: Buffer, block: number, input: Buffer): Buffer {
-  const name = cipherName('ctr', dataKey.length * 8);
-  const output = Buffer.alloc(input.length);
-  if (mode === 'ctr') {
-    cipherInto(createDecipheriv(name, dataKey, counterAt(first, block)), input, output);
-    return output;
-  }
-  for (let at = 0; at < input.length; ) {
-    const low = (first.readUInt32BE(12) + block + at / 16) % 2 ** 32;
-    const counter = Buffer.from(first);
-    counter.writeUInt32BE(low, 12);
-    const bytes = Math.min(input.length - at, (2 ** 32 - low) * 16);
-    cipherInto(createDecipheriv(name, dataKey, counter), input.subarray(at, at + bytes), output.subarray(at));
-    at += bytes;
-  }
-  return output;
+  return decryptingSegments(mode, dataKey, iv, count, ciphertext);
 }

@@ -1,19 +1,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { ffmpegEnvironment, INPUT_LIMITS } from '../mastering/ffmpeg.ts';
 import { PackagingError } from './errors.ts';
 
-/** What ffmpeg may take for a source. Never a playlist or a list of files, which would lead it elsewhere. */
-const FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mxf,mpegts,avi,mpeg';
 /** A description of some thousand tracks is smaller. */
 const LARGEST_DESCRIPTION = 1 << 20;
-
-/** What precedes the URL of a source among the arguments of ffmpeg and ffprobe: they may open http, and nothing it leads to. */
-export const INPUT_LIMITS = ['-protocol_whitelist', 'http,tcp', '-format_whitelist', FORMATS];
-
-/** Nothing else of ours: a proxy or a report asked for by a variable would be told the URL, and it gets no credentials. */
-export function ffmpegEnvironment(): NodeJS.ProcessEnv {
-  return { PATH: process.env.PATH };
-}
 
 /** The tracks of a source as ffmpeg sees them. */
 export interface ProbedTracks {

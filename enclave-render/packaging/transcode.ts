@@ -1,6 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { runFfmpeg } from '../mastering/ffmpeg.ts';
 import { openRangeView } from '../mastering/range-view.ts';
 import type { Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
@@ -63,9 +62,21 @@ export async function transcode(source: TitleSource, request: TranscodeRequest):
   try {
     const languages = await requireAllTracks(source, view.url, request);
     for (const _ of request.rungs) kept.push(await SealedFile.create());
-    await runFfmpeg(name, view.url, languages, request, kept);
-    // Where its input breaks off, ffmpeg may call what it has a success.
-    if (view.failure !== undefined) throw view.failure;
+    const run = runFfmpeg(view, {
+      outputs: request.rungs.map((rung) => outputArguments(rung, request.segmentSeconds, languages)),
+      onProgress: request.onProgress,
+      onLine: (line) => refuseLateTrack(name, line),
+      signal: request.signal,
+      errors: {
+        missing: () => ffmpegMissing(name, 'ffmpeg'),
+        failed: (why) => ffmpegFailure(name, view.url, '', why),
+      },
+    });
+    const storing = kept.map((file, index) => file.fill(run.pipes[index] as Readable));
+    await Promise.all([run.ended, ...storing]).catch((error) => {
+      run.kill();
+      throw error;
+    });
     const sources = kept.map((file, index) => ({ name: `${name} at ${request.rungs[index]?.height}p`, reader: file }));
     return { sources, close };
   } catch (error) {
@@ -97,7 +108,6 @@ function outputArguments(
   { height, kilobits }: Rung,
   segmentSeconds: number,
   languages: (string | undefined)[],
-  output: string,
 ): string[] {
   return [
     // Capital V: no cover.
@@ -112,65 +122,16 @@ function outputArguments(
     ...['-force_key_frames', `expr:gte(t,n_forced*${segmentSeconds})`, '-sc_threshold', '0', '-g', '9999'],
     ...['-c:a', 'aac', '-b:a', '128k', '-ac', '2'],
     // Into a pipe: in fragments, whose index needs no way back.
-    ...['-f', 'mp4', '-movflags', 'frag_keyframe+delay_moov+default_base_moof', output],
+    ...['-f', 'mp4', '-movflags', 'frag_keyframe+delay_moov+default_base_moof'],
   ];
 }
 
 /** A track that begins later than ffmpeg looks ahead, as transport streams may have; it would go on without it. */
 const LATE_TRACK = /\bNew (\w+) stream \d+:\d+ at pos/;
 
-async function runFfmpeg(
-  name: string,
-  url: string,
-  languages: (string | undefined)[],
-  { rungs, segmentSeconds, onProgress, signal }: TranscodeRequest,
-  kept: SealedFile[],
-): Promise<void> {
-  const quiet = ['-hide_banner', '-nostdin', '-xerror', '-loglevel', 'level+warning', '-progress', 'pipe:1'];
-  const outputs = rungs.flatMap((rung, i) => outputArguments(rung, segmentSeconds, languages, `pipe:${i + 3}`));
-  const child = spawn('ffmpeg', [...quiet, ...INPUT_LIMITS, '-i', url, ...outputs], {
-    env: ffmpegEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe', ...rungs.map(() => 'pipe' as const)],
-    ...(signal ? { signal } : {}),
-  });
-  let complaint = '';
-  let late: string | undefined;
-  linesOf(child.stderr, (line) => {
-    const [, type] = LATE_TRACK.exec(line) ?? [];
-    if (type !== undefined) {
-      late = type;
-      child.kill('SIGKILL');
-    }
-    if (/\[(?:error|fatal)\]/.test(line)) complaint = line.replace(/^(?:\[[^\]]*\] )+/, '');
-  });
-  linesOf(child.stdout, (line) => {
-    const [, microseconds] = /^out_time_us=(\d+)$/.exec(line) ?? [];
-    if (microseconds !== undefined) onProgress?.(Number(microseconds) / 1e6);
-  });
-  const storing = kept.map((file, index) => file.fill(child.stdio[index + 3] as Readable));
-  const [code] = await Promise.all([exitOf(child, name), ...storing]).catch((error) => {
-    child.kill('SIGKILL');
-    throw error;
-  });
-  if (late !== undefined) {
-    throw new PackagingError(
-      'ERR_PACKAGE_TRACK',
-      `${name} has a track (${late}) that begins later, and would be dropped: remux the source into Matroska or MP4 first`,
-    );
-  }
-  if (code !== 0) throw ffmpegFailure(name, url, complaint, `it ended with ${code}`);
-}
-
-function linesOf(stream: Readable | null, read: (line: string) => void): void {
-  if (stream) createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', read);
-}
-
-/** Resolves to the exit code when all output has been read. */
-function exitOf(child: ChildProcess, name: string): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    child.once('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'ENOENT' ? ffmpegMissing(name, 'ffmpeg') : error),
-    );
-    child.once('close', resolve);
-  });
+function refuseLateTrack(name: string, line: string): void {
+  const [, type] = LATE_TRACK.exec(line) ?? [];
+  if (type === undefined) return;
+  const message = `${name} has a track (${type}) that begins later, and would be dropped`;
+  throw new PackagingError('ERR_PACKAGE_TRACK', `${message}: remux the source into Matroska or MP4 first`);
 }

@@ -6,8 +6,8 @@ import { CreateKeyCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { EmbeddedKms } from '../../enclave-render/kms/embedded.ts';
 import { awsDataKeys, kmsClient } from '../../enclave-render/kms/kms.ts';
+import { SERVICE_CONTEXTS } from '../../enclave-render/mastering/contexts.ts';
 import { transcoderEncryption } from '../../enclave-render/mastering/jobs/elastic-transcoder.ts';
-import { SERVICE_CONTEXTS } from '../../enclave-render/mastering/jobs/service-keys.ts';
 import type { MasterMode } from '../../enclave-render/mastering/manifest.ts';
 import { ciphertextLength } from '../../enclave-render/mastering/segment-cipher.ts';
 import { portcullis } from '../harness/cli.ts';
@@ -154,7 +154,27 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'master job run' : 'master job run (need
     expectNoKey(dataKey, written.stdout, run.stdout, run.stderr, readFileSync(job, 'utf8'));
   });
 
-  test('is refused without --copy, and where a folder would have to encrypt', async () => {
+  test('encodes each output as its preset says', async () => {
+    const outputs = ['1351620000001-200050', '1351620000001-100110'].map((PresetId, i) => ({ Key: `e${i}`, PresetId }));
+    const job = file({
+      Job: { Input: { Key: 'clear.mp4' }, Outputs: outputs },
+      Pipeline: { InputBucket: 'masters', OutputBucket: 'renditions' },
+    });
+    const source = ['-f', 'lavfi', '-i', 'testsrc=size=640x360:rate=10', '-f', 'lavfi', '-i', 'sine'];
+    execFileSync('ffmpeg', ['-v', 'error', ...source, '-t', '1', join(buckets, 'masters', 'clear.mp4')]);
+    const run = await portcullis('master', 'job', 'run', job, '--buckets', buckets, '--data', data);
+    expect([run.code, run.stdout]).toEqual([0, expect.stringMatching(/^s3:\/\/renditions\/e0: \d+ bytes$/m)]);
+    const codecs = outputs.map(({ Key }) => {
+      const entries = ['-v', 'error', '-show_entries', 'stream=codec_name,width,height', '-of', 'csv=p=0'];
+      return execFileSync('ffprobe', [...entries, join(buckets, 'renditions', Key)])
+        .toString()
+        .trim()
+        .split(/\s+/);
+    });
+    expect(codecs).toEqual([expect.arrayContaining(['h264,400,224', 'aac']), ['aac']]);
+  });
+
+  test('is refused for a preset that is not known, and where a folder would have to encrypt', async () => {
     const outputs = (encryption: object) => [{ Key: 'c.ts', PresetId: 'x', Encryption: encryption }];
     const job = (encryption: object) =>
       file({
@@ -163,9 +183,10 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'master job run' : 'master job run (need
       });
     const run = (...more: string[]) =>
       portcullis('master', 'job', 'run', ...more, '--buckets', buckets, '--data', data);
-    expect(await run(job({ Mode: 's3' }))).toMatchObject({ code: 2, stderr: expect.stringMatching(/--copy/) });
-    const encrypted = await run(job({ Mode: 's3' }), '--copy');
-    expect(encrypted).toMatchObject({ code: 2, stderr: expect.stringMatching(/a folder cannot encrypt/) });
+    const unknown = await run(job({ Mode: 's3' }));
+    expect(unknown).toMatchObject({ code: 2, stderr: expect.stringMatching(/1351620000001-000010 .*--copy/) });
+    const clear = await run(job({ Mode: 's3' }), '--copy');
+    expect(clear).toMatchObject({ code: 2, stderr: expect.stringMatching(/a folder cannot encrypt/) });
   });
 });
 

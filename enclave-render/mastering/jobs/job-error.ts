@@ -25,11 +25,15 @@ export type MasterJobErrorCode =
   | 'ERR_MASTER_JOB_PROTECTION'
   /** The job asks for something that is not run here. */
   | 'ERR_MASTER_JOB_NOT_RUN'
+  /** A preset whose settings are not known here. */
+  | 'ERR_MASTER_JOB_PRESET'
   /** The input cannot be decrypted as the job says: tampered with, truncated, or under another key. */
   | 'ERR_MASTER_JOB_INPUT'
   /** The input has a track that the output would not have. */
   | 'ERR_MASTER_JOB_TRACK'
-  /** The program that makes the outputs failed. */
+  /** There is no ffmpeg on the PATH. */
+  | 'ERR_MASTER_JOB_FFMPEG_MISSING'
+  /** ffmpeg failed. */
   | 'ERR_MASTER_JOB_TRANSCODE';
 
 /** Why a job could not be written, run or migrated. The message says what to do next, and holds no key. */

@@ -1,5 +1,5 @@
+import { SERVICE_CONTEXTS } from '../contexts.ts';
 import type { KmsKeyArn, S3Location } from './aws-names.ts';
-import { SERVICE_CONTEXTS } from './service-keys.ts';
 
 /** A statement of an IAM policy. */
 export interface PolicyStatement {

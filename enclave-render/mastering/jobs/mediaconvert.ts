@@ -1,6 +1,7 @@
 import type { CreateJobRequest, DecryptionMode, Input, InputDecryptionSettings } from '@aws-sdk/client-mediaconvert';
 import type { BoundaryCrossing } from '../../boundary.ts';
 import type { MasterManifest } from '../manifest.ts';
+import { MODES } from '../modes.ts';
 import { checkRegion, checkRoleArn, type KmsKeyArn, parseKmsKeyArn, parseS3Location } from './aws-names.ts';
 import { jobRolePolicy, type PolicyDocument } from './job-role.ts';
 import { AUDIO_SELECTOR, type OutputProtection, outputGroup, type Packaging } from './output-groups.ts';
@@ -8,10 +9,10 @@ import { type ServiceKey, type ServiceMode, serviceKeyOf } from './service-keys.
 
 /** How MediaConvert names each mode, and which lengths of IV in bytes are given to it. */
 export const MEDIACONVERT_MODES: Record<ServiceMode, { name: DecryptionMode; ivBytes: readonly number[] }> = {
-  gcm: { name: 'AES_GCM', ivBytes: [12, 16] },
+  gcm: { name: 'AES_GCM', ivBytes: MODES.gcm.ivLengths },
   // It takes 12 bytes as well, but does not say which counter it starts from.
-  ctr: { name: 'AES_CTR', ivBytes: [16] },
-  cbc: { name: 'AES_CBC', ivBytes: [16] },
+  ctr: { name: 'AES_CTR', ivBytes: MODES.ctr.ivLengths },
+  cbc: { name: 'AES_CBC', ivBytes: MODES.cbc.ivLengths },
 };
 
 /** What a job on AWS Elemental MediaConvert reads and writes. */

@@ -1,6 +1,7 @@
 import type { CreateJobRequest, Input, Output, OutputGroup } from '@aws-sdk/client-mediaconvert';
 import type { BoundaryCrossing } from '../../boundary.ts';
 import type { DataKeys } from '../../kms/data-keys.ts';
+import { SERVICE_CONTEXTS } from '../contexts.ts';
 import {
   checkRegion,
   checkRoleArn,
@@ -31,7 +32,6 @@ import {
 } from './mediaconvert.ts';
 import { aac, avc, destinationSettings, hlsEncryption, hlsGroup, tsOutput } from './output-groups.ts';
 import { TRANSCODER_PRESETS } from './presets.ts';
-import { SERVICE_CONTEXTS } from './service-keys.ts';
 
 export interface MigrationOptions {
   /** KMS key of the inputs' data keys from now on: ARN of AWS KMS. */

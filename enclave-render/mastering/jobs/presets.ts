@@ -1,4 +1,6 @@
-/** What a preset of Elastic Transcoder makes; sizes in pixels, bitrates in bits a second. */
+import { MasterJobError } from './job-error.ts';
+
+/** What a preset of Elastic Transcoder makes, AVC and AAC; sizes are the largest, in pixels, bitrates in bits a second. */
 export interface TranscoderPreset {
   name: string;
   container: 'mp4' | 'ts';
@@ -18,8 +20,17 @@ const ts = (name: string, width: number, height: number, kbps: number): Transcod
   video: { width, height, maxBitrate: kbps * 1000 },
   audioBitrate: 128_000,
 });
+const sound = (name: string, container: 'mp4' | 'ts', kbps: number): TranscoderPreset => ({
+  name,
+  container,
+  audioBitrate: kbps * 1000,
+});
 
-/** The system presets that have an equal in MediaConvert; all of them AVC and AAC (Elastic Transcoder, "System presets"). */
+/**
+ * The system presets that are known here: those of AVC and AAC in MP4 or TS. Ids, names and containers: Elastic Transcoder Developer
+ * Guide, "System presets"; sizes and bitrates: what ReadPreset answered for them (API 2012-09-25), of which AWS keeps no list. All of
+ * them shrink to fit and never pad (SizingPolicy ShrinkToFit, PaddingPolicy NoPad).
+ */
 export const TRANSCODER_PRESETS: ReadonlyMap<string, TranscoderPreset> = new Map([
   ['1351620000001-000001', mp4('Generic 1080p', 1920, 1080, 5400, 160)],
   ['1351620000001-000010', mp4('Generic 720p', 1280, 720, 2400, 160)],
@@ -33,6 +44,21 @@ export const TRANSCODER_PRESETS: ReadonlyMap<string, TranscoderPreset> = new Map
   ['1351620000001-200030', ts('HLS 1M', 640, 432, 872)],
   ['1351620000001-200040', ts('HLS 600k', 480, 320, 472)],
   ['1351620000001-200050', ts('HLS 400k', 400, 288, 272)],
-  ['1351620000001-200060', { name: 'HLS Audio - 160k', container: 'ts', audioBitrate: 160_000 }],
-  ['1351620000001-200071', { name: 'HLS Audio - 64k', container: 'ts', audioBitrate: 64_000 }],
+  ['1351620000001-200060', sound('HLS Audio - 160k', 'ts', 160)],
+  ['1351620000001-200071', sound('HLS Audio - 64k', 'ts', 64)],
+  ['1351620000001-100110', sound('Audio AAC - 256k', 'mp4', 256)],
+  ['1351620000001-100120', sound('Audio AAC - 160k', 'mp4', 160)],
+  ['1351620000001-100130', sound('Audio AAC - 128k', 'mp4', 128)],
+  ['1351620000001-100141', sound('Audio AAC - 64k', 'mp4', 64)],
 ]);
+
+/** The preset of an id. Throws `ERR_MASTER_JOB_PRESET`, with those that are known. */
+export function presetOf(id: string): TranscoderPreset {
+  const preset = TRANSCODER_PRESETS.get(id);
+  if (preset) return preset;
+  const known = [...TRANSCODER_PRESETS].map(([one, { name }]) => `${one} (${name})`).join(', ');
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_PRESET',
+    `what the preset ${id} makes is not known here: take one of ${known}; or copy video and sound as they are (--copy)`,
+  );
+}

@@ -1,13 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { BoundaryCrossing } from '../../boundary.ts';
 import type { DataKeys } from '../../kms/data-keys.ts';
 import type { ObjectEncryption, ObjectStore } from '../../storage/object-store.ts';
+import { SERVICE_CONTEXTS } from '../contexts.ts';
+import { openRangeView } from '../range-view.ts';
 import {
-  checkDataKey,
-  checkKeyMd5,
   TRANSCODER_MODES,
   type TranscoderEncryption,
   type TranscoderJob,
@@ -16,17 +14,20 @@ import {
 } from './elastic-transcoder.ts';
 import { unhandledFields } from './fields.ts';
 import { MasterJobError } from './job-error.ts';
+import { type FileKey, openJobInput } from './job-input.ts';
 import { type KeyUse, refuseKeyReuse } from './key-reuse.ts';
-import { SERVICE_CONTEXTS, type ServiceMode } from './service-keys.ts';
-import { decrypting, encrypting } from './stream-ciphers.ts';
+import { makeOutput, type OutputRecipe } from './make-output.ts';
+import { presetOf, TRANSCODER_PRESETS } from './presets.ts';
+import { encrypting } from './stream-ciphers.ts';
+import { openDataKey } from './transcoder-key.ts';
 
 /** What a job is run with. */
 export interface JobSurroundings {
   keys: DataKeys;
   /** The bucket of a name. */
   bucket(name: string): ObjectStore;
-  /** Makes an output from the plaintext of the input; its stream fails when it could not be made as a whole. */
-  transcode(plaintext: Readable, output: { key: string; presetId: string }): Readable;
+  /** Puts video and sound as they are into the container of the preset, or of the output's name, instead of encoding them. */
+  copy?: boolean | undefined;
 }
 
 /** What a run made. */
@@ -39,69 +40,63 @@ export interface JobRun {
   inputAuthenticated: boolean;
 }
 
-/** A file's key, in clear. */
-interface FileKey {
-  mode: ServiceMode;
-  key: Uint8Array;
-  iv: Uint8Array;
+/** An output as it is to be made. */
+interface Plan {
+  output: TranscoderOutput;
+  recipe: OutputRecipe;
+  /** With the key that was made for it, if it was. */
+  encryption: TranscoderEncryption | undefined;
+  key: FileKey | undefined;
 }
 
 /**
- * Runs a job of Elastic Transcoder: decrypts the input as its Encryption says, has the outputs made from it one after the other, and
- * encrypts them as theirs says. Outputs must not be there yet; a failure leaves none behind. Throws `MasterJobError`,
- * and what `surroundings` throws.
+ * Runs a job of Elastic Transcoder: decrypts the input as its Encryption says, has ffmpeg make the outputs from it one after the other,
+ * and encrypts them as theirs says. ffmpeg reads through a loopback view and writes into a pipe, so that no plaintext touches the disk but
+ * that of outputs which the job leaves in clear. Outputs must not be there yet; a failure leaves none behind. Throws `MasterJobError`, and
+ * what `surroundings` throws.
  */
 export async function runTranscoderJob(transcoderJob: TranscoderJob, surroundings: JobSurroundings): Promise<JobRun> {
   const { job, pipeline: settings, inputs, outputs, outputBucket } = transcoderJob;
   refuseWhatIsNotRun(transcoderJob);
   const [input] = inputs;
   if (input === undefined) throw new MasterJobError('ERR_MASTER_JOB_INVALID', 'the job needs an input');
+  const recipes = outputs.map((output) => recipeOf(output, surroundings.copy === true));
+  const { keys } = surroundings;
+  const kmsKey = settings.AwsKmsKeyArn ?? undefined;
   const opened: FileKey[] = [];
   const stored: string[] = [];
   const target = surroundings.bucket(outputBucket);
   try {
-    const open = async (encryption: TranscoderEncryption, where: string) => {
-      const key = await openKey(encryption, where, surroundings.keys, settings.AwsKmsKeyArn);
-      if (key) opened.push(key);
-      return key;
-    };
-    const inputKey = input.Encryption ? await open(input.Encryption, 'Inputs[0].Encryption') : undefined;
-    const plans: {
-      output: TranscoderOutput;
-      encryption: TranscoderEncryption | undefined;
-      key: FileKey | undefined;
-    }[] = [];
+    const inputKey = await openKey(input.Encryption, 'Inputs[0].Encryption', keys, kmsKey);
+    if (inputKey) opened.push(inputKey);
+    const plans: Plan[] = [];
     for (const [i, output] of outputs.entries()) {
-      const where = `Outputs[${i}].Encryption`;
-      const encryption = await withKey(output.Encryption, where, surroundings.keys, settings.AwsKmsKeyArn);
-      plans.push({ output, encryption, key: encryption && (await open(encryption, where)) });
+      const { encryption, key } = await outputKey(output.Encryption, `Outputs[${i}].Encryption`, keys, kmsKey);
+      if (key) opened.push(key);
+      plans.push({ output, recipe: recipes[i] as OutputRecipe, encryption, key });
     }
-    const outputUses = plans.flatMap(({ key }, i) => keyUse(`Outputs[${i}]`, key));
-    refuseKeyReuse(keyUse('Inputs[0]', inputKey), outputUses);
+    refuseKeyReuse(
+      keyUse('Inputs[0]', inputKey),
+      plans.flatMap(({ key }, i) => keyUse(`Outputs[${i}]`, key)),
+    );
 
-    const source = surroundings.bucket(settings.InputBucket);
-    const plaintext = async () => {
-      const { body } = await source.get(input.Key);
-      if (!inputKey) return body;
-      const decipher = decrypting(inputKey.mode, inputKey.key, inputKey.iv);
-      body.on('error', (error) => decipher.destroy(error));
-      decipher.on('close', () => body.destroy());
-      return body.pipe(decipher);
-    };
-    const inputAuthenticated = inputKey?.mode === 'gcm';
-    if (inputAuthenticated) await pipeline(await plaintext(), discarding());
-
+    const reader = await openJobInput(surroundings.bucket(settings.InputBucket), input.Key, inputKey);
+    const view = await openRangeView(reader);
     const made: JobRun['outputs'] = [];
-    for (const { output, encryption, key } of plans) {
-      const name = `${job.OutputKeyPrefix}${output.Key}`;
-      const clear = surroundings.transcode(await plaintext(), { key: output.Key, presetId: output.PresetId });
-      const body = key ? encrypted(clear, key) : clear;
-      const { bytes } = await target.put(name, body, {
-        encryption: atRest(encryption, settings.AwsKmsKeyArn),
-        ifAbsent: true,
-      });
-      stored.push(name);
-      made.push({ bucket: outputBucket, key: name, bytes });
+    try {
+      for (const { output, recipe, encryption, key } of plans) {
+        const name = `${job.OutputKeyPrefix}${output.Key}`;
+        const clear = makeOutput(view, recipe);
+        const { bytes } = await target.put(name, key ? encrypted(clear, key) : clear, {
+          encryption: atRest(encryption, kmsKey),
+          ifAbsent: true,
+        });
+        stored.push(name);
+        made.push({ bucket: outputBucket, key: name, bytes });
+      }
+    } finally {
+      await view.close();
+      await reader.close();
     }
     return {
       job: {
@@ -111,7 +106,7 @@ export async function runTranscoderJob(transcoderJob: TranscoderJob, surrounding
       },
       outputs: made,
       crossings: crossingsOf(transcoderJob),
-      inputAuthenticated,
+      inputAuthenticated: inputKey?.mode === 'gcm',
     };
   } catch (error) {
     await Promise.allSettled(stored.map((name) => target.delete(name)));
@@ -119,6 +114,17 @@ export async function runTranscoderJob(transcoderJob: TranscoderJob, surrounding
   } finally {
     for (const { key } of opened) key.fill(0);
   }
+}
+
+/** How an output is made. Throws `ERR_MASTER_JOB_PRESET`, and `ERR_MASTER_JOB_NOT_RUN` for a copy into no container that is known. */
+function recipeOf({ Key, PresetId }: TranscoderOutput, isCopy: boolean): OutputRecipe {
+  if (!isCopy) return { preset: presetOf(PresetId) };
+  const container = TRANSCODER_PRESETS.get(PresetId)?.container ?? /\.(ts|mp4)$/.exec(Key)?.[1];
+  if (container === 'ts' || container === 'mp4') return { copyInto: container };
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_NOT_RUN',
+    `the container of the preset ${PresetId} is not known here: let the Key of the output end in .ts or .mp4`,
+  );
 }
 
 function refuseWhatIsNotRun(transcoderJob: TranscoderJob): void {
@@ -132,16 +138,17 @@ function refuseWhatIsNotRun(transcoderJob: TranscoderJob): void {
   if (first) throw new MasterJobError('ERR_MASTER_JOB_NOT_RUN', `${first.field} is not run here: ${first.why}`);
 }
 
-/** The encryption of an output, with a new key of 256 bits and an IV where the job leaves them out. */
-async function withKey(
+/** The encryption of an output and its key: a new one of 256 bits, with an IV, where the job leaves them out. */
+async function outputKey(
   encryption: TranscoderEncryption | null | undefined,
   where: string,
   keys: DataKeys,
-  kmsKey: string | null | undefined,
-): Promise<TranscoderEncryption | undefined> {
-  if (!encryption) return undefined;
-  const row = TRANSCODER_MODES[encryption.Mode];
-  if (row.by === 's3' || encryption.Key !== '') return encryption;
+  kmsKey: string | undefined,
+): Promise<{ encryption: TranscoderEncryption | undefined; key: FileKey | undefined }> {
+  const row = encryption && TRANSCODER_MODES[encryption.Mode];
+  if (row?.by !== 'client' || encryption?.Key !== '') {
+    return { encryption: encryption ?? undefined, key: await openKey(encryption, where, keys, kmsKey) };
+  }
   if (!kmsKey) {
     throw new MasterJobError(
       'ERR_MASTER_JOB_KMS_KEY',
@@ -149,29 +156,24 @@ async function withKey(
     );
   }
   const made = await keys.generate(kmsKey, 256, SERVICE_CONTEXTS.elastictranscoder);
-  made.plaintext.fill(0);
-  return transcoderEncryption(row.mode, made.encrypted, randomBytes(16));
+  const iv = randomBytes(16);
+  return {
+    encryption: transcoderEncryption(row.mode, made.encrypted, iv),
+    key: { mode: row.mode, key: made.plaintext, iv },
+  };
 }
 
 /** The key of a file, or undefined where S3 has it. */
 async function openKey(
-  { Mode, Key, KeyMd5, InitializationVector }: TranscoderEncryption,
+  encryption: TranscoderEncryption | null | undefined,
   where: string,
   keys: DataKeys,
-  kmsKey: string | null | undefined,
+  kmsKey: string | undefined,
 ): Promise<FileKey | undefined> {
-  const row = TRANSCODER_MODES[Mode];
-  if (row.by === 's3') return undefined;
-  const encryptedKey = Buffer.from(Key, 'base64');
-  const { plaintext } = await keys.decrypt(encryptedKey, SERVICE_CONTEXTS.elastictranscoder, kmsKey ?? undefined);
-  try {
-    checkKeyMd5(KeyMd5, encryptedKey, plaintext, where);
-    checkDataKey(plaintext, where);
-  } catch (error) {
-    plaintext.fill(0);
-    throw error;
-  }
-  return { mode: row.mode, key: plaintext, iv: Buffer.from(InitializationVector, 'base64') };
+  const row = encryption && TRANSCODER_MODES[encryption.Mode];
+  if (row?.by !== 'client') return undefined;
+  const plaintext = await openDataKey(encryption as TranscoderEncryption, where, keys, kmsKey);
+  return { mode: row.mode, key: plaintext, iv: Buffer.from(encryption?.InitializationVector ?? '', 'base64') };
 }
 
 /** KMS encrypts a key differently each time, so that only a digest of the key itself tells keys apart. */
@@ -186,13 +188,9 @@ function encrypted(plaintext: Readable, { mode, key, iv }: FileKey): Readable {
   return plaintext.pipe(cipher);
 }
 
-function discarding(): Writable {
-  return new Writable({ write: (_chunk, _encoding, done) => done() });
-}
-
 function atRest(
   encryption: TranscoderEncryption | undefined,
-  kmsKey: string | null | undefined,
+  kmsKey: string | undefined,
 ): ObjectEncryption | undefined {
   const row = encryption && TRANSCODER_MODES[encryption.Mode];
   if (row?.by !== 's3') return undefined;

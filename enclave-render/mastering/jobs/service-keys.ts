@@ -1,17 +1,12 @@
-import type { EncryptionContext } from '../../kms/data-keys.ts';
 import { sameContext } from '../../kms/encryption-context.ts';
+import { SERVICE_CONTEXTS } from '../contexts.ts';
 import type { MasterManifest, MasterMode } from '../manifest.ts';
 import { MasterJobError } from './job-error.ts';
 
 /** Modes that a service on AWS reads: raw ciphertext under one key and initialization vector. */
 export type ServiceMode = Exclude<MasterMode, 'framed'>;
 
-/** The services of AWS that decrypt masters, and the encryption context that each of them sends to KMS. */
-export const SERVICE_CONTEXTS = {
-  mediaconvert: { service: 'mediaconvert.amazonaws.com' },
-  elastictranscoder: { service: 'elastictranscoder.amazonaws.com' },
-} as const satisfies Record<string, EncryptionContext>;
-
+/** A service of AWS that decrypts masters. */
 export type MasterService = keyof typeof SERVICE_CONTEXTS;
 
 /** What a service needs to know to decrypt an input; binary values are base64. */

@@ -1,14 +1,15 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { type CipherGCMTypes, createCipheriv, createDecipheriv } from 'node:crypto';
 import { Transform, type TransformCallback } from 'node:stream';
+import { cipherName, MODES } from '../modes.ts';
 import { MasterJobError } from './job-error.ts';
 import type { ServiceMode } from './service-keys.ts';
 
-const TAG_BYTES = 16;
+const TAG_BYTES = MODES.gcm.tagBytes;
 
 /** Plaintext to ciphertext, of a key of 16, 24 or 32 bytes; in `gcm` with the tag at the end (NIST SP 800-38A, 800-38D; CBC with PKCS #7). */
 export function encrypting(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): Transform {
   const gcm = mode === 'gcm' ? createCipheriv(gcmName(key), key, iv, { authTagLength: TAG_BYTES }) : undefined;
-  const cipher = gcm ?? createCipheriv(`aes-${key.length * 8}-${mode}`, key, iv);
+  const cipher = gcm ?? createCipheriv(cipherName(mode, key.length * 8), key, iv);
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       attempt(done, () => cipher.update(chunk));
@@ -25,7 +26,7 @@ export function encrypting(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): 
  */
 export function decrypting(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): Transform {
   if (mode !== 'gcm') {
-    const decipher = createDecipheriv(`aes-${key.length * 8}-${mode}`, key, iv);
+    const decipher = createDecipheriv(cipherName(mode, key.length * 8), key, iv);
     return new Transform({
       transform(chunk: Buffer, _encoding, done) {
         attempt(done, () => decipher.update(chunk));
@@ -53,8 +54,9 @@ export function decrypting(mode: ServiceMode, key: Uint8Array, iv: Uint8Array): 
   });
 }
 
-function gcmName(key: Uint8Array): 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm' {
-  return `aes-${(key.length * 8) as 128 | 192 | 256}-gcm`;
+/** The name of the cipher, as a type that has a tag. */
+function gcmName(key: Uint8Array): CipherGCMTypes {
+  return cipherName('gcm', key.length * 8) as CipherGCMTypes;
 }
 
 function attempt(done: TransformCallback, step: () => Buffer): void {

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/contexts.ts';
 import {
   checkDataKey,
   checkKeyMd5,
@@ -10,7 +11,6 @@ import {
 } from '../../../../enclave-render/mastering/jobs/elastic-transcoder.ts';
 import { unhandledFields } from '../../../../enclave-render/mastering/jobs/fields.ts';
 import { MasterJobError } from '../../../../enclave-render/mastering/jobs/job-error.ts';
-import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
 import type { MasterManifest } from '../../../../enclave-render/mastering/manifest.ts';
 import { AWS_KEY, awsLikeDataKeys } from '../../../harness/data-keys.ts';
 

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/contexts.ts';
 import { MasterJobError } from '../../../../enclave-render/mastering/jobs/job-error.ts';
 import {
   type MediaConvertJobOptions,
   mediaConvertJob,
 } from '../../../../enclave-render/mastering/jobs/mediaconvert.ts';
 import type { OutputProtection } from '../../../../enclave-render/mastering/jobs/output-groups.ts';
-import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
 import type { MasterManifest } from '../../../../enclave-render/mastering/manifest.ts';
 import { AWS_KEY, awsLikeDataKeys, spellings } from '../../../harness/data-keys.ts';
 import { faultsByModel, hasModels, sentBySdk } from '../../../harness/mediaconvert-service.ts';

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/contexts.ts';
 import {
   readTranscoderJob,
   transcoderEncryption,
 } from '../../../../enclave-render/mastering/jobs/elastic-transcoder.ts';
 import { migrateJob } from '../../../../enclave-render/mastering/jobs/migrate.ts';
-import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
 import { AWS_KEY, awsLikeDataKeys, spellings } from '../../../harness/data-keys.ts';
 import { faultsByModel, hasModels, sentBySdk } from '../../../harness/mediaconvert-service.ts';
 

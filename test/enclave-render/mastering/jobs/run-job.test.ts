@@ -1,22 +1,24 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { afterAll, describe, expect, test } from 'vitest';
 import { EmbeddedKms } from '../../../../enclave-render/kms/embedded.ts';
+import { SERVICE_CONTEXTS } from '../../../../enclave-render/mastering/contexts.ts';
 import {
   readTranscoderJob,
   TRANSCODER_MODES,
   type TranscoderEncryption,
   transcoderEncryption,
 } from '../../../../enclave-render/mastering/jobs/elastic-transcoder.ts';
-import { remux } from '../../../../enclave-render/mastering/jobs/remux.ts';
 import { type JobSurroundings, runTranscoderJob } from '../../../../enclave-render/mastering/jobs/run-job.ts';
-import { SERVICE_CONTEXTS, type ServiceMode } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
+import type { ServiceMode } from '../../../../enclave-render/mastering/jobs/service-keys.ts';
 import { fileObjectStore } from '../../../../enclave-render/storage/files.ts';
 import type { ObjectEncryption, ObjectStore } from '../../../../enclave-render/storage/object-store.ts';
 import { spellings } from '../../../harness/data-keys.ts';
+import { probe } from '../../../harness/media.ts';
 import { isOnPath } from '../../../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../../../harness/stack.ts';
 
@@ -51,11 +53,11 @@ function buckets(input: Uint8Array) {
   const surroundings: JobSurroundings = {
     keys,
     bucket: (name) => folderBucket(join(root, name), atRest),
-    transcode: (plaintext, { key }) => remux(plaintext, key.endsWith('.ts') ? 'ts' : 'mp4'),
+    copy: true,
   };
   const outputs = () =>
     readdirSync(join(root, 'renditions'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return { surroundings, atRest, outputs, read: (key: string) => readFileSync(join(root, 'renditions', key)) };
+  return { surroundings, root, atRest, outputs, read: (key: string) => readFileSync(join(root, 'renditions', key)) };
 }
 
 function encrypt(mode: ServiceMode, key: Uint8Array, iv: Uint8Array, plaintext: Uint8Array): Buffer {
@@ -102,9 +104,9 @@ async function opened({ Key, InitializationVector }: TranscoderEncryption) {
 
 /** Digest of the packets of a file, whatever container they are in: of video as it is decoded, since TS has another form of AVC. */
 function frames(file: Uint8Array): string {
-  const { stdout } = spawnSync('ffmpeg', ['-v', 'error', '-i', 'pipe:0', '-map', '0:v', '-f', 'md5', '-'], {
-    input: file,
-  });
+  const path = join(scratch, 'frames');
+  writeFileSync(path, file);
+  const { stdout } = spawnSync('ffmpeg', ['-v', 'error', '-i', path, '-map', '0:v', '-f', 'md5', '-']);
   return stdout.toString();
 }
 
@@ -231,17 +233,12 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
 
   test('an output that fails takes those before it along', async () => {
     const { surroundings, outputs } = buckets(title);
-    const transcode: JobSurroundings['transcode'] = (plaintext, output) =>
-      output.key === 'b.ts'
-        ? remux(Readable.from([randomBytes(100)]), 'ts')
-        : surroundings.transcode(plaintext, output);
-    const job = jobOf(
-      undefined,
-      ['a.ts', 'b.ts'].map((Key) => ({ Key, PresetId: 'x' })),
-    );
-    await expect(runTranscoderJob(job, { ...surroundings, transcode })).rejects.toMatchObject({
-      code: 'ERR_MASTER_JOB_TRANSCODE',
-    });
+    const job = jobOf(undefined, [
+      { Key: 'a.ts', PresetId: 'x' },
+      // Of a name that the store does not take.
+      { Key: 'b/../c.ts', PresetId: 'x' },
+    ]);
+    await expect(runTranscoderJob(job, surroundings)).rejects.toMatchObject({ code: 'ERR_STORAGE_INVALID' });
     expect(outputs()).toEqual([]);
   });
 
@@ -254,10 +251,71 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
     expect(read('aurora/a.ts').equals(before)).toBe(true);
   });
 
-  test('an MP4 with its moov at the end is refused with what to do', async () => {
-    const { surroundings } = buckets(moovLast);
-    const run = runTranscoderJob(jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
-    await expect(run).rejects.toThrow(/moov box in front/);
+  test.each(['gcm', 'ctr', 'cbc'] as const)(
+    'an MP4 of several mebibytes with its moov at the end, in %s',
+    async (mode) => {
+      expect(moovLast.length).toBeGreaterThan(2 << 20);
+      const [key, iv] = [randomBytes(24), randomBytes(16)];
+      const { surroundings, read } = buckets(encrypt(mode, key, iv, moovLast));
+      await runTranscoderJob(jobOf(await wrapped(mode, key, iv), [{ Key: 'a.ts', PresetId: 'x' }]), surroundings);
+      expect(frames(read('aurora/a.ts'))).toBe(frames(moovLast));
+    },
+  );
+
+  test('encodes as the presets say, each output under a key of its own, and writes nothing in clear', async () => {
+    const [key, iv] = [randomBytes(16), randomBytes(16)];
+    const { surroundings, root, read } = buckets(encrypt('cbc', key, iv, moovLast));
+    const clear = [moovLast.subarray(100, 132), Buffer.from('ftyp'), Buffer.from('libx264'), Buffer.from('Lavf')];
+    const seen: string[] = [];
+    const watcher = setInterval(() => {
+      for (const folder of [root, tmpdir()]) {
+        for (const name of readdirSync(folder, { recursive: folder === root }).map(String)) {
+          const path = join(folder, name);
+          if (folder !== root && !name.startsWith('portcullis-transcoded')) continue;
+          if (!statSync(path, { throwIfNoEntry: false })?.isFile()) continue;
+          const bytes = readFileSync(path);
+          if (clear.some((piece) => bytes.includes(piece))) seen.push(path);
+        }
+      }
+    }, 20);
+    const job = jobOf(await wrapped('cbc', key, iv), [
+      { Key: 'a.ts', PresetId: '1351620000001-200050', Encryption: { Mode: 'aes-ctr' } },
+      { Key: 'b.mp4', PresetId: '1351620000001-000050', Encryption: { Mode: 'aes-gcm' } },
+      { Key: 'c.mp4', PresetId: '1351620000001-100141', Encryption: { Mode: 'aes-cbc-pkcs7' } },
+    ]);
+    const run = await runTranscoderJob(job, { ...surroundings, copy: false });
+    clearInterval(watcher);
+    expect([seen, run.crossings]).toEqual([[], []]);
+    const made = run.job.Outputs as { Key: string; Encryption: TranscoderEncryption }[];
+    const modes = ['ctr', 'gcm', 'cbc'] as const;
+    const used = new Set<string>();
+    for (const [i, { Key: name, Encryption }] of made.entries()) {
+      const own = await opened(Encryption);
+      used.add(Buffer.from(own.key).toString('hex'));
+      const output = decrypt(modes[i] as ServiceMode, own.key, own.iv, read(`aurora/${name}`));
+      const path = join(root, name);
+      writeFileSync(path, output);
+      const entries = (await probe(path, 'stream=codec_name,width')).streams ?? [];
+      const widths = [[400, undefined], [480, undefined], [undefined]][i];
+      expect(entries.map(({ width }) => width)).toEqual(widths);
+    }
+    expect(used.size).toBe(3);
+  });
+
+  test('refuses a preset that it does not know before any key is asked for', async () => {
+    const { surroundings, outputs } = buckets(title);
+    const decrypt = () => expect.unreachable('a key was asked for');
+    const run = runTranscoderJob(
+      jobOf(await wrapped('ctr', randomBytes(16), randomBytes(16)), [
+        { Key: 'a.ts', PresetId: '1351620000001-100250' },
+      ]),
+      { ...surroundings, copy: false, keys: { ...surroundings.keys, decrypt } },
+    );
+    await expect(run).rejects.toMatchObject({
+      code: 'ERR_MASTER_JOB_PRESET',
+      message: expect.stringContaining('1351620000001-200010'),
+    });
+    expect(outputs()).toEqual([]);
   });
 
   test('a playlist for an input opens no file', async () => {
@@ -277,15 +335,13 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
 });
 
 describe('a job that is not run', () => {
-  const nothing: JobSurroundings['transcode'] = () => new PassThrough();
-
   test.each<[string, string, () => Promise<ReturnType<typeof jobOf>>]>([
     [
       'whose data key is base64 text',
       'ERR_MASTER_JOB_KEY_TEXT',
       async () =>
         jobOf(await wrapped('cbc', Buffer.from(randomBytes(16).toString('base64')), randomBytes(16)), [
-          { Key: 'a', PresetId: 'x' },
+          { Key: 'a.ts', PresetId: 'x' },
         ]),
     ],
     [
@@ -294,7 +350,7 @@ describe('a job that is not run', () => {
       async () => {
         const input = await wrapped('cbc', randomBytes(16), randomBytes(16));
         return jobOf({ ...input, KeyMd5: createHash('md5').update('x').digest('base64') }, [
-          { Key: 'a', PresetId: 'x' },
+          { Key: 'a.ts', PresetId: 'x' },
         ]);
       },
     ],
@@ -303,7 +359,7 @@ describe('a job that is not run', () => {
       'ERR_KMS_INVALID_CIPHERTEXT',
       async () => {
         const { encrypted } = await keys.generate(KMS_KEY, 128, SERVICE_CONTEXTS.mediaconvert);
-        return jobOf(transcoderEncryption('cbc', encrypted, randomBytes(16)), [{ Key: 'a', PresetId: 'x' }]);
+        return jobOf(transcoderEncryption('cbc', encrypted, randomBytes(16)), [{ Key: 'a.ts', PresetId: 'x' }]);
       },
     ],
     [
@@ -312,7 +368,7 @@ describe('a job that is not run', () => {
       async () => {
         const [key, iv] = [randomBytes(16), randomBytes(16)];
         return jobOf(await wrapped('ctr', key, iv), [
-          { Key: 'a', PresetId: 'x', Encryption: await wrapped('ctr', key, iv) },
+          { Key: 'a.ts', PresetId: 'x', Encryption: await wrapped('ctr', key, iv) },
         ]);
       },
     ],
@@ -323,8 +379,8 @@ describe('a job that is not run', () => {
         async () => {
           const key = randomBytes(16);
           return jobOf(undefined, [
-            { Key: 'a', PresetId: 'x', Encryption: await wrapped('ctr', key, Buffer.alloc(16)) },
-            { Key: 'b', PresetId: 'x', Encryption: await wrapped('ctr', key, near) },
+            { Key: 'a.ts', PresetId: 'x', Encryption: await wrapped('ctr', key, Buffer.alloc(16)) },
+            { Key: 'b.ts', PresetId: 'x', Encryption: await wrapped('ctr', key, near) },
           ]);
         },
       ],
@@ -332,24 +388,25 @@ describe('a job that is not run', () => {
     [
       'with watermarks',
       'ERR_MASTER_JOB_NOT_RUN',
-      async () => jobOf(undefined, [{ Key: 'a', PresetId: 'x', Watermarks: [{ InputKey: 'logo.png' }] }]),
+      async () => jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x', Watermarks: [{ InputKey: 'logo.png' }] }]),
     ],
     [
       'with a playlist',
       'ERR_MASTER_JOB_NOT_RUN',
       async () =>
-        jobOf(undefined, [{ Key: 'a', PresetId: 'x' }], {
+        jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }], {
           Playlists: [{ Name: 'm', Format: 'HLSv3', OutputKeys: ['a'] }],
         }),
     ],
     [
       'with two inputs',
       'ERR_MASTER_JOB_NOT_RUN',
-      async () => jobOf(undefined, [{ Key: 'a', PresetId: 'x' }], { Inputs: [{ Key: 'in.enc' }, { Key: 'in.enc' }] }),
+      async () =>
+        jobOf(undefined, [{ Key: 'a.ts', PresetId: 'x' }], { Inputs: [{ Key: 'in.enc' }, { Key: 'in.enc' }] }),
     ],
   ])('%s: %s', async (_, code, job) => {
     const { surroundings, outputs } = buckets(randomBytes(64));
-    await expect(runTranscoderJob(await job(), { ...surroundings, transcode: nothing })).rejects.toMatchObject({
+    await expect(runTranscoderJob(await job(), surroundings)).rejects.toMatchObject({
       code,
     });
     expect(outputs()).toEqual([]);
@@ -359,7 +416,7 @@ describe('a job that is not run', () => {
     const { surroundings } = buckets(randomBytes(64));
     const { AwsKmsKeyArn: _, ...pipeline } = PIPELINE;
     const job = readTranscoderJob({
-      Job: { Input: { Key: 'in.enc' }, Output: { Key: 'a', PresetId: 'x', Encryption: { Mode: 'aes-gcm' } } },
+      Job: { Input: { Key: 'in.enc' }, Output: { Key: 'a.ts', PresetId: 'x', Encryption: { Mode: 'aes-gcm' } } },
       Pipeline: pipeline,
     });
     await expect(runTranscoderJob(job, surroundings)).rejects.toMatchObject({ code: 'ERR_MASTER_JOB_KMS_KEY' });
