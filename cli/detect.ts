@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { loadAws } from '../config/aws.ts';
 import { type Configuration, readConfiguration } from '../config/configuration.ts';
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
 import { athenaQueries } from '../revocation/detect/athena-queries.ts';
@@ -15,7 +16,6 @@ import type { DetectionSettings } from '../revocation/detect/settings.ts';
 import type { SuspiciousSession } from '../revocation/suspicious/suspicious-sessions.ts';
 import type { Refusal } from '../token-api/vending/vending.ts';
 import { apiCommand, callApi, callList, type StackAccess, stackOptions } from './api.ts';
-import { loadAws } from './aws.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, note, print, report, time } from './command.ts';
 import { compare, qualityTable, readLabels } from './labels.ts';
 import { startProgress } from './progress.ts';

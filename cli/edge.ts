@@ -1,6 +1,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { Argument, type Command, Option } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
+import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import { buildEdgeFunction, type EdgeVariant } from '../edge-functions/build/bundle.ts';
 import type { MeasuredEvent, MeasuredFunction, Measurement, Outcome } from '../edge-functions/measure/cloudfront.ts';
@@ -16,7 +17,6 @@ import { readKeyRing } from '../token-api/key-ring/file.ts';
 import { verificationKeys } from '../token-api/key-ring/key-ring.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
 import { noteUnknownAsset } from './asset.ts';
-import { loadAws } from './aws.ts';
 import {
   alignColumns,
   EXIT_NO,

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import { KEY_RING_FILE, STACK_FILE } from '../local/data-directory.ts';
 import { unusualCompatKeys, withCompatKeys } from '../token-api/key-ring/compat.ts';
@@ -11,7 +12,6 @@ import { createKeyRing, isCompatKey, type KeyRing, type RingKey, secondsOf } fro
 import { resumesAt } from '../token-api/key-ring/rotation.ts';
 import { activatesAt, type KeyTimes, nextKey, retiresAt } from '../token-api/key-ring/transitions.ts';
 import { apiCommand, callApi, type StackAccess } from './api.ts';
-import { loadAws } from './aws.ts';
 import { alignColumns, formatTime, InputError, note, nowOr, print, readJson, report } from './command.ts';
 import { openRotation, secretRing, timesOf } from './rotation.ts';
 import { DEFAULT_DATA } from './up.ts';

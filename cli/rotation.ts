@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { loadAws } from '../config/aws.ts';
 import { type Configuration, readConfiguration } from '../config/configuration.ts';
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
@@ -8,7 +9,6 @@ import type { KeyRingStore } from '../token-api/key-ring/key-ring-store.ts';
 import { edgeProbe, probeEvents } from '../token-api/key-ring/probe.ts';
 import { createRotation, type Rotation } from '../token-api/key-ring/rotation.ts';
 import type { KeyTimes } from '../token-api/key-ring/transitions.ts';
-import { loadAws } from './aws.ts';
 import { InputError, nowOr } from './command.ts';
 
 /** What is rotated from this command: a ring in a file or a secret, published to one kind of edge. */

@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
+import { loadAws } from '../config/aws.ts';
 import { checkBucket } from '../enclave-render/storage/bucket/check.ts';
 import { bucketPolicy } from '../enclave-render/storage/bucket/policy.ts';
 import { parsePolicy } from '../enclave-render/storage/bucket/policy-document.ts';
@@ -17,7 +18,6 @@ import {
   type ObjectInfo,
   type ObjectStore,
 } from '../enclave-render/storage/object-store.ts';
-import { loadAws } from './aws.ts';
 import { alignColumns, EXIT_NO, InputError, note, print, readJson } from './command.ts';
 import { type Progress, startProgress } from './progress.ts';
 

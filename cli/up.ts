@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import type { DetectionSettings } from '../revocation/detect/settings.ts';
-import { loadAws } from './aws.ts';
 import { integer, report } from './command.ts';
 
 const DEFAULT_PORT = 8080;

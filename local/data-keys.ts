@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { loadAws } from '../cli/aws.ts';
+import { loadAws } from '../config/aws.ts';
 import { type DataKeys, KmsError } from '../enclave-render/kms/data-keys.ts';
 import { EmbeddedKms } from '../enclave-render/kms/embedded.ts';
 import type { MasteringSettings } from '../enclave-render/settings.ts';
@@ -11,7 +11,7 @@ export function keystorePath(dataDirectory: string): string {
 
 /**
  * The KMS of a configuration: AWS, or the keystore that it names, else that in the data directory of a stack. With `create` a
- * keystore is made when there is none, with a key of the alias in `keyId`. Rejects with `KmsError`, and with `InputError` when the
+ * keystore is made when there is none, with a key of the alias in `keyId`. Rejects with `KmsError`, and with `MissingPackageError` when the
  * package for AWS KMS is not installed.
  */
 export async function openDataKeys(
