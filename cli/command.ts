@@ -41,6 +41,14 @@ export async function argumentOrInput(argument: string): Promise<string> {
   return input;
 }
 
+/** Parses an option that is a pair of an encryption context, `name=value`, and may be repeated. */
+export function contextPair(text: string, previous: Record<string, string> = {}): Record<string, string> {
+  const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined) throw new InvalidArgumentError('It must be name=value.');
+  // Not by assignment: a pair may be called __proto__.
+  return Object.fromEntries([...Object.entries(previous), [name, value]]);
+}
+
 /** Parses an option that is a whole number between `min` and `max`. */
 export function integer(min: number, max: number): (text: string) => number {
   return (text) => {

@@ -1,9 +1,13 @@
+import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { readConfiguration } from '../config/configuration.ts';
+import type { EncryptionContext } from '../enclave-render/kms/data-keys.ts';
 import { EmbeddedKms, type KeyMetadata } from '../enclave-render/kms/embedded.ts';
 import { DELETION_DAYS } from '../enclave-render/kms/keystore.ts';
+import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
+import { checkManifestMac, parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
 import { keystorePath } from '../local/data-keys.ts';
-import { alignColumns, formatTime, InputError, integer, print } from './command.ts';
+import { alignColumns, contextPair, formatTime, InputError, integer, print, readText } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 interface KmsOptions {
@@ -94,6 +98,17 @@ export function registerKms(program: Command): void {
   );
 
   add(
+    'decrypt',
+    'write the data key of a master into a file, for other programs; the command aws kms decrypt does it for keys of AWS KMS',
+    'decrypt aurora.enc.manifest.json aurora.key',
+    'decrypt aurora.enc.manifest.json aurora.key --context service=mediaconvert.amazonaws.com',
+  )
+    .argument('<manifest>', 'manifest of the master')
+    .argument('<file>', 'file to write, mode 0600; it must not be there yet')
+    .option('--context <name=value>', 'encryption context, repeatable (default: what the manifest says)', contextPair)
+    .action(decrypt);
+
+  add(
     'alias',
     'let an alias stand for a key',
     'alias alias/portcullis-mastering 1f0c8d2e-9a4b-4c3d-8e5f-0123456789ab',
@@ -113,6 +128,26 @@ export function registerKms(program: Command): void {
       if (key === undefined) printKey(options.json, await embedded.deleteAlias(alias));
       else printKey(options.json, await (move ? embedded.updateAlias(alias, key) : embedded.createAlias(alias, key)));
     });
+}
+
+/**
+ * Writes the data key that a manifest names into a file of mode 0600: for openssl, or `--data-key`. The manifest has to be signed under
+ * it, so that no other key gets out under its name.
+ */
+async function decrypt(path: string, output: string, options: KmsOptions & { context?: EncryptionContext }) {
+  const manifest = parseManifest(await readText(path));
+  const dataKey = await unwrapDataKey(manifest, { dataKeys: await openKms(options), context: options.context });
+  try {
+    checkManifestMac(manifest, dataKey);
+    await writeFile(output, dataKey, { flag: 'wx', mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+      throw new InputError(`cannot write ${output}: ${error.code}; name a file that is not there yet`);
+    });
+  } finally {
+    dataKey.fill(0);
+  }
+  print(options.json, { output, keyBits: manifest.keyBits }, [
+    `${output} holds the data key of ${manifest.keyBits} bits: whoever reads it opens the master`,
+  ]);
 }
 
 /** The embedded KMS that the options name, or the configuration, or the data directory. Throws `InputError`. */

@@ -22,7 +22,7 @@ import type { KmsRecipient } from '../enclave-render/mastering/recipients.ts';
 import { rewrapMaster } from '../enclave-render/mastering/rewrap.ts';
 import { manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { openDataKeys } from '../local/data-keys.ts';
-import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, report } from './command.ts';
+import { alignColumns, contextPair, EXIT_NO, formatTime, InputError, nowOr, print, report } from './command.ts';
 import { registerMasterJob } from './master-job.ts';
 import { startByteProgress } from './progress.ts';
 import { DEFAULT_DATA } from './up.ts';
@@ -40,6 +40,7 @@ const ENCRYPT_EXAMPLES = [
 ];
 const DECRYPT_EXAMPLES = [
   'decrypt mezzanine.mov.enc mezzanine.mov',
+  'decrypt mezzanine.mov.enc mezzanine.mov --context service=mediaconvert.amazonaws.com    in no other context',
   'decrypt archive.pcm mezzanine.mov --private-key owner.pem --verify-key studio.pub.pem',
   'decrypt theirs.enc out.mov --mode cbc --data-key key.bin --iv 000102030405060708090a0b0c0d0e0f --unauthenticated',
 ];
@@ -73,6 +74,7 @@ interface EncryptOptions extends CommonOptions {
 interface OpenOptions extends CommonOptions {
   mode?: MasterMode;
   dataKey?: string;
+  context?: EncryptionContext;
   iv?: Buffer;
   unauthenticated?: boolean;
   privateKey?: string;
@@ -93,7 +95,11 @@ export function registerMaster(program: Command): void {
     .option('--data-key <file>', 'a data key of your own: 16, 24 or 32 bytes in a file of mode 0600')
     .option('--iv <hex>', 'with --data-key: an initialization vector of your own, else a random one', hex)
     .option('--kms-key <id>', 'KMS key that may open it (default: mastering.keyId of the configuration)')
-    .option('--context <name=value>', 'encryption context of KMS, repeatable (default: that of MediaConvert)', pair)
+    .option(
+      '--context <name=value>',
+      'encryption context of KMS, repeatable (default: that of MediaConvert)',
+      contextPair,
+    )
     .option('--no-kms', 'no KMS key may open it: only --recipient, or who has the --data-key')
     .option('--recipient <file>', 'public key of an owner who may open it (PEM or JWK), repeatable', collect)
     .option('--sign-key <file>', 'Ed25519 key to sign the manifest with (PEM or JWK, mode 0600)')
@@ -119,10 +125,11 @@ export function registerMaster(program: Command): void {
   add(master, 'rewrap', 'change who can open a master: its manifest alone', REWRAP_EXAMPLES)
     .argument('<in>', 'the master')
     .option('--kms-key <id>', 'put the data key under this KMS key, instead of the one it is under')
-    .option('--context <name=value>', 'in this encryption context, repeatable (default: that of the mode)', pair)
+    .option('--context <name=value>', 'in this encryption context, repeatable (default: that of the mode)', contextPair)
     .option('--recipient <file>', 'let the owner of this public key open it, too, repeatable', collect)
     .option('--remove <id>', 'take this recipient off, repeatable; what they have seen they keep', collect)
     .option('--private-key <file>', 'your own private key, when no KMS key opens it (mode 0600)')
+    .option('--verify-key <file>', 'Ed25519 public key that has to have signed the manifest (PEM or JWK)')
     .action(rewrap);
 
   master
@@ -160,6 +167,11 @@ function opening(command: Command): Command {
     .option('--private-key <file>', 'private key of a recipient (PEM or JWK, mode 0600)')
     .option('--verify-key <file>', 'Ed25519 public key that has to have signed the manifest (PEM or JWK)')
     .option('--data-key <file>', 'the data key itself (mode 0600)')
+    .option(
+      '--context <name=value>',
+      'encryption context it has to be in, repeatable (default: what the manifest says)',
+      contextPair,
+    )
     .addOption(modeOption())
     .option('--iv <hex>', 'without a manifest: the initialization vector', hex)
     .option('--unauthenticated', 'without a manifest: nothing shows whether a file in ctr or cbc was changed; go on');
@@ -172,12 +184,6 @@ function modeOption(): Option {
 function hex(text: string): Buffer {
   if (!/^(?:[0-9A-Fa-f]{2})+$/.test(text)) throw new InvalidArgumentError('It must be hexadecimal, two digits a byte.');
   return Buffer.from(text, 'hex');
-}
-
-function pair(text: string, previous: EncryptionContext = {}): EncryptionContext {
-  const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
-  if (name === undefined || value === undefined) throw new InvalidArgumentError('It must be name=value.');
-  return { ...previous, [name]: value };
 }
 
 function collect(text: string, previous: string[] = []): string[] {
@@ -228,10 +234,11 @@ interface RewrapOptions extends CommonOptions {
   recipient?: string[];
   remove?: string[];
   privateKey?: string;
+  verifyKey?: string;
 }
 
 async function rewrap(path: string, options: RewrapOptions): Promise<void> {
-  const { kmsKey, context, recipient = [], remove = [], privateKey } = options;
+  const { kmsKey, context, recipient = [], remove = [], privateKey, verifyKey: signer } = options;
   if (!kmsKey && recipient.length === 0 && remove.length === 0) {
     throw new InputError('say what changes: --kms-key, --recipient or --remove');
   }
@@ -244,7 +251,8 @@ async function rewrap(path: string, options: RewrapOptions): Promise<void> {
     dataKeys: kms?.dataKeys ?? (opensByKms ? await configuredKms(options) : undefined),
   };
   const add = await Promise.all(recipient.map(readPublicKeyFile));
-  const manifest = await rewrapMaster({ master: path, kms, add, remove, open });
+  const verifyKey = signer === undefined ? undefined : await readVerifyKeyFile(signer);
+  const manifest = await rewrapMaster({ master: path, kms, add, remove, open, verifyKey });
   print(options.json, { manifest: manifestPath(path), ...described(manifest) }, manifestLines(manifest));
 }
 
@@ -263,7 +271,10 @@ async function kmsRecipient(
 
 /** What the options give to open a master with. A KMS is asked only where nothing else opens it. */
 async function openRequest(path: string, options: OpenOptions): Promise<OpenRequest> {
-  const { mode, iv, unauthenticated } = options;
+  const { mode, iv, unauthenticated, context } = options;
+  if (context && (options.dataKey !== undefined || options.privateKey !== undefined)) {
+    throw new InputError('--context is for a master that KMS opens: leave it out with --data-key and --private-key');
+  }
   const dataKey = options.dataKey === undefined ? undefined : await readDataKeyFile(options.dataKey);
   const privateKey = options.privateKey === undefined ? undefined : await readPrivateKeyFile(options.privateKey);
   const verifyKey: KeyObject | undefined =
@@ -276,7 +287,7 @@ async function openRequest(path: string, options: OpenOptions): Promise<OpenRequ
     throw new InputError('--iv and --unauthenticated are for a file without a manifest: give its --mode, too');
   const isForKms = async () => (await readManifest(path)).recipients.some(({ type }) => type === 'kms');
   const needsKms = !dataKey && !privateKey && (await isForKms());
-  return { dataKey, privateKey, verifyKey, dataKeys: needsKms ? await configuredKms(options) : undefined };
+  return { dataKey, privateKey, verifyKey, context, dataKeys: needsKms ? await configuredKms(options) : undefined };
 }
 
 /** Runs with a bar, and ends tidily at Ctrl-C. */

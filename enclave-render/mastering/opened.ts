@@ -54,16 +54,36 @@ export async function openKey(path: string, source: SourceFile, request: OpenReq
     ? withoutManifest(request, inputBytes)
     : await withManifest(path, request, inputBytes);
   const { job } = opened;
-  // Refuses lengths that cannot be.
-  segmentLayout(job);
-  if (job.mode !== 'framed') return opened;
-  const header = Buffer.alloc(HEADER_BYTES);
-  readFully(source.handle.fd, header, 0);
-  openFramedHeader(job.dataKey, header);
-  return { ...opened, job: { ...job, iv: header.subarray(12, 44) } };
+  return clearingOnFailure(job.dataKey, () => {
+    // Refuses lengths that cannot be.
+    segmentLayout(job);
+    if (job.mode !== 'framed') return opened;
+    const header = Buffer.alloc(HEADER_BYTES);
+    readFully(source.handle.fd, header, 0);
+    openFramedHeader(job.dataKey, header);
+    return { ...opened, job: { ...job, iv: header.subarray(12, 44) } };
+  });
 }
 
-async function withManifest(path: string, request: OpenRequest, inputBytes: number): Promise<Opened> {
+/** A data key that does not come back to the caller is overwritten here. */
+function clearingOnFailure<Result>(dataKey: Uint8Array, step: () => Result): Result {
+  try {
+    return step();
+  } catch (error) {
+    dataKey.fill(0);
+    throw error;
+  }
+}
+
+/**
+ * The manifest beside a master of so many bytes, held to that length and, where a key is given, to the signature of its owner. It says
+ * nothing yet of what is in the master. Throws `ERR_MASTER_MANIFEST_MISMATCH`, `ERR_MASTER_SIGNATURE`, and as `readManifest`.
+ */
+export async function readOwnManifest(
+  path: string,
+  inputBytes: number,
+  verifyKey: KeyObject | undefined,
+): Promise<MasterManifest> {
   const manifest = await readManifest(path);
   if (manifest.ciphertextBytes !== inputBytes) {
     throw new MasterError(
@@ -71,9 +91,14 @@ async function withManifest(path: string, request: OpenRequest, inputBytes: numb
       `${path} has ${inputBytes} bytes, its manifest speaks of ${manifest.ciphertextBytes}: cut off, appended to, or another file`,
     );
   }
-  if (request.verifyKey) checkManifestSignature(manifest, request.verifyKey);
+  if (verifyKey) checkManifestSignature(manifest, verifyKey);
+  return manifest;
+}
+
+async function withManifest(path: string, request: OpenRequest, inputBytes: number): Promise<Opened> {
+  const manifest = await readOwnManifest(path, inputBytes, request.verifyKey);
   const dataKey = await unwrapDataKey(manifest, request);
-  checkManifestMac(manifest, dataKey);
+  clearingOnFailure(dataKey, () => checkManifestMac(manifest, dataKey));
   const iv = Buffer.from(manifest.iv ?? '', 'base64');
   return { manifest, job: { mode: manifest.mode, direction: 'decrypt', dataKey, iv, inputBytes } };
 }

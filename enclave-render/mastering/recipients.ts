@@ -16,6 +16,8 @@ export interface KmsRecipient {
 /** What a master can be opened with: at least one of these. */
 export interface OpeningKeys {
   dataKeys?: DataKeys | undefined;
+  /** The context to decrypt in, of a caller who knows it; the one that the manifest says unless given. */
+  context?: EncryptionContext | undefined;
   /** Of a recipient: EC (P-256, P-384, P-521), X25519 or RSA. */
   privateKey?: KeyObject | undefined;
   /** The data key itself. */
@@ -76,13 +78,14 @@ export async function unwrapDataKey(
 ): Promise<Uint8Array> {
   const dataKey = keys.dataKey ? Uint8Array.from(keys.dataKey) : await unwrap(recipients, keys);
   if (dataKey.length * 8 === keyBits) return dataKey;
+  dataKey.fill(0);
   throw new MasterError(
     'ERR_MASTER_KEY_LENGTH',
     `the data key has ${dataKey.length} bytes, the manifest speaks of ${keyBits / 8}: it is the key of another master`,
   );
 }
 
-async function unwrap(recipients: Recipient[], { dataKeys, privateKey }: OpeningKeys): Promise<Uint8Array> {
+async function unwrap(recipients: Recipient[], { dataKeys, context, privateKey }: OpeningKeys): Promise<Uint8Array> {
   if (privateKey) {
     const mine = thumbprint(createPublicKey(privateKey));
     const recipient = recipients.find(({ type, keyId }) => type === 'public-key' && keyId === mine);
@@ -91,12 +94,13 @@ async function unwrap(recipients: Recipient[], { dataKeys, privateKey }: Opening
   let refusal: unknown;
   for (const recipient of dataKeys ? recipients : []) {
     if (recipient.type !== 'kms') continue;
+    const supplied = context ?? recipient.context;
     try {
       const encrypted = Buffer.from(recipient.encryptedKey, 'base64');
-      return (await dataKeys?.decrypt(encrypted, recipient.context, recipient.keyId))?.plaintext as Uint8Array;
+      return (await dataKeys?.decrypt(encrypted, supplied, recipient.keyId))?.plaintext as Uint8Array;
     } catch (error) {
-      // The manifest says the context, and is what it is held to: whoever reads the error sees which one that was.
-      refusal ??= explainContext(error, recipient.context, recipient.context);
+      // The manifest says in which context it is: whoever reads the error sees that one, and which one was used.
+      refusal ??= explainContext(error, recipient.context, supplied);
     }
   }
   if (refusal) throw refusal;

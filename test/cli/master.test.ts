@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
@@ -55,6 +55,38 @@ describe('master', () => {
     ]);
     const failed = await master('decrypt', output, path(`none-${mode}`));
     expect([failed.code, filesOf(path(`none-${mode}`))]).toEqual([2, []]);
+  });
+
+  test('a wrong context is told with the expected and the supplied one, by decrypt, verify and kms decrypt', async () => {
+    const [source, output, key] = [file('in-context', randomBytes(1000)), path('out-context'), path('context.key')];
+    expect(
+      (await master('encrypt', source, output, '--mode', 'ctr', '--context', 'a=1', '--context', 'b=2')).code,
+    ).toBe(0);
+    const manifest = `${output}.manifest.json`;
+    const kms = ['kms', 'decrypt', manifest, key, '--data', path('data')];
+    for (const supplied of [['a=1'], ['a=1', 'b=3'], ['__proto__=1']]) {
+      const context = supplied.flatMap((pair) => ['--context', pair]);
+      const told = supplied.map((pair) => pair.replace(/(.*)=(.*)/, '"$1":"$2"')).join(',');
+      for (const refused of [
+        await master('decrypt', output, path('none-context'), ...context),
+        await master('verify', output, ...context),
+        await portcullis(...kms, ...context),
+      ]) {
+        expect([refused.code, refused.stdout]).toEqual([2, '']);
+        expect(refused.stderr).toBe(
+          `portcullis: wrong encryption context: expected {"a":"1","b":"2"}, supplied {${told}}\n`,
+        );
+      }
+    }
+    expect([...filesOf(path('none-context')), ...filesOf(key)]).toEqual([]);
+    const right = ['--context', 'b=2', '--context', 'a=1'];
+    expect((await master('verify', output, ...right)).code).toBe(0);
+    const { code, stdout } = await portcullis(...kms, ...right);
+    expect([code, statSync(key).mode & 0o777]).toEqual([0, 0o600]);
+    expect(stdout).not.toContain(readFileSync(key).toString('hex'));
+    expect((await master('verify', output, '--data-key', key)).code).toBe(0);
+    expect(await portcullis(...kms)).toMatchObject({ code: 2, stderr: expect.stringMatching(/EEXIST/) });
+    expect(await master('verify', output, '--data-key', key, ...right)).toMatchObject({ code: 2 });
   });
 
   test('takes a key and IV of the caller, which need no KMS and appear nowhere', async () => {

@@ -193,6 +193,50 @@ describe('recipients', () => {
     });
   });
 
+  test('a context of the caller is the one to decrypt in, and is told beside that of the manifest', async () => {
+    const { output } = await encrypt(file(100), 'gcm');
+    expect(await codeOf(verifyMaster({ source: output, dataKeys, context: CONTEXT }))).toBe('opened');
+    await expect(verifyMaster({ source: output, dataKeys, context: { service: 'x' } })).rejects.toMatchObject({
+      code: 'ERR_KMS_INVALID_CIPHERTEXT',
+      message: `wrong encryption context: expected ${JSON.stringify(CONTEXT)}, supplied {"service":"x"}`,
+    });
+  });
+
+  test.each(['gcm', 'framed'] as const)('of %s are not changed by rewrap beside another file', async (mode) => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    const signed = { signKey: privateKey, publicKeys: [pairs.X25519.publicKey] };
+    const { output } = await encrypt(file(1000), mode, signed);
+    const others = {
+      longer: await encrypt(file(2000), mode, signed),
+      same: await encrypt(file(1000), mode, signed),
+      unsigned: await encrypt(file(1000), mode, { publicKeys: [pairs.X25519.publicKey] }),
+    };
+    const whole = readFileSync(manifestOf(output));
+    const archive = { dataKeys, keyId: kms.keyId, context: { service: 'archive' } };
+    const remove = [others.same.manifest.recipients[1]?.keyId ?? ''];
+    const expectations = [
+      [others.longer.output, { kms: archive }, 'ERR_MASTER_MANIFEST_MISMATCH'],
+      [others.longer.output, { remove }, 'ERR_MASTER_MANIFEST_MISMATCH'],
+      [others.unsigned.output, { kms: archive, verifyKey: publicKey }, 'ERR_MASTER_SIGNATURE'],
+      [others.unsigned.output, { remove, verifyKey: publicKey }, 'ERR_MASTER_SIGNATURE'],
+      // Of the other modes nothing but the master itself would tell.
+      [others.same.output, { kms: archive }, mode === 'framed' ? 'ERR_MASTER_COMMITMENT' : 'opened'],
+    ] as const;
+    for (const [other, change, code] of expectations) {
+      const exchanged = readFileSync(manifestOf(other));
+      writeFileSync(manifestOf(output), exchanged);
+      expect(
+        await codeOf(
+          rewrapMaster({ master: output, ...change, remove: [...('remove' in change ? change.remove : [])] }),
+        ),
+      ).toBe(code);
+      if (code !== 'opened') expect(readFileSync(manifestOf(output))).toEqual(exchanged);
+    }
+    writeFileSync(manifestOf(output), whole);
+    await rewrapMaster({ master: output, kms: archive, verifyKey: publicKey });
+    expect(await codeOf(verifyMaster({ source: output, dataKeys, verifyKey: publicKey }))).toBe('opened');
+  });
+
   test('are changed by rewrap, which leaves the master as it is', async () => {
     const { privateKey, publicKey } = pairs['P-256'];
     const { output, bytes } = await encrypt(file(1000), 'gcm');
