@@ -12,6 +12,8 @@ import { mediaConvertJob } from '../enclave-render/mastering/jobs/mediaconvert.t
 import { migrateJob } from '../enclave-render/mastering/jobs/migrate.ts';
 import type { EncryptionMethod, OutputProtection } from '../enclave-render/mastering/jobs/output-groups.ts';
 import { runTranscoderJob } from '../enclave-render/mastering/jobs/run-job.ts';
+import { readVerifyKeyFile } from '../enclave-render/mastering/key-files.ts';
+import type { MasterManifest } from '../enclave-render/mastering/manifest.ts';
 import { parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
 import { fileObjectStore } from '../enclave-render/storage/files.ts';
 import { openDataKeys } from '../local/data-keys.ts';
@@ -45,11 +47,12 @@ Examples:
 
 const MIGRATE_HELP = `
 FILE is as for portcullis master job run. The keys of encrypted inputs are put into MediaConvert's context by KMS (ReEncrypt), which
-needs "mastering": {"kms": {"provider": "aws", "region": "…"}} in the configuration. What MediaConvert cannot do is said
+needs "mastering": {"kms": {"provider": "aws", "region": "…"}} in the configuration, and would move whatever key stands in the job: so
+each is held to the manifest of its master (--manifest), or --unauthenticated says that there is none. What MediaConvert cannot do is said
 field by field; the command then exits with 1, and outputs that would lose their protection are not in the request.
 
 Examples:
-  portcullis master migrate job.json --kms-key arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab \\
+  portcullis master migrate job.json --manifest aurora.enc.manifest.json --kms-key arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab \\
     --role arn:aws:iam::111122223333:role/mastering --preset 1457000000000-abcdef=web-720p --json`;
 
 interface JobOptions {
@@ -126,6 +129,13 @@ export function registerMasterJob(master: Command): void {
     .argument('<file>', 'job and pipeline')
     .requiredOption('--kms-key <arn>', 'KMS key of the data keys from now on; required')
     .requiredOption('--role <arn>', 'role that MediaConvert assumes; required')
+    .option('--manifest <file...>', 'manifest of each encrypted input, whose key is held to it')
+    .addOption(
+      new Option('--unauthenticated', 'there are no manifests: nothing shows whose key is in the job; go on').conflicts(
+        ['manifest', 'verifyKey'],
+      ),
+    )
+    .option('--verify-key <file>', 'Ed25519 public key that has to have signed the manifests (PEM or JWK)')
     .option('--region <region>', 'region of the job, unless that of the KMS key')
     .option('--preset <old=new...>', 'output preset of MediaConvert in place of a preset of your own', presetPair)
     .option('--data <dir>', 'data directory of the stack, with its keystore', DEFAULT_DATA)
@@ -229,6 +239,9 @@ async function runJob(file: string, options: RunOptions): Promise<void> {
 }
 
 interface MigrateOptions {
+  manifest?: string[];
+  unauthenticated?: true;
+  verifyKey?: string;
   kmsKey: string;
   role: string;
   region?: string;
@@ -240,11 +253,15 @@ interface MigrateOptions {
 
 async function migrate(file: string, options: MigrateOptions): Promise<void> {
   const job = readTranscoderJob(await readJson(file));
+  const manifests: MasterManifest[] = [];
+  for (const path of options.manifest ?? []) manifests.push(parseManifest(await readText(path)));
+  const verifyKey = options.verifyKey === undefined ? undefined : await readVerifyKeyFile(options.verifyKey);
   const { mastering } = await readConfiguration(options.config);
   const migration = await migrateJob(job, await openDataKeys(mastering, options.data), {
     kmsKey: options.kmsKey,
     role: options.role,
     region: options.region,
+    authenticity: options.unauthenticated ? 'unauthenticated' : { manifests, verifyKey },
     presets: options.preset,
   });
   print(options.json, migration, [

@@ -10,6 +10,7 @@ import { SERVICE_CONTEXTS } from '../../enclave-render/mastering/contexts.ts';
 import { transcoderEncryption } from '../../enclave-render/mastering/jobs/elastic-transcoder.ts';
 import type { MasterMode } from '../../enclave-render/mastering/manifest.ts';
 import { ciphertextLength } from '../../enclave-render/mastering/segment-cipher.ts';
+import { signManifest } from '../../enclave-render/mastering/signed-manifest.ts';
 import { portcullis } from '../harness/cli.ts';
 import { AWS_KEY, awsLikeDataKeys, spellings } from '../harness/data-keys.ts';
 import { isOnPath } from '../harness/programs.ts';
@@ -228,11 +229,30 @@ describe.skipIf(!hasMoto)(hasMoto ? 'master migrate' : 'master migrate (needs mo
       },
       Pipeline: { InputBucket: 'masters', OutputBucket: 'renditions' },
     });
+  const signed = (dataKey: Uint8Array) =>
+    file(
+      signManifest(
+        {
+          format: 'portcullis-master/1',
+          mode: 'gcm',
+          keyBits: 128,
+          iv: iv.toString('base64'),
+          plaintextBytes: 100,
+          ciphertextBytes: 116,
+          plaintextSha256: 'a'.repeat(64),
+          ciphertextSha256: 'b'.repeat(64),
+          createdAt: 1_760_000_000,
+          recipients: [],
+        },
+        dataKey,
+      ),
+    );
   const run = (...more: string[]) =>
     portcullis('master', 'migrate', ...more, '--kms-key', keyId, '--role', ROLE, '--config', config);
 
-  test('has KMS put the key into the new context', async () => {
-    const { code, stdout, stderr } = await run(job('own'), '--preset', 'own=web-720p', '--json');
+  test('has KMS put the key into the new context, once it was held to the manifest', async () => {
+    const manifests = ['--manifest', signed(plaintext)];
+    const { code, stdout, stderr } = await run(job('own'), ...manifests, '--preset', 'own=web-720p', '--json');
     expect([code, stderr]).toEqual([0, '']);
     const { request, unmapped } = JSON.parse(stdout);
     expect(unmapped).toEqual([]);
@@ -242,8 +262,18 @@ describe.skipIf(!hasMoto)(hasMoto ? 'master migrate' : 'master migrate (needs mo
     expectNoKey(plaintext, stdout);
   });
 
+  test('moves no key without a manifest, or with that of another master', async () => {
+    const bare = await run(job('own'));
+    expect([bare.code, bare.stdout]).toEqual([2, '']);
+    expect(bare.stderr).toMatch(/--manifest.*--unauthenticated/);
+    const other = await run(job('own'), '--manifest', signed(randomBytes(16)));
+    expect([other.code, other.stdout]).toEqual([2, '']);
+    expect(other.stderr).toMatch(/data key of another master/);
+    expectNoKey(plaintext, bare.stderr, other.stderr);
+  });
+
   test('exits with 1 and says what was not migrated', async () => {
-    const { code, stdout } = await run(job('own'));
+    const { code, stdout } = await run(job('own'), '--unauthenticated');
     expect(code).toBe(1);
     expect(stdout).toMatch(/^not migrated: Outputs\[1\]\.PresetId: .*--preset own=/m);
     expect(stdout).toMatch(/^leaves the attested boundary to mediaconvert/m);

@@ -17,6 +17,8 @@ export type MasterJobErrorCode =
   | 'ERR_MASTER_JOB_IV'
   /** Two files under one key and initialization vector, or in mode `ctr` under counters that meet. */
   | 'ERR_MASTER_JOB_IV_REUSED'
+  /** The manifest of an encrypted input is missing, or is that of another master. */
+  | 'ERR_MASTER_JOB_MANIFEST'
   /** Not a location in S3 that a job can name. */
   | 'ERR_MASTER_JOB_LOCATION'
   /** No role, or none that the service could assume. */

@@ -1,7 +1,11 @@
+import type { KeyObject } from 'node:crypto';
 import type { CreateJobRequest, Input, Output, OutputGroup } from '@aws-sdk/client-mediaconvert';
 import type { BoundaryCrossing } from '../../boundary.ts';
 import type { DataKeys } from '../../kms/data-keys.ts';
+import { explainContext } from '../../kms/encryption-context.ts';
 import { SERVICE_CONTEXTS } from '../contexts.ts';
+import type { MasterManifest } from '../manifest.ts';
+import { checkManifestMac, checkManifestSignature } from '../signed-manifest.ts';
 import {
   checkRegion,
   checkRoleArn,
@@ -32,6 +36,7 @@ import {
 } from './mediaconvert.ts';
 import { aac, avc, destinationSettings, hlsEncryption, hlsGroup, tsOutput } from './output-groups.ts';
 import { TRANSCODER_PRESETS } from './presets.ts';
+import { openDataKey } from './transcoder-key.ts';
 
 export interface MigrationOptions {
   /** KMS key of the inputs' data keys from now on: ARN of AWS KMS. */
@@ -40,6 +45,11 @@ export interface MigrationOptions {
   role: string | undefined;
   /** Region of the job; that of the KMS key unless given. */
   region?: string | undefined;
+  /**
+   * How the data key of an encrypted input is known to be its own: by the manifest of the master, one for each encrypted input in
+   * their order, or not at all, which the caller has to say. KMS moves any key that stands in a job.
+   */
+  authenticity: { manifests: MasterManifest[]; verifyKey?: KeyObject | undefined } | 'unauthenticated';
   /** Output presets of MediaConvert, by the preset of Elastic Transcoder that they replace. */
   presets?: Record<string, string> | undefined;
 }
@@ -57,9 +67,9 @@ export interface Migration {
 }
 
 /**
- * Turns a job of Elastic Transcoder into one of MediaConvert. Data keys of inputs are put into MediaConvert's encryption context by
- * KMS (ReEncrypt), which needs both contexts and never shows the key. What cannot be had in MediaConvert is in
- * `unmapped`; an output that would leave less protected than it did is left out. Throws `MasterJobError` and what `keys` throws.
+ * Turns a job of Elastic Transcoder into one of MediaConvert. Data keys of inputs are checked against the manifests of their masters and
+ * put into MediaConvert's encryption context by KMS (ReEncrypt). What cannot be had in MediaConvert is in `unmapped`; an output that
+ * would leave less protected than it did is left out. Throws `MasterJobError`, `MasterError` for a manifest, and what `keys` throws.
  */
 export async function migrateJob(
   transcoderJob: TranscoderJob,
@@ -99,19 +109,19 @@ export async function migrateJob(
     if (!isProtected) report.crossings.push(clearOutputCrossing(`OutputGroups[${i}]`, atRest));
   }
 
+  const manifests = manifestsOf(inputs, options.authenticity);
   const migratedInputs: Input[] = [];
   const reach: { inputs: S3Location[]; isEncrypted: boolean } = { inputs: [], isEncrypted: false };
   for (const [i, { Key, Encryption }] of inputs.entries()) {
     const url = `s3://${pipeline.InputBucket}/${Key}`;
     reach.inputs.push(parseS3Location(url, false));
+    const where = `Inputs[${i}].Encryption`;
+    if (isEncryptedByClient(Encryption)) {
+      if (options.authenticity === 'unauthenticated') report.todo.push(...unauthenticatedTodo(Encryption, where));
+      else await checkInputKey(Encryption, where, manifests.shift(), options.authenticity.verifyKey, keys);
+    }
     const decryption = Encryption && (await reEncrypted(Encryption, keys, kmsKey));
     if (decryption) {
-      if (Encryption.KeyMd5 !== keyMd5(Buffer.from(Encryption.Key, 'base64'))) {
-        report.todo.push(
-          `Inputs[${i}].Encryption.KeyMd5 is not that of the encrypted key: that it is that of the data key cannot be seen ` +
-            'without decrypting it, which is not done here',
-        );
-      }
       reach.isEncrypted = true;
       report.crossings.push(decryptionCrossing(`Inputs[${i}].DecryptionSettings`));
     } else {
@@ -173,16 +183,78 @@ interface Surroundings {
   presets: Record<string, string> | undefined;
 }
 
+function isEncryptedByClient(encryption: TranscoderEncryption | null | undefined): encryption is TranscoderEncryption {
+  return encryption != null && TRANSCODER_MODES[encryption.Mode].by === 'client';
+}
+
+/** The manifests of the encrypted inputs, as many as there are of those. Throws `ERR_MASTER_JOB_MANIFEST`. */
+function manifestsOf(
+  inputs: TranscoderJob['inputs'],
+  authenticity: MigrationOptions['authenticity'],
+): MasterManifest[] {
+  if (authenticity === 'unauthenticated') return [];
+  const count = inputs.filter(({ Encryption }) => isEncryptedByClient(Encryption)).length;
+  if (authenticity.manifests.length === count) return [...authenticity.manifests];
+  throw new MasterJobError(
+    'ERR_MASTER_JOB_MANIFEST',
+    `the job has ${count} encrypted inputs, and ${authenticity.manifests.length} manifests were given: give that of each master ` +
+      '(--manifest), in the order of the inputs; or --unauthenticated where there is none, if you know where the job comes from',
+  );
+}
+
+/**
+ * Whether the data key in a job is that of the master whose manifest this is: KMS decrypts it, and the manifest has to be signed under it,
+ * as whoever opens a master checks. Without it whoever can write a job could have us move the key of another master.
+ */
+async function checkInputKey(
+  encryption: TranscoderEncryption,
+  where: string,
+  manifest: MasterManifest | undefined,
+  verifyKey: KeyObject | undefined,
+  keys: DataKeys,
+): Promise<void> {
+  const row = TRANSCODER_MODES[encryption.Mode];
+  if (
+    !manifest ||
+    row.by !== 'client' ||
+    manifest.mode !== row.mode ||
+    manifest.iv !== encryption.InitializationVector
+  ) {
+    throw new MasterJobError(
+      'ERR_MASTER_JOB_MANIFEST',
+      `${where} has another mode or initialization vector than the manifest: it is the manifest of another master`,
+    );
+  }
+  if (verifyKey) checkManifestSignature(manifest, verifyKey);
+  const dataKey = await openDataKey(encryption, where, keys, undefined);
+  try {
+    checkManifestMac(manifest, dataKey);
+  } finally {
+    dataKey.fill(0);
+  }
+}
+
+/** What is not known of an input whose key was not checked. */
+function unauthenticatedTodo({ Key, KeyMd5 }: TranscoderEncryption, where: string): string[] {
+  const todo = [`${where}: nothing shows that this is the key of the input (--unauthenticated): try the job on it`];
+  if (KeyMd5 !== keyMd5(Buffer.from(Key, 'base64'))) {
+    todo.push(
+      `${where}.KeyMd5 is not that of the encrypted key: that it is that of the data key cannot be seen without decrypting it`,
+    );
+  }
+  return todo;
+}
+
 /** `DecryptionSettings` of an input that its owner encrypted; undefined where S3 decrypts it. */
 async function reEncrypted(encryption: TranscoderEncryption, keys: DataKeys, kmsKey: KmsKeyArn) {
   const row = TRANSCODER_MODES[encryption.Mode];
   if (row.by === 's3') return undefined;
-  const { encrypted } = await keys.reEncrypt(
-    Buffer.from(encryption.Key, 'base64'),
-    SERVICE_CONTEXTS.elastictranscoder,
-    kmsKey.arn,
-    SERVICE_CONTEXTS.mediaconvert,
-  );
+  const { elastictranscoder: from, mediaconvert: to } = SERVICE_CONTEXTS;
+  const { encrypted } = await keys
+    .reEncrypt(Buffer.from(encryption.Key, 'base64'), from, kmsKey.arn, to)
+    .catch((error) => {
+      throw explainContext(error, from, from);
+    });
   const encryptedKey = Buffer.from(encrypted).toString('base64');
   return decryptionSettings(
     { mode: row.mode, encryptedKey, keyId: kmsKey.arn, iv: encryption.InitializationVector },
@@ -232,6 +304,12 @@ function playlistGroup(
       'players must get the key by https, from a URL without a user name, quotes or spaces',
     );
   }
+  // A string with up to five decimals there, whole seconds here.
+  const seconds = Number(chosen[0]?.output.SegmentDuration ?? 10);
+  if (!(seconds >= 1 && seconds <= 60)) return leaveOut(`${where}.SegmentDuration`, 'it must be 1 to 60 seconds');
+  if (new Set(chosen.map(({ output }) => output.SegmentDuration ?? '10')).size > 1) {
+    return leaveOut(where, 'its outputs have different SegmentDurations, and a group has one');
+  }
   const outputs = chosen.flatMap(({ output, name }): Output[] => {
     const modifier = `_${output.Key.replaceAll(/[^\w.-]+/g, '-').replace(/^-+|-+$/g, '')}`;
     const replacement = surroundings.presets?.[output.PresetId];
@@ -268,12 +346,6 @@ function playlistGroup(
       },
     }),
   };
-  // A string with up to five decimals there, whole seconds here.
-  const seconds = Number(chosen[0]?.output.SegmentDuration ?? 10);
-  if (!(seconds >= 1 && seconds <= 60)) return leaveOut(`${where}.SegmentDuration`, 'it must be 1 to 60 seconds');
-  if (new Set(chosen.map(({ output }) => output.SegmentDuration ?? '10')).size > 1) {
-    return leaveOut(where, 'its outputs have different SegmentDurations, and a group has one');
-  }
   if (!Number.isInteger(seconds)) {
     report.todo.push(
       `${where}: segments had ${seconds} s, and have ${Math.round(seconds)} s, because MediaConvert takes whole seconds`,
