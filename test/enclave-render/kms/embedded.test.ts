@@ -1,9 +1,12 @@
+import { spawnSync } from 'node:child_process';
 import { createDecipheriv, createHmac, hkdfSync, randomUUID } from 'node:crypto';
 import {
   chmodSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -11,7 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type EncryptionContext, KmsError } from '../../../enclave-render/kms/data-keys.ts';
@@ -22,6 +25,7 @@ import {
   formatContext,
   sameContext,
 } from '../../../enclave-render/kms/encryption-context.ts';
+import { packagePath } from '../../../local/package-root.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
@@ -169,6 +173,110 @@ describe('the keystore', () => {
     expect(await new EmbeddedKms({ keystore }).listKeys()).toHaveLength(1);
   });
 });
+
+/**
+ * Makes a second key in a process of its own, which kills itself before its n-th call that changes the file system; n = 0: never. Gives
+ * its exit code, null when it was killed, and the calls it made, each with what it was about.
+ */
+function changeAndDie(keystore: string, n: number, when: 'before' | 'halfway' = 'before') {
+  const module = packagePath('dist', 'lib', 'enclave-render', 'kms', 'embedded.js');
+  const script = `
+    import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    let calls = 0;
+    const names = new Map();
+    const dying = (name, call) => function (...args) {
+      const about = typeof args[0] === 'number' ? names.get(args[0]) : typeof args[0] === 'string' ? args[0] : 'handle';
+      if (name === 'open') {
+        const opened = args.at(-1);
+        if (typeof opened === 'function') args[args.length - 1] = (error, fd) => { names.set(fd, args[0]); opened(error, fd); };
+      }
+      fs.writeSync(1, name + ' ' + about + '\\n');
+      if (++calls === ${n}) {
+        if (name === 'write' && ${when === 'halfway'}) fs.writeSync(args[0], Buffer.from(args[1]).subarray(0, 100));
+        process.kill(process.pid, 'SIGKILL');
+      }
+      return call.apply(this, args);
+    };
+    for (const name of ['open', 'write', 'fsync', 'chmod', 'rename', 'mkdir', 'rmdir']) fs[name] = dying(name, fs[name]);
+    const handle = await fs.promises.open(process.execPath);
+    const { prototype } = handle.constructor;
+    await handle.close();
+    for (const name of ['sync', 'datasync', 'write']) prototype[name] = dying('handle.' + name, prototype[name]);
+    syncBuiltinESMExports();
+    const { EmbeddedKms } = await import(${JSON.stringify(module)});
+    await new EmbeddedKms({ keystore: ${JSON.stringify(keystore)} }).createKey({ alias: 'alias/b' });
+    process.exit(0);`;
+  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  return { status, calls: stdout.toString().trimEnd().split('\n') };
+}
+
+describe('a process that dies while it changes the keystore', () => {
+  test.each(['before', 'halfway'] as const)(
+    'leaves the old one or the new one, whole and private (%s)',
+    async (when) => {
+      const { kms, keystore } = await newKms();
+      const { encrypted } = await kms.encrypt('alias/a', SECRET, CONTEXT);
+      const old = readFileSync(keystore);
+      const deaths: boolean[] = [];
+      for (let n = 1; ; n++) {
+        const { status, calls } = changeAndDie(keystore, n, when);
+        const isReplaced = !readFileSync(keystore).equals(old);
+        if (status === null) deaths.push(isReplaced);
+        // Only once it was renamed, of which the test before has the order.
+        expect(isReplaced, calls.join('\n')).toBe(calls.slice(0, status === null ? -1 : undefined).some(isRename));
+        const folder = dirname(keystore);
+        for (const name of readdirSync(folder)) {
+          const { mode } = statSync(join(folder, name));
+          if (name !== basename(`${keystore}.lock`)) expect([name, mode & 0o077]).toEqual([name, 0]);
+        }
+        // As if it had been killed long ago.
+        if (existsSync(`${keystore}.lock`)) utimesSync(`${keystore}.lock`, 0, 0);
+        const { plaintext } = await new EmbeddedKms({ keystore }).decrypt(encrypted, CONTEXT);
+        expect(plaintext).toEqual(SECRET);
+        expect(await new EmbeddedKms({ keystore }).createKey()).toMatchObject({ state: 'Enabled' });
+        if (status !== null) {
+          expect(status).toBe(0);
+          break;
+        }
+        writeFileSync(keystore, old, { mode: 0o600 });
+      }
+      // It died before the rename and after it.
+      expect(new Set(deaths)).toEqual(new Set([false, true]));
+    },
+  );
+
+  test('has it on the disk before it has the name, and the name on the disk before it is done', async () => {
+    const { keystore } = await newKms();
+    const { status, calls } = changeAndDie(keystore, 0);
+    expect(status).toBe(0);
+    const renamed = calls.findIndex(isRename);
+    const [, partial = ''] = (calls[renamed] ?? '').split(' ');
+    expect(partial).toMatch(new RegExp(`^${keystore}\\.\\d+$`));
+    expect(calls.indexOf(`fsync ${partial}`)).toBeGreaterThan(calls.indexOf(`write ${partial}`));
+    expect(calls.indexOf(`fsync ${partial}`)).toBeLessThan(renamed);
+    // What was done is in the trail before it is done; the folder comes after the name.
+    expect(calls.indexOf('handle.datasync handle')).toBeLessThan(renamed);
+    expect(calls.indexOf('handle.sync handle')).toBeGreaterThan(renamed);
+  });
+
+  test('a link that somebody puts in its place is neither read nor followed by a change', async () => {
+    const { keystore } = await newKms();
+    const elsewhere = join(dirname(keystore), 'elsewhere.json');
+    copyFileSync(keystore, elsewhere);
+    rmSync(keystore);
+    symlinkSync(elsewhere, keystore);
+    const before = readFileSync(elsewhere);
+    const { status } = changeAndDie(keystore, 0);
+    expect(status).toBe(1);
+    expect(readFileSync(elsewhere)).toEqual(before);
+    expect(lstatSync(keystore).isSymbolicLink()).toBe(true);
+  });
+});
+
+const isRename = (call: string) => call.startsWith('rename ');
 
 describe('under a passphrase', () => {
   test('nothing of the keystore is in clear, and another process opens it', async () => {
