@@ -3,13 +3,22 @@ import { createReadStream } from 'node:fs';
 import { link, lstat, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
 import { loadAws } from '../config/aws.ts';
 import { checkBucket } from '../enclave-render/storage/bucket/check.ts';
 import { bucketPolicy } from '../enclave-render/storage/bucket/policy.ts';
 import { parsePolicy } from '../enclave-render/storage/bucket/policy-document.ts';
-import { contentOf, crossingsOf, notItsManifest } from '../enclave-render/storage/crossing.ts';
+import {
+  checkedManifest,
+  contentOf,
+  crossingsOf,
+  isManifestName,
+  MAX_MANIFEST_BYTES,
+  manifestName,
+  notItsManifest,
+} from '../enclave-render/storage/crossing.ts';
 import { readCustomerKey } from '../enclave-render/storage/customer-key.ts';
 import { fileObjectStore } from '../enclave-render/storage/files.ts';
 import {
@@ -17,6 +26,8 @@ import {
   type ObjectEncryption,
   type ObjectInfo,
   type ObjectStore,
+  StorageError,
+  type PutOptions as StorePutOptions,
 } from '../enclave-render/storage/object-store.ts';
 import { alignColumns, EXIT_NO, InputError, note, print, readJson } from './command.ts';
 import { type Progress, startProgress } from './progress.ts';
@@ -33,8 +44,8 @@ Examples:
 
 const PUT_HELP = `
 A target that ends with / gets the name of the file. A folder of this machine stores without encrypting, so that --sse is for S3.
-A file is taken for an encrypted master when its manifest stands beside it (FILE.manifest.json) and says the same SHA-256; anything
-else reaches S3 as plaintext, which is said and recorded in "crossings".
+A file is taken for an encrypted master when its manifest stands beside it (FILE.manifest.json) and says the same SHA-256; the manifest
+is stored with it. Anything else reaches S3 as plaintext, which is said and recorded in "crossings".
 
 Examples:
   portcullis storage put aurora.gcm s3://masters/2026/ --sse SSE-KMS --kms-key alias/masters
@@ -42,7 +53,8 @@ Examples:
   portcullis storage put aurora.gcm /srv/masters/`;
 
 const GET_HELP = `
-The file appears when it is whole, with mode 0600.
+The file appears when it is whole, with mode 0600. A manifest that stands beside the object comes with it (FILE.manifest.json), and the
+object has to be the one that it speaks of; then portcullis master verify FILE.
 
 Examples:
   portcullis storage get s3://masters/2026/aurora.gcm aurora.gcm
@@ -156,7 +168,9 @@ async function put(file: string, target: string, options: PutOptions): Promise<v
   const progress = lateProgress();
   const stopped = stopOnSignal();
   let info: ObjectInfo;
+  let manifestUrl: string | undefined;
   try {
+    if (content.kind === 'master' && options.ifAbsent) await refuseManifest(store, key);
     const source =
       content.kind === 'master' ? hashed(file, content) : createReadStream(file, { highWaterMark: 1 << 20 });
     info = await store.put(key, source, {
@@ -167,6 +181,11 @@ async function put(file: string, target: string, options: PutOptions): Promise<v
       signal: stopped.signal,
       onProgress: (bytes) => progress.update('storing', bytes, status.size),
     });
+    if (content.kind === 'master') {
+      const { ifAbsent } = options;
+      await putManifest(store, key, content.manifestBytes, { encryption, ifAbsent, signal: stopped.signal });
+      manifestUrl = manifestName(url);
+    }
   } finally {
     progress.stop();
     stopped.release();
@@ -176,14 +195,46 @@ async function put(file: string, target: string, options: PutOptions): Promise<v
   const encrypted = info.encryption ? describe(info.encryption) : isS3 ? 'by the bucket' : 'not by the store: a folder';
   print(
     options.json,
-    { url, bytes, etag, sha256, encryption: info.encryption ?? null, content: content.kind, crossings },
+    {
+      ...{ url, bytes, etag, sha256, encryption: info.encryption ?? null, content: content.kind },
+      ...(manifestUrl !== undefined && { manifest: manifestUrl }),
+      crossings,
+    },
     [
       `stored ${url}, ${bytes} bytes`,
       `content: ${content.kind === 'plaintext' ? 'plaintext, as no manifest of a master stands beside it' : content.kind}`,
       `encrypted: ${encrypted}`,
-      ...(content.kind === 'master' ? [`its manifest is needed to open it: store ${content.manifest} too`] : []),
+      ...(manifestUrl === undefined ? [] : [`its manifest: ${manifestUrl}`]),
     ],
   );
+}
+
+/** Throws `ERR_STORAGE_EXISTS` when a manifest stands where that of a new master is to go. */
+async function refuseManifest(store: ObjectStore, key: string): Promise<void> {
+  try {
+    await store.head(manifestName(key));
+  } catch (error) {
+    // What may not be looked at shows when it is put.
+    if (error instanceof StorageError && error.code !== 'ERR_STORAGE_UNAVAILABLE') return;
+    throw error;
+  }
+  throw new StorageError('ERR_STORAGE_EXISTS', `object ${manifestName(key)}: there is one already`);
+}
+
+/**
+ * Stores the manifest of a master that was just stored. The master goes first, because it is what may fail; until its manifest is there,
+ * readers refuse the pair.
+ */
+async function putManifest(store: ObjectStore, key: string, bytes: Uint8Array, options: StorePutOptions) {
+  const name = manifestName(key);
+  try {
+    const type = { bytes: bytes.length, contentType: 'application/json' };
+    await store.put(name, Readable.from([bytes], { objectMode: false }), { ...options, ...type });
+  } catch (error) {
+    const why = (error as Error).message;
+    const code = error instanceof StorageError ? error.code : 'ERR_STORAGE_UNAVAILABLE';
+    throw new StorageError(code, `the master is stored, and its manifest ${name} is not: put it again (${why})`);
+  }
 }
 
 /** A master while it is stored; fails before its end when its bytes are not those that its manifest tells of. */
@@ -239,11 +290,8 @@ async function get(
   options: { sseCKey?: string; force?: boolean; json?: boolean },
 ): Promise<void> {
   const { store, key, url } = await locate(source);
-  const isThere = await lstat(file).then(
-    () => true,
-    () => false,
-  );
-  if (isThere && !options.force) throw isThereAlready(file);
+  const beside = manifestName(file);
+  for (const path of [file, beside]) if (!options.force && (await isThere(path))) throw isThereAlready(path);
   const sseKey = options.sseCKey === undefined ? undefined : await readCustomerKey(options.sseCKey);
   const progress = lateProgress();
   const stopped = stopOnSignal();
@@ -252,7 +300,9 @@ async function get(
   let begun = false;
   const hash = createHash('sha256');
   let info: ObjectInfo;
+  let manifest: Buffer | undefined;
   try {
+    manifest = isManifestName(key) ? undefined : await fetchManifest(store, key, sseKey, stopped.signal);
     const object = await store.get(key, { sseKey });
     info = object.info;
     stopped.signal.addEventListener('abort', () => object.body.destroy(stopped.signal.reason as Error));
@@ -275,7 +325,16 @@ async function get(
       await handle.close();
     }
     stopped.signal.throwIfAborted();
-    await giveName(partial, file, options.force === true);
+    // A digest goes on after it was asked for only in a copy.
+    const told = manifest && checkedManifest(manifest, manifestName(url));
+    if (told && told.ciphertextSha256 !== hash.copy().digest('hex')) throw notItsManifest(url, manifestName(url));
+    // A manifest that was there is that of what was in FILE before.
+    if (options.force) await rm(beside, { force: true });
+    if (manifest) await writeManifest(beside, manifest);
+    await giveName(partial, file, options.force === true).catch(async (error) => {
+      if (manifest) await rm(beside, { force: true });
+      throw error;
+    });
   } finally {
     progress.stop();
     stopped.release();
@@ -283,10 +342,55 @@ async function get(
     if (begun) await rm(partial, { force: true });
   }
   const sha256 = hash.digest('hex');
-  print(options.json, { url, file, bytes: info.bytes, etag: info.etag, sha256, encryption: info.encryption ?? null }, [
-    `fetched ${file}, ${info.bytes} bytes, SHA-256 ${sha256}`,
+  const { bytes, etag, encryption = null } = info;
+  print(options.json, { url, file, bytes, etag, sha256, encryption, ...(manifest && { manifest: beside }) }, [
+    `fetched ${file}, ${bytes} bytes, SHA-256 ${sha256}`,
+    ...(manifest ? [`fetched ${beside}: portcullis master verify ${file}`] : []),
   ]);
 }
+
+/** The manifest that stands beside an object; undefined when there is none, or none that may be read. */
+async function fetchManifest(
+  store: ObjectStore,
+  key: string,
+  sseKey: Uint8Array | undefined,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
+  const name = manifestName(key);
+  try {
+    const { info, body } = await store.get(name, { sseKey });
+    signal.addEventListener('abort', () => body.destroy(signal.reason as Error));
+    if (info.bytes <= MAX_MANIFEST_BYTES) return await buffer(body);
+    body.destroy();
+    throw new StorageError('ERR_STORAGE_INVALID', `${name} is too large for a manifest`);
+  } catch (error) {
+    const code = error instanceof StorageError ? error.code : undefined;
+    if (code === 'ERR_STORAGE_NOT_FOUND') return undefined;
+    // S3 says this also of what is not there, to those who may not list the bucket.
+    if (code !== 'ERR_STORAGE_ACCESS' && code !== 'ERR_STORAGE_INVALID') throw error;
+    note(`whether a manifest stands beside it was not seen: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/** Mode 0600, on the disk before the master has its name. */
+async function writeManifest(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EEXIST' ? isThereAlready(path) : new InputError(`cannot write ${path}: ${error.code}`);
+  });
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+const isThere = (path: string) =>
+  lstat(path).then(
+    () => true,
+    () => false,
+  );
 
 /** Gives a whole file its name, and waits until that is on the disk. Without `force` only where nothing is, also by now. */
 async function giveName(partial: string, file: string, force: boolean): Promise<void> {

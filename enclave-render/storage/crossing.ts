@@ -6,29 +6,40 @@ import { type ObjectEncryption, StorageError } from './object-store.ts';
 
 /** What a file is, as far as S3 would get to see plaintext of it. */
 export type Content =
-  /** An encrypted master. `sha256`, hexadecimal, is what its manifest says that the file has. */
-  | { kind: 'master'; manifest: string; sha256: string }
+  /** An encrypted master. `sha256`, hexadecimal, is what its manifest, of these bytes, says that the file has. */
+  | { kind: 'master'; manifest: string; manifestBytes: Uint8Array; sha256: string }
   /** The manifest of one. */
   | { kind: 'manifest' }
   /** Anything else, which is to be taken for plaintext. */
   | { kind: 'plaintext' };
 
 /** A manifest is some kilobytes, with a recipient or a hundred. */
-const MAX_MANIFEST_BYTES = 1 << 20;
+export const MAX_MANIFEST_BYTES = 1 << 20;
 
 /**
  * What a file is, by the manifest that stands beside it as `<file>.manifest.json`. A manifest that says another length is one of
  * another file: `ERR_STORAGE_INVALID`. Whether the bytes are the ones it was written for shows when they are read: compare `sha256`.
  */
 export async function contentOf(path: string): Promise<Content> {
-  const own = basename(path).endsWith('.manifest.json') ? await readManifest(path) : undefined;
+  const own = isManifestName(basename(path)) ? await readManifest(path) : undefined;
   if (own) return { kind: 'manifest' };
-  const manifestPath = `${path}.manifest.json`;
-  const manifest = await readManifest(manifestPath);
-  if (!manifest) return { kind: 'plaintext' };
+  const manifest = manifestName(path);
+  const manifestBytes = await readManifest(manifest);
+  if (!manifestBytes) return { kind: 'plaintext' };
+  const { ciphertextBytes, ciphertextSha256 } = checkedManifest(manifestBytes, manifest);
   const { size } = await stat(path);
-  if (size !== manifest.ciphertextBytes) throw notItsManifest(path, manifestPath);
-  return { kind: 'master', manifest: manifestPath, sha256: manifest.ciphertextSha256 };
+  if (size !== ciphertextBytes) throw notItsManifest(path, manifest);
+  return { kind: 'master', manifest, manifestBytes, sha256: ciphertextSha256 };
+}
+
+/** The name of the manifest beside a file or an object. */
+export function manifestName(name: string): string {
+  return `${name}.manifest.json`;
+}
+
+/** Whether something is named as a manifest is. */
+export function isManifestName(name: string): boolean {
+  return name.endsWith('.manifest.json');
 }
 
 /** Nobody is to believe that a file is encrypted because something lies beside it. */
@@ -45,25 +56,35 @@ export function crossingsOf(content: Content, encryption: ObjectEncryption | und
   return [{ service: 's3', by, why }];
 }
 
-async function readManifest(
-  path: string,
-): Promise<Pick<MasterManifest, 'ciphertextBytes' | 'ciphertextSha256'> | undefined> {
+/** What the manifest of a master, `name`, tells of its ciphertext. Throws `ERR_STORAGE_INVALID` when it is none. */
+export function checkedManifest(
+  bytes: Uint8Array,
+  name: string,
+): Pick<MasterManifest, 'ciphertextBytes' | 'ciphertextSha256'> {
+  try {
+    const value = JSON.parse(Buffer.from(bytes).toString('utf8')) as Partial<MasterManifest>;
+    const { format, ciphertextBytes = -1, ciphertextSha256 = '' } = value;
+    const isOne = format === 'portcullis-master/1' && Number.isSafeInteger(ciphertextBytes);
+    if (isOne && /^[0-9a-f]{64}$/.test(ciphertextSha256)) return { ciphertextBytes, ciphertextSha256 };
+  } catch {
+    // Not JSON: told below.
+  }
+  const way = 'something of that name stands beside masters only; rename it';
+  throw new StorageError('ERR_STORAGE_INVALID', `${name} is no manifest of a master (portcullis-master/1): ${way}`);
+}
+
+/** The bytes of a manifest in a file; undefined when there is none. Throws `ERR_STORAGE_INVALID`. */
+async function readManifest(path: string): Promise<Uint8Array | undefined> {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw new StorageError('ERR_STORAGE_INVALID', `cannot read ${path}: ${error.code}`);
   });
   if (!file) return undefined;
   try {
-    const text = (await file.stat()).size <= MAX_MANIFEST_BYTES ? await file.readFile('utf8') : '';
-    const value = JSON.parse(text) as Partial<MasterManifest>;
-    const { format, ciphertextBytes, ciphertextSha256 } = value;
-    const isOne = format === 'portcullis-master/1' && Number.isSafeInteger(ciphertextBytes);
-    if (isOne && /^[0-9a-f]{64}$/.test(ciphertextSha256 ?? '')) return value as MasterManifest;
-  } catch {
-    // Not JSON: told below.
+    const bytes = (await file.stat()).size <= MAX_MANIFEST_BYTES ? await file.readFile() : Buffer.alloc(0);
+    checkedManifest(bytes, path);
+    return bytes;
   } finally {
     await file.close();
   }
-  const way = 'a file of that name stands beside masters only; rename it';
-  throw new StorageError('ERR_STORAGE_INVALID', `${path} is no manifest of a master (portcullis-master/1): ${way}`);
 }

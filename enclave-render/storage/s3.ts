@@ -28,7 +28,7 @@ const MIB = 1 << 20;
 const PART_BYTES = 16 * MIB;
 const MAX_PARTS = 10_000;
 /** What parts under way may hold in memory together. */
-const PARTS_UNDER_WAY_BYTES = 64 * MIB;
+const PARTS_UNDER_WAY_BYTES = 32 * MIB;
 
 /** `x-amz-server-side-encryption` of each encryption that has one; SSE-C has headers of its own. */
 const SSE_HEADER = { 'SSE-S3': 'AES256', 'SSE-KMS': 'aws:kms', 'DSSE-KMS': 'aws:kms:dsse' } as const;
@@ -49,7 +49,7 @@ export function s3Client(endpointIsSet: boolean): S3Client {
 }
 
 /**
- * A bucket of Amazon S3. A source of more than 16 MiB goes up in parts, four at a time and 64 MiB in memory at most, or one part of
+ * A bucket of Amazon S3. A source of more than 16 MiB goes up in parts, two at a time and 32 MiB of them at most, or one part of
  * `bytes` / 10,000 where that is more. S3 checks what arrives against a checksum of the whole object: SHA-256 where `bytes` says
  * that it fits one part, else CRC64NVME, the strongest that S3 has of a whole object in parts ("Checking object integrity"). Whole
  * objects are checked against it when they are read.

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
@@ -111,6 +111,50 @@ describe('storage put and get, in a folder', () => {
     expect(readdirSync(scratch).filter((name) => name.endsWith('.partial'))).toEqual([]);
   });
 
+  test('a master takes its manifest along, and can be verified where it arrives', async () => {
+    const [data, source, made] = [join(scratch, 'data'), file(randomBytes(2 << 20)), join(scratch, 'made.enc')];
+    const here = ['--data', data];
+    expect((await portcullis('kms', 'create', '--alias', 'alias/portcullis-mastering', ...here)).code).toBe(0);
+    expect((await portcullis('master', 'encrypt', source, made, '--mode', 'ctr', ...here)).code).toBe(0);
+    const folder = join(scratch, 'travelled');
+    mkdirSync(folder);
+    const put = await portcullis('storage', 'put', made, `${folder}/`, '--if-absent', '--json');
+    expect(JSON.parse(put.stdout)).toMatchObject({
+      content: 'master',
+      manifest: join(folder, 'made.enc.manifest.json'),
+    });
+    const out = join(scratch, 'arrived.enc');
+    const get = await portcullis('storage', 'get', join(folder, 'made.enc'), out, '--json');
+    expect(JSON.parse(get.stdout)).toMatchObject({ manifest: `${out}.manifest.json` });
+    expect(readFileSync(`${out}.manifest.json`)).toEqual(readFileSync(`${made}.manifest.json`));
+    expect(statSync(`${out}.manifest.json`).mode & 0o777).toBe(0o600);
+    expect((await portcullis('master', 'verify', out, ...here)).code).toBe(0);
+
+    // Another object of the same length in its place: nothing comes, and what is there stays.
+    const before = readFileSync(out);
+    const stored = readFileSync(join(folder, 'made.enc'));
+    stored[5] = (stored[5] ?? 0) ^ 1;
+    writeFileSync(join(folder, 'made.enc'), stored);
+    for (const [to, ...more] of [[join(scratch, 'forged.enc')], [out, '--force']] as const) {
+      const forged = await portcullis('storage', 'get', join(folder, 'made.enc'), to, ...more);
+      expect([forged.code, forged.stderr]).toEqual([2, expect.stringMatching(/is of another file/)]);
+    }
+    expect(readdirSync(scratch).filter((name) => name.startsWith('forged'))).toEqual([]);
+    expect(readFileSync(out)).toEqual(before);
+    expect((await portcullis('master', 'verify', out, ...here)).code).toBe(0);
+
+    // A manifest that is there already is not that of a new master.
+    rmSync(join(folder, 'made.enc'));
+    const again = await portcullis('storage', 'put', made, `${folder}/`, '--if-absent');
+    expect([again.code, existsSync(join(folder, 'made.enc'))]).toEqual([2, false]);
+    rmSync(out);
+    const beside = await portcullis('storage', 'get', join(folder, 'made.enc.manifest.json'), out);
+    expect([beside.code, beside.stderr]).toEqual([
+      2,
+      expect.stringMatching(/arrived\.enc\.manifest\.json is there already/),
+    ]);
+  });
+
   test.each<[string, string[], RegExp]>([
     ['a folder encrypts nothing', ['--sse', 'SSE-S3'], /a folder cannot encrypt/],
     ['a key for another encryption', ['--kms-key', KEY], /are for --sse SSE-KMS/],
@@ -159,7 +203,10 @@ describe('storage get, of what comes slowly', () => {
   /** S3 that sends half of an object, and the rest when it is told to. */
   async function slowStore() {
     const replies: ServerResponse[] = [];
-    const server = createServer((_, response) => {
+    const server = createServer(({ url }, response) => {
+      if (url?.includes('.manifest.json')) {
+        return void response.writeHead(404).end('<Error><Code>NoSuchKey</Code></Error>');
+      }
       response.writeHead(200, { 'content-length': CONTENT.length, etag: '"x"' });
       response.write(CONTENT.slice(0, 10));
       replies.push(response);
@@ -265,6 +312,14 @@ describe.skipIf(!isHere)(`storage with S3 (moto_server)${isHere ? '' : ' (not on
       content: 'master',
       crossings: [],
     });
+    const { url, manifest } = JSON.parse(put.stdout);
+    const arrived = join(scratch, 'master-from-s3');
+    expect(await storage('get', url, arrived)).toMatchObject({ code: 0, stderr: '' });
+    expect(readFileSync(arrived)).toEqual(readFileSync(path));
+    expect([manifest, readFileSync(`${arrived}.manifest.json`)]).toEqual([
+      `${url}.manifest.json`,
+      readFileSync(`${path}.manifest.json`),
+    ]);
     const plain = await storage('put', file('plaintext'), `s3://${bucket}/plain`, '--sse', 'SSE-S3', '--json');
     expect(plain.stderr).toMatch(/note: this hands plaintext to S3, outside the attested boundary \(SSE-S3\)/);
     expect(JSON.parse(plain.stdout)).toMatchObject({
