@@ -112,9 +112,11 @@ export class EmbeddedKms implements DataKeys {
       const { plaintext } = decryptWith(keystore, encrypted, from, undefined, (arn) => {
         record.sourceKeyId = arn;
       });
-      const reEncrypted = encryptUnder(destination, plaintext, to);
-      plaintext.fill(0);
-      return reEncrypted;
+      try {
+        return encryptUnder(destination, plaintext, to);
+      } finally {
+        plaintext.fill(0);
+      }
     });
   }
 

@@ -3,7 +3,7 @@ import { runFfmpeg } from '../mastering/ffmpeg.ts';
 import { openRangeView } from '../mastering/range-view.ts';
 import type { Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
-import { ffmpegEnvironment, ffmpegFailure, ffmpegMissing, INPUT_LIMITS, probeTracks } from './ffmpeg-input.ts';
+import { ffmpegFailure, ffmpegMissing, probeTracks } from './ffmpeg-input.ts';
 import { handlerTypes } from './mp4-handlers.ts';
 import type { TitleSource } from './package-title.ts';
 import { SealedFile } from './sealed-file.ts';
