@@ -1,7 +1,9 @@
 import { open } from 'node:fs/promises';
+import http, { type RequestOptions } from 'node:http';
+import https from 'node:https';
 import { join } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { request } from 'undici';
 import { STACK_FILE } from '../local/data-directory.ts';
 import type { Role } from '../token-api/http/authorize.ts';
 import { InputError, readJson } from './command.ts';
@@ -127,16 +129,12 @@ export async function callApi(
   if (!/^https?:\/\//i.test(api)) throw new InputError(`the API must be at an http(s) URL, not at ${api}`);
   const headers: Record<string, string> = { authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['content-type'] = 'application/json';
-  const { status, text } = await request(new URL(path, api), {
-    method,
-    headers,
-    body: body === undefined ? null : JSON.stringify(body),
-    headersTimeout: patienceMs,
-  })
-    .then(async ({ statusCode, body }) => ({ status: statusCode, text: await body.text() }))
-    .catch((error: NodeJS.ErrnoException) => {
+  const content = body === undefined ? undefined : JSON.stringify(body);
+  const { status, text } = await exchange(new URL(path, api), { method, headers, timeout: patienceMs }, content).catch(
+    (error: NodeJS.ErrnoException) => {
       throw new ApiError(`no API answers at ${api} (${error.code}); is the stack up?`, 'unavailable');
-    });
+    },
+  );
   const answer = parseObject(text);
   if (answer && (SUCCESS.includes(status) || answers.includes(String(answer.code)))) return { status, body: answer };
   const exit = exitOfStatus(status);
@@ -147,6 +145,22 @@ export async function callApi(
   }
   const did = exit === 'usage' || exit === 'no' ? 'refused' : 'failed';
   throw new ApiError(`the API at ${api} ${did}: ${String(answer?.detail ?? status)}`, exit);
+}
+
+/**
+ * One request and its whole answer, redirections not followed. Of Node itself: a client that has to be loaded first would take half
+ * the time of a command.
+ */
+function exchange(url: URL, options: RequestOptions, body?: string): Promise<{ status: number; text: string }> {
+  const { request } = url.protocol === 'https:' ? https : http;
+  return new Promise((resolve, reject) => {
+    const asked = request(url, options, (answer) => {
+      textOf(answer).then((text) => resolve({ status: answer.statusCode ?? 0, text }), reject);
+    });
+    asked.on('timeout', () => asked.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })));
+    asked.on('error', reject);
+    asked.end(body);
+  });
 }
 
 /** The JSON object in a text, `{}` for none at all; undefined for anything else. */

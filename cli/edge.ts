@@ -3,7 +3,7 @@ import { Argument, type Command, Option } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
-import { buildEdgeFunction, type EdgeVariant } from '../edge-functions/build/bundle.ts';
+import type { EdgeVariant } from '../edge-functions/build/bundle.ts';
 import type { MeasuredEvent, MeasuredFunction, Measurement, Outcome } from '../edge-functions/measure/cloudfront.ts';
 import { runInNjs } from '../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
@@ -88,6 +88,8 @@ export function registerEdge(program: Command): void {
     .action(async (options: BuildOptions) => {
       const { edge: settings } = await readConfiguration(options.config);
       const { variant, keys } = await keysToEmbed(options);
+      // Only here: rollup and terser take longer to load than the other commands take.
+      const { buildEdgeFunction } = await import('../edge-functions/build/bundle.ts');
       const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
       const own = { before: modulePath(options.before), after: modulePath(options.after) };
       const { code, bytes, sha256 } = await buildEdgeFunction(sources, variant, settings, keys, own);

@@ -3,19 +3,8 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
-import { registerAsset } from './asset.ts';
 import { InputError, printable } from './command.ts';
-import { registerEdge } from './edge.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
-import { registerKey } from './key.ts';
-import { registerKms } from './kms.ts';
-import { registerMaster } from './master.ts';
-import { registerPackage } from './package.ts';
-import { registerRevocation } from './revocation.ts';
-import { registerSession } from './session.ts';
-import { registerStorage } from './storage.ts';
-import { registerToken } from './token.ts';
-import { registerUp } from './up.ts';
 
 const HELP = `
 Examples:
@@ -27,7 +16,23 @@ Each command has its own --help with examples.
 
 ${EXIT_LINE}`;
 
-function createProgram(): Command {
+/** What registers a noun, in the order of the help. Each is a file that is loaded when its noun is asked for. */
+const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
+  up: async () => (await import('./up.ts')).registerUp,
+  token: async () => (await import('./token.ts')).registerToken,
+  asset: async () => (await import('./asset.ts')).registerAsset,
+  session: async () => (await import('./session.ts')).registerSession,
+  revocation: async () => (await import('./revocation.ts')).registerRevocation,
+  edge: async () => (await import('./edge.ts')).registerEdge,
+  key: async () => (await import('./key.ts')).registerKey,
+  master: async () => (await import('./master.ts')).registerMaster,
+  kms: async () => (await import('./kms.ts')).registerKms,
+  storage: async () => (await import('./storage.ts')).registerStorage,
+  package: async () => (await import('./package.ts')).registerPackage,
+};
+
+/** The command with the noun that is asked for; with all of them for anything else, such as `--help` or a slip of the pen. */
+async function createProgram(noun = ''): Promise<Command> {
   const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
   const program = new Command('portcullis')
     .description('Edge delivery and token security for media: tokens, edge function, sessions, local stack.')
@@ -35,17 +40,8 @@ function createProgram(): Command {
     .exitOverride()
     .showHelpAfterError('(add --help for usage and examples)')
     .addHelpText('after', HELP);
-  registerUp(program);
-  registerToken(program);
-  registerAsset(program);
-  registerSession(program);
-  registerRevocation(program);
-  registerEdge(program);
-  registerKey(program);
-  registerMaster(program);
-  registerKms(program);
-  registerStorage(program);
-  registerPackage(program);
+  const asked = Object.hasOwn(NOUNS, noun) ? [noun] : Object.keys(NOUNS);
+  for (const register of await Promise.all(asked.map((name) => NOUNS[name]?.()))) register?.(program);
   return program;
 }
 
@@ -62,7 +58,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  await createProgram().parseAsync();
+  await (await createProgram(process.argv[2])).parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
     // Help and version end this way too; asking for them is no mistake, leaving out the command is.
