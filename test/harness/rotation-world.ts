@@ -28,8 +28,8 @@ const GLANCE = 50;
 /** How often the timer runs, in seconds. */
 const TICK = 580;
 
-/** What a token and the value of its key at the edge came to: asked many thousand times over. */
-const verdicts = new Map<string, string>();
+/** What a token, and the value of its key at the edge, came to: asked many million times over. */
+const verdicts = new Map<string, Map<string, string>>();
 
 interface Version {
   value?: string;
@@ -201,9 +201,11 @@ export class RotationWorld {
   #verified(kid: string, token: string, lag: number): string {
     const replica = this.#history.findLast(({ since }) => since <= this.time - lag)?.entries;
     const value = replica?.get(`k/${kid}`) ?? 'null';
-    const known = verdicts.get(token + value) ?? verdictOn(token, JSON.parse(value));
-    verdicts.set(token + value, known);
-    return known;
+    const known = verdicts.get(token) ?? new Map<string, string>();
+    verdicts.set(token, known);
+    const verdict = known.get(value) ?? verdictOn(token, JSON.parse(value));
+    known.set(value, verdict);
+    return verdict;
   }
 
   /** The nearest replica only: what a probe from one place can see. */
