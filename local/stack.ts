@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
-import { buildEdgeFunction } from '../edge-functions/build/bundle.ts';
 import { type EdgeManifest, edgeManifest } from '../edge-functions/build/manifest.ts';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
@@ -276,6 +275,8 @@ async function builtFunction(settings: EdgeSettings): Promise<{ code: string; ma
   if (!existsSync(file)) throw new StackError('ERR_STACK_NOT_BUILT', 'nothing is built yet; run: npm run build');
   const manifest = JSON.parse(await readFile(packagePath('dist', 'edge', 'manifest.json'), 'utf8')) as EdgeManifest;
   if (isDeepStrictEqual(manifest.settings, settings)) return { code: await readFile(file, 'utf8'), manifest };
+  // Only here: with the settings that it was shipped with, the stack starts without rollup and terser.
+  const { buildEdgeFunction } = await import('../edge-functions/build/bundle.ts');
   const built = await buildEdgeFunction(
     packagePath('dist', 'lib', 'edge-functions', 'viewer-request'),
     'store',
