@@ -1,11 +1,9 @@
 import { createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
 import { runInNjs } from '../../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import type { ViewerRequestEvent } from '../../edge-functions/viewer-request/event.ts';
-import { packagePath } from '../../local/package-root.ts';
 import { mintCompat } from '../../token/compat/mint.ts';
 import { parseCompat } from '../../token/compat/parse.ts';
 import { verifyCompat } from '../../token/compat/verify.ts';
@@ -22,7 +20,7 @@ import {
   type Secrets,
 } from '../harness/compat.ts';
 import { describeVectors } from '../harness/corpora.ts';
-import { EDGE_DEFAULTS } from '../harness/edge.ts';
+import { builtFunction, EDGE_DEFAULTS } from '../harness/edge.ts';
 import { NOW, TEST_CLAIMS, TEST_RING, TEST_VIEWING } from '../harness/minting.ts';
 import { describeWith } from '../harness/programs.ts';
 import { readVectors } from '../harness/vectors.ts';
@@ -70,9 +68,7 @@ inBothEngines('our vectors on the built function', (run) => {
       const known = vectors.filter(
         ({ store }) => store.revoked.length === 0 && store.before === 0 && Object.keys(store.blocks).length === 0,
       );
-      const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
-      const settings = EDGE_DEFAULTS;
-      const { code } = await buildEdgeFunction(sources, 'compat', settings, keys);
+      const { code } = await builtFunction('compat', EDGE_DEFAULTS, keys);
       const results = await runAll(run, code, known);
       // A token that says it is a plain JWT, or does not say what it is, is one of the dialect, with a key that is not known.
       const isPlain = (decision: unknown) => JSON.stringify(decision) === '{"reason":"token-key-unknown"}';

@@ -1,8 +1,5 @@
 import { readFileSync } from 'node:fs';
-import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
-import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import { runInNjs } from '../../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime, InvocationResult } from '../../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
@@ -11,12 +8,12 @@ import type { EdgeRequest, EdgeResponse } from '../../edge-functions/viewer-requ
 import { packagePath } from '../../local/package-root.ts';
 import { isBlocked, parse, statusOf, type VerificationKey, verify } from '../../token/index.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
+import { builtFunction, EDGE_DEFAULTS } from '../harness/edge.ts';
 import { describeWith } from '../harness/programs.ts';
 import { readVectors, type Vector } from '../harness/vectors.ts';
 
 const groups = readVectors();
 const storeBundle = readFileSync(packagePath('dist', 'edge', 'viewer-request.js'), 'utf8');
-const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
 
 /** Runs vectors in one engine, as few processes as clocks and stores allow; results in the order of the vectors. */
 async function runAll(
@@ -81,7 +78,7 @@ function suite(run: EdgeRuntime): void {
     });
     const applicable = vectors.filter(inEmbedded);
     test(`${group}: ${applicable.length} vectors, embedded keys`, async () => {
-      const built = await buildEdgeFunction(sources, 'embedded', v.parse(EdgeSettingsSchema, {}), keys);
+      const built = await builtFunction('embedded', EDGE_DEFAULTS, keys);
       const results = await runAll(run, built.code, applicable, keys);
       for (const [i, vector] of applicable.entries()) expectAnswer(vector, results[i]);
     });

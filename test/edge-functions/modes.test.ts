@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { buildEdgeFunction, type EdgeVariant } from '../../edge-functions/build/bundle.ts';
+import type { EdgeVariant } from '../../edge-functions/build/bundle.ts';
 import { type EdgeSettings, EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import { runInNjs } from '../../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime, InvocationResult } from '../../edge-functions/runtime/runtime.ts';
@@ -9,16 +9,15 @@ import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../../edge-functions/store/file.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from '../../edge-functions/viewer-request/event.ts';
 import type { Mode } from '../../edge-functions/viewer-request/settings.ts';
-import { packagePath } from '../../local/package-root.ts';
 import { mint } from '../../token/index.ts';
 import { nodeCrypto } from '../../token-api/minting/crypto.ts';
+import { builtFunction } from '../harness/edge.ts';
 import { NOW, TEST_CLAIMS, TEST_KEY, TEST_VIEWING } from '../harness/minting.ts';
 import { describeWith } from '../harness/programs.ts';
 import { temporaryDirectory } from '../harness/stack.ts';
 
-const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
 const build = (settings: Partial<EdgeSettings> = {}, variant: EdgeVariant = 'store') =>
-  buildEdgeFunction(sources, variant, v.parse(EdgeSettingsSchema, settings), { k1: TEST_KEY });
+  builtFunction(variant, v.parse(EdgeSettingsSchema, settings), { k1: TEST_KEY });
 
 const PATH = '/aurora/360p/segment-001.m4s';
 const TOKEN = mint(TEST_CLAIMS, TEST_KEY, TEST_VIEWING, nodeCrypto);

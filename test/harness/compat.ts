@@ -1,14 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as v from 'valibot';
-import { buildEdgeFunction } from '../../edge-functions/build/bundle.ts';
-import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import type { InvocationResult } from '../../edge-functions/runtime/runtime.ts';
 import type { EdgeRequest, EdgeResponse, ViewerRequestEvent } from '../../edge-functions/viewer-request/event.ts';
 import { packagePath } from '../../local/package-root.ts';
 import type { Reason } from '../../token/index.ts';
 import { edgeKeys } from '../../token-api/key-ring/compat.ts';
 import { parseKeyRing } from '../../token-api/key-ring/key-ring.ts';
+import { builtFunction, EDGE_DEFAULTS } from './edge.ts';
 
 /** Secrets of the AWS solution v1 by key id. */
 export type Secrets = Record<string, string>;
@@ -38,19 +36,10 @@ export function compatRingKeys(secrets: Secrets): object[] {
   }));
 }
 
-const built = new Map<string, Promise<string>>();
-
 /** The function of the compatibility dialect with these secrets, and `keys` of ours, built as the command does. */
-export function buildCompat(secrets: Secrets, keys: readonly object[] = []): Promise<string> {
+export async function buildCompat(secrets: Secrets, keys: readonly object[] = []): Promise<string> {
   const ring = parseKeyRing({ version: 1, keys: [...keys, ...compatRingKeys(secrets)] });
-  const known = edgeKeys(ring);
-  const name = JSON.stringify(known);
-  const sources = packagePath('dist', 'lib', 'edge-functions', 'viewer-request');
-  const code =
-    built.get(name) ??
-    buildEdgeFunction(sources, 'compat', v.parse(EdgeSettingsSchema, {}), known).then((result) => result.code);
-  built.set(name, code);
-  return code;
+  return (await builtFunction('compat', EDGE_DEFAULTS, edgeKeys(ring))).code;
 }
 
 /** What an invocation decided: the forwarded URI, the reason of a denial, or the text of an error. */
