@@ -163,6 +163,8 @@ describe('bad usage and input: exit 2, one clear line, no stack trace', () => {
   const cases: [string, string[], RegExp][] = [
     ['no command', [], /Usage: portcullis/],
     ['an unknown command', ['fly'], /unknown command 'fly'/],
+    ['a slip in a noun', ['tokne'], /unknown command 'tokne'\n\(Did you mean token\?\)/],
+    ['the name of something of JavaScript', ['constructor'], /unknown command 'constructor'/],
     ['a missing option', ['token', 'mint', '--url', url], /required option '--policy/],
     ['a number that is none', ['up', '--port', 'eighty'], /whole number from 0 to 65533/],
     ['a missing file', ['token', 'verify', url, '--keys', '/nowhere/ring.json'], /cannot read key ring .*ENOENT/],
