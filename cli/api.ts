@@ -154,7 +154,8 @@ export async function callApi(
 function exchange(url: URL, options: RequestOptions, body?: string): Promise<{ status: number; text: string }> {
   const { request } = url.protocol === 'https:' ? https : http;
   return new Promise((resolve, reject) => {
-    const asked = request(url, options, (answer) => {
+    // A connection of its own: one that was kept may be closed at the other end just when a command that waits asks again.
+    const asked = request(url, { ...options, agent: false }, (answer) => {
       textOf(answer).then((text) => resolve({ status: answer.statusCode ?? 0, text }), reject);
     });
     asked.on('timeout', () => asked.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })));
