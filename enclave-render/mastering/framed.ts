@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'node:crypto';
 import { deriveKey } from './key-schedule.ts';
 import { MasterError } from './master-error.ts';
-import { cipherInto } from './pieces.ts';
+import { cipherPieces } from './pieces.ts';
 
 /**
  * The archive format `framed`, docs/mastering.md: a header, then segments of AES-256-GCM after the STREAM construction (Hoang,
@@ -65,44 +65,28 @@ function nonce(index: number, isLast: boolean): Buffer {
   return bytes;
 }
 
-/** Encrypts segment `index` into `output`, its tag behind it; returns how many bytes that is. */
-export function sealSegment(
-  key: FramedKey,
-  index: number,
-  isLast: boolean,
-  plaintext: Uint8Array,
-  output: Uint8Array,
-): number {
+/** Encrypts segment `index`: its ciphertext in pieces, then its tag. */
+export function sealSegment(key: FramedKey, index: number, isLast: boolean, plaintext: Uint8Array): Buffer[] {
   const cipher = createCipheriv(CIPHER, key, nonce(index, isLast));
-  const bytes = cipherInto(cipher, plaintext, output);
+  const pieces = cipherPieces(cipher, plaintext);
   cipher.final();
-  output.set(cipher.getAuthTag(), bytes);
-  return bytes + TAG_BYTES;
+  return [...pieces, cipher.getAuthTag()];
 }
 
-/**
- * Decrypts segment `index` into `output`; returns how many bytes that is. Throws `ERR_MASTER_AUTHENTICATION`, and then `output`
- * holds zeroes.
- */
-export function openSegment(
-  key: FramedKey,
-  index: number,
-  isLast: boolean,
-  sealed: Uint8Array,
-  output: Uint8Array,
-): number {
+/** Decrypts segment `index`: its plaintext in pieces. Throws `ERR_MASTER_AUTHENTICATION`, and then gives none of it. */
+export function openSegment(key: FramedKey, index: number, isLast: boolean, sealed: Uint8Array): Buffer[] {
   const bytes = sealed.length - TAG_BYTES;
   const decipher = createDecipheriv(CIPHER, key, nonce(index, isLast), { authTagLength: TAG_BYTES });
   decipher.setAuthTag(Buffer.from(sealed.subarray(bytes)));
-  cipherInto(decipher, sealed.subarray(0, bytes), output);
+  const pieces = cipherPieces(decipher, sealed.subarray(0, bytes));
   try {
     decipher.final();
   } catch {
-    output.fill(0, 0, bytes);
+    for (const piece of pieces) piece.fill(0);
     throw new MasterError(
       'ERR_MASTER_AUTHENTICATION',
       `segment ${index} was changed, moved or cut off: the master is not what was made`,
     );
   }
-  return bytes;
+  return pieces;
 }

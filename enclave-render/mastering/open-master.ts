@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { framedKey, HEADER_BYTES, openSegment, SEGMENT_BYTES, TAG_BYTES } from './framed.ts';
+import { framedKey, HEADER_BYTES, openSegment, SEGMENT_BYTES } from './framed.ts';
 import type { MasterMode } from './manifest.ts';
 import { fileError } from './master-error.ts';
 import type { MasterReader } from './master-reader.ts';
@@ -51,9 +51,7 @@ async function framedReader(source: SourceFile, { job }: Opened): Promise<Segmen
     const { offset, length } = layout.range(index);
     const bytes = await readRange(source, offset, length);
     const sealed = index === 0 ? bytes.subarray(HEADER_BYTES) : bytes;
-    const plaintext = Buffer.alloc(sealed.length - TAG_BYTES);
-    openSegment(key, index, index === layout.count - 1, sealed, plaintext);
-    return plaintext;
+    return Buffer.concat(openSegment(key, index, index === layout.count - 1, sealed));
   };
   // Only the last segment shows that nothing was cut off.
   await read(layout.count - 1);

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { MasterError, type MasterErrorCode } from './master-error.ts';
 import { MODES } from './modes.ts';
-import { fileSink, noSink, readFully } from './pipeline-steps.ts';
-import { RING_BYTES, ring, type ThreadData, type ThreadResult } from './ring.ts';
-import { type CipherJob, SLOT_BYTES, segmentCipher, segmentLayout } from './segment-cipher.ts';
+import { keepFreedMemory } from './pieces.ts';
+import { readFully, totalBytes, writeFully } from './pipeline-steps.ts';
+import { ring, ringMemory, type ThreadData, type ThreadResult } from './ring.ts';
+import { type CipherJob, segmentCipher, segmentLayout } from './segment-cipher.ts';
 
 /** Told how far it is: bytes of the source. */
 export type OnProgress = (bytes: number, total: number) => void;
@@ -37,9 +38,10 @@ const THREADS_FROM_BYTES = 4 << 20;
 const PROGRESS_MS = 100;
 
 /**
- * Encrypts or decrypts a file in constant memory. Large ones in threads: one or two for the cipher, which read the source; one that
- * writes and hashes the output, one that hashes the input. Nobody reads a file twice, so that what is hashed is what was encrypted.
- * Rejects with `MasterError`, or with the error of a system call.
+ * Encrypts or decrypts a file in constant memory. Large ones in threads: one or two that read, encrypt and write; for digests one that
+ * hashes the input and one that hashes the output. Nobody reads a file twice, so that what is hashed is what was encrypted. When it
+ * fails or is interrupted, nothing is written any more; what was, is the beginning of the output, without a gap. Rejects with
+ * `MasterError`, or with the error of a system call.
  */
 export async function transfer(request: Transfer): Promise<TransferResult> {
   request.signal?.throwIfAborted();
@@ -52,23 +54,24 @@ export async function transfer(request: Transfer): Promise<TransferResult> {
 function transferHere({ job, inputFd, outputFd, present = 0, digests = true }: Transfer): TransferResult {
   const layout = segmentLayout(job);
   const cipher = segmentCipher(job);
-  const sink = outputFd === undefined ? noSink() : fileSink(outputFd, present);
+  const target = { fd: outputFd, present };
   const hashes = { input: createHash('sha256'), output: createHash('sha256') };
-  const output = Buffer.alloc(SLOT_BYTES);
+  let outputBytes = 0;
   for (let index = 0; index < layout.count; index++) {
     const { offset, length } = layout.range(index);
     const input = Buffer.alloc(length);
     readFully(inputFd, input, offset);
-    const bytes = output.subarray(0, cipher.transform(index, input, output));
-    sink.append(bytes);
+    const output = cipher.transform(index, input);
+    writeFully(target, output, outputBytes);
+    outputBytes += totalBytes(output);
     if (!digests) continue;
     hashes.input.update(input);
-    hashes.output.update(bytes);
+    for (const piece of output) hashes.output.update(piece);
   }
   return {
     inputSha256: digests ? hashes.input.digest('hex') : '',
     outputSha256: digests ? hashes.output.digest('hex') : '',
-    outputBytes: sink.bytes,
+    outputBytes,
   };
 }
 
@@ -86,16 +89,17 @@ const LIMITS = { maxYoungGenerationSizeMb: 2 };
 async function transferInThreads(request: Transfer): Promise<TransferResult> {
   const { job, inputFd, outputFd, present = 0, digests = true, threads = 2, onProgress, signal } = request;
   const ciphers = MODES[job.mode].parallel ? threads : 1;
-  const shared = new SharedArrayBuffer(RING_BYTES);
+  const shared = ringMemory(digests);
   const data = { job, shared, ciphers, inputFd, outputFd, present, digests };
-  const roles: ThreadData['role'][] = [...Array(ciphers).keys(), ...(digests ? (['input'] as const) : []), 'output'];
+  const roles: ThreadData['role'][] = [...Array(ciphers).keys(), ...(digests ? (['input', 'output'] as const) : [])];
+  keepFreedMemory();
   const workers = roles.map(
     (role) => new Worker(THREAD, { workerData: { ...data, role } satisfies ThreadData, resourceLimits: LIMITS }),
   );
-  const slots = ring(shared, ciphers, digests);
+  const segments = ring(shared);
   const { count } = segmentLayout(job);
   const timer = setInterval(
-    () => onProgress?.(Math.floor((slots.written() / count) * job.inputBytes), job.inputBytes),
+    () => onProgress?.(Math.floor((segments.written() / count) * job.inputBytes), job.inputBytes),
     PROGRESS_MS,
   );
   const done = new AbortController();
@@ -104,12 +108,8 @@ async function transferInThreads(request: Transfer): Promise<TransferResult> {
   });
   try {
     const results = await Promise.race([Promise.all(workers.map(resultOf)), interrupted]);
-    const of = (role: ThreadData['role']) => results[roles.indexOf(role)];
-    return {
-      inputSha256: of('input')?.sha256 ?? '',
-      outputSha256: of('output')?.sha256 ?? '',
-      outputBytes: of('output')?.bytes ?? 0,
-    };
+    const sha256 = (role: ThreadData['role']) => results[roles.indexOf(role)]?.sha256 ?? '';
+    return { inputSha256: sha256('input'), outputSha256: sha256('output'), outputBytes: segments.position() };
   } finally {
     clearInterval(timer);
     done.abort();

@@ -18,61 +18,77 @@ export interface ThreadData {
 export interface ThreadResult {
   failure?: { code?: string | undefined; message: string };
   sha256?: string;
-  bytes?: number;
 }
 
 const SLOTS = 4;
-/** Counters, 32 bits each: segments done by each cipher thread, hashed as input, written as output. */
-const [INPUT_DONE, OUTPUT_DONE, LENGTHS] = [2, 3, 4];
-const CONTROL_BYTES = 4 * (LENGTHS + 2 * SLOTS);
-const DATA = Math.ceil(CONTROL_BYTES / 64) * 64;
+/** Counters, 32 bits each: segments written, hashed as input, hashed as output; then for each slot what is in it. */
+const [WRITTEN, INPUT_DONE, OUTPUT_DONE, READY, LENGTHS] = [0, 1, 2, 3, 3 + SLOTS];
+const COUNTERS = LENGTHS + 2 * SLOTS;
+/** Bytes written, a number of 64 bits. */
+const POSITION = Math.ceil((4 * COUNTERS) / 8) * 8;
+const DATA = Math.ceil((POSITION + 8) / 64) * 64;
 
-export const RING_BYTES = DATA + 2 * SLOTS * SLOT_BYTES;
+/** Memory for a ring. Segments lie in it only for the threads that compute digests. */
+export function ringMemory(digests: boolean): SharedArrayBuffer {
+  return new SharedArrayBuffer(DATA + (digests ? 2 * SLOTS * SLOT_BYTES : 0));
+}
 
 /**
- * Segments in memory that the threads share, `SLOTS` at a time: segment `i` lies in slot `i mod SLOTS`, as input and as output.
- * Threads wait for each other by counters (`Atomics.wait`), which costs less than messages.
+ * What the threads share: whose turn it is to write, and segments in memory, `SLOTS` at a time: segment `i` lies in slot
+ * `i mod SLOTS`, as input and as output. Threads wait for each other by counters (`Atomics.wait`), which costs less than messages.
  */
-export function ring(shared: SharedArrayBuffer, ciphers: number, digests: boolean) {
-  const control = new Int32Array(shared, 0, LENGTHS + 2 * SLOTS);
+export function ring(shared: SharedArrayBuffer) {
+  const counters = new Int32Array(shared, 0, COUNTERS);
+  const position = new Float64Array(shared, POSITION, 1);
   const waitFor = (counter: number, value: number) => {
-    for (let now = Atomics.load(control, counter); now < value; now = Atomics.load(control, counter)) {
-      Atomics.wait(control, counter, now);
+    for (let now = Atomics.load(counters, counter); now < value; now = Atomics.load(counters, counter)) {
+      Atomics.wait(counters, counter, now);
     }
   };
   const advance = (counter: number, value: number) => {
-    Atomics.store(control, counter, value);
-    Atomics.notify(control, counter);
+    Atomics.store(counters, counter, value);
+    Atomics.notify(counters, counter);
   };
   const slot = (index: number, side: 0 | 1, length: number) =>
     new Uint8Array(shared, DATA + (2 * (index % SLOTS) + side) * SLOT_BYTES, length);
   return {
-    /** The first `length` bytes of a segment's input. */
-    input: (index: number, length: number) => slot(index, 0, length),
-    /** All of the place for a segment's output. */
-    output: (index: number) => slot(index, 1, SLOT_BYTES),
-    /** Waits until nobody needs what was in the slot before. */
-    waitUntilFree(index: number) {
-      if (digests) waitFor(INPUT_DONE, index - SLOTS + 1);
+    /** Waits until all segments before this one are written: a file grows from its beginning to its end, never with a gap. */
+    waitForTurn: (index: number) => waitFor(WRITTEN, index),
+    /** So many more bytes are written: that was segment `index`. */
+    endTurn(index: number, bytes: number) {
+      position[0] = (position[0] ?? 0) + bytes;
+      advance(WRITTEN, index + 1);
+    },
+    /** Bytes written. Only for who has the turn, or when all is done. */
+    position: () => position[0] ?? 0,
+    /** Segments written. */
+    written: () => Atomics.load(counters, WRITTEN),
+
+    /** Place for a segment's input, once nobody needs what was in the slot before. */
+    place(index: number, length: number): Uint8Array {
+      waitFor(INPUT_DONE, index - SLOTS + 1);
       waitFor(OUTPUT_DONE, index - SLOTS + 1);
+      return slot(index, 0, length);
     },
-    /** A cipher thread is done with a segment. */
-    publish(thread: number, index: number, inputBytes: number, outputBytes: number) {
-      const at = LENGTHS + 2 * (index % SLOTS);
-      Atomics.store(control, at, inputBytes);
-      Atomics.store(control, at + 1, outputBytes);
-      advance(thread, Math.floor(index / ciphers) + 1);
+    /** A segment was read into its place, and this became of it. */
+    publish(index: number, inputBytes: number, output: Uint8Array[]) {
+      const [at, target] = [index % SLOTS, slot(index, 1, SLOT_BYTES)];
+      let bytes = 0;
+      for (const piece of output) {
+        target.set(piece, bytes);
+        bytes += piece.length;
+      }
+      counters[LENGTHS + 2 * at] = inputBytes;
+      counters[LENGTHS + 2 * at + 1] = bytes;
+      advance(READY + at, index + 1);
     },
-    /** Waits until a segment is encrypted or decrypted; its lengths. */
-    waitUntilReady(index: number) {
-      waitFor(index % ciphers, Math.floor(index / ciphers) + 1);
-      const at = LENGTHS + 2 * (index % SLOTS);
-      return { inputBytes: Atomics.load(control, at), outputBytes: Atomics.load(control, at + 1) };
+    /** One side of a segment, once it is there. */
+    take(side: 'input' | 'output', index: number): Uint8Array {
+      const [at, number] = [index % SLOTS, side === 'input' ? (0 as const) : (1 as const)];
+      waitFor(READY + at, index + 1);
+      return slot(index, number, counters[LENGTHS + 2 * at + number] ?? 0);
     },
-    release(side: 'input' | 'output', index: number) {
-      advance(side === 'input' ? INPUT_DONE : OUTPUT_DONE, index + 1);
-    },
-    /** How many segments have been written. */
-    written: () => Atomics.load(control, OUTPUT_DONE),
+    release: (side: 'input' | 'output', index: number) =>
+      advance(side === 'input' ? INPUT_DONE : OUTPUT_DONE, index + 1),
   };
 }

@@ -13,7 +13,7 @@ import {
 import type { MasterMode } from './manifest.ts';
 import { MasterError } from './master-error.ts';
 import { cipherName, MODES } from './modes.ts';
-import { cipherInto } from './pieces.ts';
+import { cipherPieces } from './pieces.ts';
 
 /** What is done to a file, as plain data: it goes to threads. */
 export interface CipherJob {
@@ -81,11 +81,11 @@ function checkCiphertextLength(mode: MasterMode, bytes: number): void {
 }
 
 /**
- * Encrypts or decrypts segments of a file. `transform` puts what becomes of a segment into `output` and returns its length; it throws
+ * Encrypts or decrypts segments of a file. `transform` gives what becomes of a segment, in pieces; it throws
  * `ERR_MASTER_AUTHENTICATION`. Modes that are not parallel want the segments in order, from the first.
  */
 export interface SegmentCipher {
-  transform(index: number, input: Uint8Array, output: Uint8Array): number;
+  transform(index: number, input: Uint8Array): Buffer[];
 }
 
 export function segmentCipher(job: CipherJob): SegmentCipher {
@@ -98,8 +98,8 @@ export function segmentCipher(job: CipherJob): SegmentCipher {
 function counterCipher({ mode, dataKey, iv }: CipherJob): SegmentCipher {
   const name = cipherName(mode, dataKey.length * 8);
   return {
-    transform: (index, input, output) =>
-      cipherInto(createCipheriv(name, dataKey, counterAt(iv, (index * SEGMENT_BYTES) / 16)), input, output),
+    transform: (index, input) =>
+      cipherPieces(createCipheriv(name, dataKey, counterAt(iv, (index * SEGMENT_BYTES) / 16)), input),
   };
 }
 
@@ -112,14 +112,12 @@ export function counterAt(iv: Uint8Array, blocks: number): Buffer {
 function chainedCipher({ mode, dataKey, iv }: CipherJob, last: number): SegmentCipher {
   const cipher = createCipheriv(cipherName(mode, dataKey.length * 8) as 'aes-256-gcm', dataKey, iv);
   return {
-    transform(index, input, output) {
-      let bytes = cipherInto(cipher, input, output);
-      if (index < last) return bytes;
-      const end = cipher.final();
-      const tail = mode === 'gcm' ? Buffer.concat([end, cipher.getAuthTag()]) : end;
-      output.set(tail, bytes);
-      bytes += tail.length;
-      return bytes;
+    transform(index, input) {
+      const pieces = cipherPieces(cipher, input);
+      if (index < last) return pieces;
+      pieces.push(cipher.final());
+      if (mode === 'gcm') pieces.push(cipher.getAuthTag());
+      return pieces;
     },
   };
 }
@@ -129,15 +127,13 @@ function chainedDecipher({ mode, dataKey, iv }: CipherJob, last: number): Segmen
   const options = tagBytes > 0 ? { authTagLength: tagBytes } : undefined;
   const decipher = createDecipheriv(cipherName(mode, dataKey.length * 8) as 'aes-256-gcm', dataKey, iv, options);
   return {
-    transform(index, input, output) {
-      if (index < last) return cipherInto(decipher, input, output);
+    transform(index, input) {
+      if (index < last) return cipherPieces(decipher, input);
       const end = input.length - tagBytes;
       if (tagBytes > 0) (decipher as DecipherGCM).setAuthTag(Buffer.from(input.subarray(end)));
-      const bytes = cipherInto(decipher, input.subarray(0, end), output);
+      const pieces = cipherPieces(decipher, input.subarray(0, end));
       try {
-        const tail = decipher.final();
-        output.set(tail, bytes);
-        return bytes + tail.length;
+        return [...pieces, decipher.final()];
       } catch {
         // Of `cbc` this is the padding: no more is said about it than about a MAC, so that nobody can ask what it was.
         throw new MasterError(
@@ -153,10 +149,9 @@ function framedSealer({ dataKey, iv: salt }: CipherJob, last: number): SegmentCi
   const key = framedKey(dataKey, salt);
   const header = framedHeader(dataKey, salt);
   return {
-    transform(index, input, output) {
-      const begin = index === 0 ? HEADER_BYTES : 0;
-      if (index === 0) output.set(header);
-      return begin + sealSegment(key, index, index === last, input, output.subarray(begin));
+    transform(index, input) {
+      const sealed = sealSegment(key, index, index === last, input);
+      return index === 0 ? [header, ...sealed] : sealed;
     },
   };
 }
@@ -165,11 +160,11 @@ function framedSealer({ dataKey, iv: salt }: CipherJob, last: number): SegmentCi
 function framedOpener({ dataKey, iv }: CipherJob, last: number): SegmentCipher {
   let key: FramedKey | undefined = iv.length > 0 ? framedKey(dataKey, iv) : undefined;
   return {
-    transform(index, input, output) {
+    transform(index, input) {
       if (index === 0) key = openFramedHeader(dataKey, input.subarray(0, HEADER_BYTES));
       const sealed = index === 0 ? input.subarray(HEADER_BYTES) : input;
       if (!key) throw new MasterError('ERR_MASTER_COMMITMENT', 'the header of the master has to be read first');
-      return openSegment(key, index, index === last, sealed, output);
+      return openSegment(key, index, index === last, sealed);
     },
   };
 }

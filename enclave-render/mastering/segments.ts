@@ -4,7 +4,7 @@ import type { MasterMode } from './manifest.ts';
 import { MasterError } from './master-error.ts';
 import type { MasterReader } from './master-reader.ts';
 import { cipherName } from './modes.ts';
-import { cipherInto } from './pieces.ts';
+import { cipherPieces } from './pieces.ts';
 import { counterAt } from './segment-cipher.ts';
 
 /** Gives the plaintext of one segment of `SEGMENT_BYTES`; the last one is shorter. */
@@ -110,18 +110,17 @@ export function gcmCounter(dataKey: Uint8Array, iv: Uint8Array): Buffer {
 /** CTR from a block on. GCM counts in the low 32 bits alone, so that its counter may begin anew within a segment. */
 function counterDecrypt(mode: 'gcm' | 'ctr', dataKey: Uint8Array, first: Buffer, block: number, input: Buffer): Buffer {
   const name = cipherName('ctr', dataKey.length * 8);
-  const output = Buffer.alloc(input.length);
   if (mode === 'ctr') {
-    cipherInto(createDecipheriv(name, dataKey, counterAt(first, block)), input, output);
-    return output;
+    return Buffer.concat(cipherPieces(createDecipheriv(name, dataKey, counterAt(first, block)), input));
   }
+  const pieces: Buffer[] = [];
   for (let at = 0; at < input.length; ) {
     const low = (first.readUInt32BE(12) + block + at / 16) % 2 ** 32;
     const counter = Buffer.from(first);
     counter.writeUInt32BE(low, 12);
     const bytes = Math.min(input.length - at, (2 ** 32 - low) * 16);
-    cipherInto(createDecipheriv(name, dataKey, counter), input.subarray(at, at + bytes), output.subarray(at));
+    pieces.push(...cipherPieces(createDecipheriv(name, dataKey, counter), input.subarray(at, at + bytes)));
     at += bytes;
   }
-  return output;
+  return Buffer.concat(pieces);
 }

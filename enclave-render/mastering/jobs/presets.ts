@@ -27,8 +27,9 @@ const sound = (name: string, container: 'mp4' | 'ts', kbps: number): TranscoderP
 });
 
 /**
- * The system presets that are known here: those of AVC and AAC in MP4 or TS. Ids, names and containers: Elastic Transcoder Developer
- * Guide, "System presets"; sizes and bitrates: what ReadPreset answered for them (API 2012-09-25), of which AWS keeps no list. All of
+ * The system presets that are known here: those of AVC and AAC in MP4 or TS. Ids, names and containers are those that public code
+ * uses; sizes and rates of Generic 1080p and 720p those of published answers of ReadPreset (API 2012-09-25), the others what presets
+ * of such names usually have: AWS keeps no list. All of
  * them shrink to fit and never pad (SizingPolicy ShrinkToFit, PaddingPolicy NoPad).
  */
 export const TRANSCODER_PRESETS: ReadonlyMap<string, TranscoderPreset> = new Map([

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { decryptMaster } from '../../../enclave-render/mastering/decrypt.ts';
 import { framedHeader, framedKey, HEADER_BYTES, SEGMENT_BYTES } from '../../../enclave-render/mastering/framed.ts';
 import { openMaster } from '../../../enclave-render/mastering/open-master.ts';
-import { SLOT_BYTES, segmentCipher, segmentLayout } from '../../../enclave-render/mastering/segment-cipher.ts';
+import { segmentCipher, segmentLayout } from '../../../enclave-render/mastering/segment-cipher.ts';
 import { filesOf, mastersFolder, sha256 } from '../../harness/masters.ts';
 import vectors from './framed-vectors.json' with { type: 'json' };
 
@@ -18,8 +18,8 @@ function seal(dataKey: Buffer, salt: Buffer, plaintext: Buffer): Buffer {
   const job = { mode: 'framed', direction: 'encrypt', dataKey, iv: salt, inputBytes: plaintext.length } as const;
   const [cipher, { count, range }] = [segmentCipher(job), segmentLayout(job)];
   const parts = Array.from({ length: count }, (_, index) => {
-    const [{ offset, length }, output] = [range(index), Buffer.alloc(SLOT_BYTES)];
-    return output.subarray(0, cipher.transform(index, plaintext.subarray(offset, offset + length), output));
+    const { offset, length } = range(index);
+    return Buffer.concat(cipher.transform(index, plaintext.subarray(offset, offset + length)));
   });
   return Buffer.concat(parts);
 }
