@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MODES } from './modes.ts';
+import { release } from './pieces.ts';
 import { readFully, readFullyLater, totalBytes, writeFully, writeFullyLater } from './pipeline-steps.ts';
 import { ring, type ThreadData, type ThreadResult } from './ring.ts';
 import { SLOT_BYTES, segmentCipher, segmentLayout } from './segment-cipher.ts';
@@ -12,8 +13,8 @@ const segments = ring(shared);
 const layout = segmentLayout(job);
 const target = { fd: outputFd, present };
 
-/** Reads and encrypts or decrypts every `ciphers`-th segment, and writes it when those before are written. */
-function runParallel(number: number): void {
+/** Reads and encrypts or decrypts every `ciphers`-th segment; writes it when those before are written, if nobody hashes it. */
+function runCipher(number: number): void {
   const cipher = segmentCipher(job);
   const own = new Uint8Array(SLOT_BYTES);
   for (let index = number; index < layout.count; index += ciphers) {
@@ -21,58 +22,71 @@ function runParallel(number: number): void {
     const input = digests ? segments.place(index, length) : own.subarray(0, length);
     readFully(inputFd, input, offset);
     const output = cipher.transform(index, input);
-    if (digests) segments.publish(index, length, output);
-    segments.waitForTurn(index);
-    writeFully(target, output, segments.position());
-    segments.endTurn(index, totalBytes(output));
+    if (digests) {
+      segments.publish(index, length, output);
+    } else {
+      segments.waitForTurn(index);
+      writeFully(target, output, segments.position());
+      segments.endTurn(index, totalBytes(output));
+    }
+    release(output);
   }
 }
 
-/** Where each segment needs the one before: while one is encrypted, the next is read and the one before is written. */
-async function runChained(): Promise<void> {
+/** The same in a mode whose segments need the one before: while one is encrypted, the next is read and the one before written. */
+async function runChainedCipher(): Promise<void> {
   const cipher = segmentCipher(job);
   const own = [new Uint8Array(SLOT_BYTES), new Uint8Array(SLOT_BYTES)] as const;
-  const nothing = new Uint8Array();
   const read = async (index: number) => {
-    if (index === layout.count) return nothing;
+    if (index === layout.count) return new Uint8Array();
     const { offset, length } = layout.range(index);
-    const input = digests ? segments.place(index, length) : own[(index % 2) as 0 | 1].subarray(0, length);
+    const input = own[(index % 2) as 0 | 1].subarray(0, length);
     await readFullyLater(inputFd, input, offset);
     return input;
   };
-  const transform = async (index: number, input: Uint8Array) => {
-    const output = cipher.transform(index, input);
-    if (digests) segments.publish(index, input.length, output);
-    return output;
-  };
-  const write = async (index: number, output: Uint8Array[]) => {
+  const transform = async (index: number, input: Uint8Array) => cipher.transform(index, input);
+  const write = async (index: number, output: Buffer[]) => {
     if (index < 0) return;
     await writeFullyLater(target, output, segments.position());
     segments.endTurn(index, totalBytes(output));
+    release(output);
   };
   let input = await read(0);
-  let output: Uint8Array[] = [];
+  let output: Buffer[] = [];
   for (let index = 0; index < layout.count; index++) {
-    const steps = [write(index - 1, output), read(index + 1), transform(index, input)] as const;
-    [, input, output] = await Promise.all(steps);
+    [, input, output] = await Promise.all([write(index - 1, output), read(index + 1), transform(index, input)]);
   }
   await write(layout.count - 1, output);
 }
 
-/** SHA-256 of one side of all segments. */
-function runDigest(side: 'input' | 'output'): string {
+/** SHA-256 of all input. */
+function runInput(): string {
   const hash = createHash('sha256');
   for (let index = 0; index < layout.count; index++) {
-    hash.update(segments.take(side, index));
-    segments.release(side, index);
+    hash.update(segments.take('input', index));
+    segments.release('input', index);
+  }
+  return hash.digest('hex');
+}
+
+/** Writes all output, and its SHA-256. */
+function runOutput(): string {
+  const hash = createHash('sha256');
+  for (let index = 0; index < layout.count; index++) {
+    const output = segments.take('output', index);
+    writeFully(target, [output], segments.position());
+    segments.endTurn(index, output.length);
+    hash.update(output);
+    segments.release('output', index);
   }
   return hash.digest('hex');
 }
 
 async function run(): Promise<ThreadResult> {
-  if (role === 'input' || role === 'output') return { sha256: runDigest(role) };
-  if (MODES[job.mode].parallel) runParallel(role);
-  else await runChained();
+  if (role === 'input') return { sha256: runInput() };
+  if (role === 'output') return { sha256: runOutput() };
+  if (digests || MODES[job.mode].parallel) runCipher(role);
+  else await runChainedCipher();
   return {};
 }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { MasterError, type MasterErrorCode } from './master-error.ts';
 import { MODES } from './modes.ts';
-import { keepFreedMemory } from './pieces.ts';
+import { keepReleased } from './pieces.ts';
 import { readFully, totalBytes, writeFully } from './pipeline-steps.ts';
 import { ring, ringMemory, type ThreadData, type ThreadResult } from './ring.ts';
 import { type CipherJob, segmentCipher, segmentLayout } from './segment-cipher.ts';
@@ -83,19 +83,14 @@ const THREAD = new URL(
   import.meta.url,
 );
 
-/** What ciphers allocate is freed when the young generation is: a small one keeps the memory small. */
-const LIMITS = { maxYoungGenerationSizeMb: 2 };
-
 async function transferInThreads(request: Transfer): Promise<TransferResult> {
   const { job, inputFd, outputFd, present = 0, digests = true, threads = 2, onProgress, signal } = request;
   const ciphers = MODES[job.mode].parallel ? threads : 1;
   const shared = ringMemory(digests);
   const data = { job, shared, ciphers, inputFd, outputFd, present, digests };
   const roles: ThreadData['role'][] = [...Array(ciphers).keys(), ...(digests ? (['input', 'output'] as const) : [])];
-  keepFreedMemory();
-  const workers = roles.map(
-    (role) => new Worker(THREAD, { workerData: { ...data, role } satisfies ThreadData, resourceLimits: LIMITS }),
-  );
+  keepReleased();
+  const workers = roles.map((role) => new Worker(THREAD, { workerData: { ...data, role } satisfies ThreadData }));
   const segments = ring(shared);
   const { count } = segmentLayout(job);
   const timer = setInterval(

@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
+import { createCipheriv, randomBytes } from 'node:crypto';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { MasterMode } from '../../../enclave-render/mastering/manifest.ts';
 import { MASTER_MODES, MODES } from '../../../enclave-render/mastering/modes.ts';
+import { cipherPieces, release } from '../../../enclave-render/mastering/pieces.ts';
 import { type Transfer, transfer } from '../../../enclave-render/mastering/pipeline.ts';
 import { ciphertextLength } from '../../../enclave-render/mastering/segment-cipher.ts';
 import { mastersFolder, sha256 } from '../../harness/masters.ts';
@@ -161,4 +162,18 @@ test('a source that becomes shorter while it is read ends the run', async () => 
     const refused = run(jobOf(mode, 'encrypt', LENGTH), shrinking, undefined);
     await expect(refused).rejects.toMatchObject({ code: 'ERR_MASTER_SOURCE_CHANGED' });
   }
+});
+
+test('memory of pieces is given back at once, and no memory that others have a part in', () => {
+  const cipher = createCipheriv('aes-256-ctr', dataKey, Buffer.alloc(16));
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 64; i++) {
+    const pieces = cipherPieces(cipher, plaintext.subarray(0, MIB));
+    release(pieces);
+    expect(pieces.map(({ length }) => length)).toEqual(pieces.map(() => 0));
+  }
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 * MIB);
+  const shared = [Buffer.from('header'), Buffer.alloc(0), plaintext.subarray(0, MIB)];
+  release(shared);
+  expect(shared.map(({ length }) => length)).toEqual([6, 0, MIB]);
 });
