@@ -12,6 +12,8 @@ const PROGRAMS = {
   chromium: { package: 'chromium', purpose: 'the browser tests' },
   njs: { package: 'njs', purpose: "the tests of the edge function in CloudFront's engine" },
   ffmpeg: { package: 'ffmpeg', purpose: 'the tests of mastering and packaging' },
+  bwrap: { package: 'bubblewrap', purpose: 'rendering in a sandbox' },
+  gcc: { package: 'gcc libc6-dev', purpose: "the tests of the security module's helper" },
   openssl: { package: 'openssl', purpose: 'the comparison of masters with openssl' },
 };
 
@@ -55,7 +57,7 @@ export function ensurePrograms(names) {
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   const mayInstall = isInstalled('apt-get') && (sudo.length === 0 || run('sudo', ['-n', 'true']));
   if (mayInstall) {
-    const packages = missing.map((name) => PROGRAMS[name].package);
+    const packages = missing.flatMap((name) => PROGRAMS[name].package.split(' '));
     say(`setup: installing ${packages.join(', ')} (apt); the first time this takes a minute or two`);
     const apt = (...args) => {
       const [command, ...rest] = [...sudo, 'apt-get', '-q', ...args];

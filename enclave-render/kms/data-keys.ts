@@ -41,6 +41,26 @@ export interface DataKeys {
   ): Promise<{ encrypted: Uint8Array; keyId: string }>;
 }
 
+/** A key that KMS encrypted for an enclave: CMS EnvelopedData (RFC 5652 §6), which anybody can make; see `commitment.ts`. */
+export interface KeyForRecipient {
+  ciphertextForRecipient: Uint8Array;
+  /** ARN of the KMS key. */
+  keyId: string;
+}
+
+/**
+ * Decrypt with `Recipient` (AWS KMS API): the plaintext goes to nobody but the enclave whose attestation document it is, encrypted to
+ * the public key in that document, and only if its registers are those of the key's policy. All reject with `KmsError`.
+ */
+export interface AttestedDataKeys {
+  decryptForRecipient(
+    encrypted: Uint8Array,
+    context: EncryptionContext,
+    attestationDocument: Uint8Array,
+    keyId?: string,
+  ): Promise<KeyForRecipient>;
+}
+
 export type KmsErrorCode =
   /** No such key or alias (NotFoundException). */
   | 'ERR_KMS_NOT_FOUND'

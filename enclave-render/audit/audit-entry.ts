@@ -1,0 +1,32 @@
+/** What happened to a job, for the owner's log. */
+export type AuditEvent =
+  | 'job-submitted'
+  | 'enclave-started'
+  | 'receipt-verified'
+  | 'receipt-refused'
+  | 'output-accepted'
+  | 'enclave-ended'
+  | 'boundary-crossed';
+
+/** One line of an audit log: canonical JSON (RFC 8785). */
+export interface AuditEntry {
+  /** 0, 1, 2, … */
+  sequence: number;
+  /** SHA-256 of the line before it, hexadecimal; 64 zeroes at the beginning. */
+  previous: string;
+  /** Milliseconds since the epoch. */
+  at: number;
+  event: AuditEvent;
+  jobId: string;
+  /** Hashes and codes, no names of titles. */
+  details: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** What says that the log was so long and so: a compact JWS (EdDSA) of these, kept beside it and elsewhere. */
+export interface AuditCheckpoint {
+  /** How many entries there are. */
+  length: number;
+  /** SHA-256 of the last line. */
+  head: string;
+  at: number;
+}
