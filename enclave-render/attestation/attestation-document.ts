@@ -37,7 +37,7 @@ export interface AttestationPolicy {
   roots: readonly string[];
   /** When it has to hold, in milliseconds since the epoch; `document` is its own timestamp, for what was accepted before. */
   at: number | 'document';
-  /** Registers that it must have; at least PCR0 (`nitrotpm`: any). PCR8 counts only together with PCR0. */
+  /** Registers that it must have; at least PCR0, of `nitrotpm` PCR4 or PCR7. PCR8 counts only together with PCR0. */
   pcrs: Pcrs;
   nonce: Uint8Array | 'any';
   userData: Uint8Array | 'any';
