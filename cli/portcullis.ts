@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
 import { InputError, printable } from './command.ts';
+import { registerEdge } from './edge.ts';
+import { registerEnclave } from './enclave.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 
 const HELP = `
@@ -42,6 +44,18 @@ async function createProgram(noun = ''): Promise<Command> {
     .addHelpText('after', HELP);
   const asked = Object.hasOwn(NOUNS, noun) ? [noun] : Object.keys(NOUNS);
   for (const register of await Promise.all(asked.map((name) => NOUNS[name]?.()))) register?.(program);
+  registerUp(program);
+  registerToken(program);
+  registerAsset(program);
+  registerSession(program);
+  registerRevocation(program);
+  registerEdge(program);
+  registerKey(program);
+  registerMaster(program);
+  registerKms(program);
+  registerStorage(program);
+  registerPackage(program);
+  registerEnclave(program);
   return program;
 }
 
