@@ -29,7 +29,11 @@ export type SecurityModuleErrorCode =
   /** The module refuses what it was asked. */
   | 'ERR_MODULE_REFUSED'
   /** An answer that is none, or none in time. */
-  | 'ERR_MODULE_PROTOCOL';
+  | 'ERR_MODULE_PROTOCOL'
+  /** The certification authority of the simulator cannot be used: damaged, or others may read its key. */
+  | 'ERR_MODULE_SIMULATOR'
+  /** What is to be measured cannot be read, or is no program that can be. */
+  | 'ERR_MODULE_IMAGE';
 
 /** Why the security module did not do it. */
 export class SecurityModuleError extends Error {
