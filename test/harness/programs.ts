@@ -4,7 +4,7 @@ import { describe } from 'vitest';
 const missing = (process.env.PORTCULLIS_MISSING_PROGRAMS ?? '').split(',');
 
 /** A suite that needs a program; skipped, and named in the summary, where the program is missing. */
-export function describeWith(program: 'chromium' | 'njs', name: string, run: () => void): void {
+export function describeWith(program: 'chromium' | 'njs' | 'gcc', name: string, run: () => void): void {
   const isMissing = missing.includes(program);
   describe.skipIf(isMissing)(isMissing ? `${name} (needs ${program}, which is not installed)` : name, run);
 }
