@@ -12,7 +12,7 @@ import {
   type SectionType,
 } from './eif-format.ts';
 import { type EifSigner, signPcr0 } from './eif-signature.ts';
-import { type EifMeasurement, readEif } from './measure-eif.ts';
+import { type EifMeasurement, measurementOf, readEif } from './measure-eif.ts';
 
 /** What an enclave gets when its parent does not say: as nitro-cli writes it. */
 const DEFAULT_MEMORY_BYTES = 1n << 30n;
@@ -101,11 +101,11 @@ async function append(file: FileHandle, header: EifHeader, type: SectionType, co
 /** Writes the header, reads all of it as any reader does, and puts the checksum in its place. */
 async function readBack(file: FileHandle, header: EifHeader): Promise<EifMeasurement> {
   await writeAt(file, encodeHeader(header), 0);
-  const { crc, measurement } = await readEif(file);
+  const image = await readEif(file);
   const field = Buffer.alloc(4);
-  field.writeUInt32BE(crc);
+  field.writeUInt32BE(image.crc);
   await writeAt(file, field, CRC_OFFSET);
-  return measurement;
+  return measurementOf(image);
 }
 
 /** All of it: a nearly full disk takes a part, and says so at the next write. */

@@ -40,21 +40,29 @@ export async function measureEif(path: string): Promise<EifMeasurement> {
     throw new EifError('ERR_EIF_FILE', `cannot open ${path}: ${error.code}`);
   });
   try {
-    const { header, crc, measurement } = await readEif(file);
-    if (header.crc32 !== crc) throw new EifError('ERR_EIF_CRC', 'the image is damaged: its checksum is another');
-    return measurement;
+    const image = await readEif(file);
+    if (image.header.crc32 !== image.crc) {
+      throw new EifError('ERR_EIF_CRC', 'the image is damaged: its checksum is another');
+    }
+    return measurementOf(image);
   } finally {
     await file.close();
   }
 }
 
-/**
- * Reads an open image from its first byte to its last: its header, its measurement, and the CRC-32 that it should have. Rejects with
- * `EifError`.
- */
-export async function readEif(
-  file: FileHandle,
-): Promise<{ header: EifHeader; crc: number; measurement: EifMeasurement }> {
+/** An image that was read. */
+export interface ReadEif {
+  header: EifHeader;
+  /** The CRC-32 that its header should have. */
+  crc: number;
+  pcrs: Pcrs;
+  sections: { type: SectionType; bytes: number }[];
+  /** Content of the signature section. */
+  signature?: Buffer;
+}
+
+/** Reads an open image from its first byte to its last, and checks neither checksum nor signature. Rejects with `EifError`. */
+export async function readEif(file: FileHandle): Promise<ReadEif> {
   const { size } = await file.stat();
   const headerBytes = await exactly(file, 0, HEADER_BYTES);
   const header = parseHeader(headerBytes);
@@ -102,11 +110,18 @@ export async function readEif(
     }
   }
 
-  const pcrs: Record<string, string> = {
-    0: extendedPcr(image.digest()),
-    1: extendedPcr(boot.digest()),
-    2: extendedPcr(application.digest()),
+  const pcrs = { 0: image.digest(), 1: boot.digest(), 2: application.digest() };
+  return {
+    header,
+    crc,
+    pcrs: Object.fromEntries(Object.entries(pcrs).map(([index, digest]) => [index, extendedPcr(digest)])),
+    sections,
+    ...(signature && { signature }),
   };
+}
+
+/** What an image is, when its signature, if it has one, is one of it. Throws `ERR_EIF_SIGNATURE`. */
+export function measurementOf({ header, pcrs, sections, signature }: ReadEif): EifMeasurement {
   const measurement: EifMeasurement = {
     pcrs,
     architecture: header.architecture,
@@ -114,22 +129,23 @@ export async function readEif(
     defaultCpus: Number(header.defaultCpus),
     sections,
   };
-  if (signature) {
-    const certificate = verifyPcr0(signature, pcrs[0] as string);
-    const [notBefore, notAfter] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
-    if (Number.isNaN(notBefore.getTime()) || Number.isNaN(notAfter.getTime())) {
-      throw new EifError('ERR_EIF_SIGNATURE', 'the dates of the signing certificate are none');
-    }
-    pcrs[8] = extendedPcr(createHash('sha384').update(certificate.raw).digest());
-    measurement.signedBy = {
+  if (!signature) return measurement;
+  const certificate = verifyPcr0(signature, pcrs[0] as string);
+  const [notBefore, notAfter] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
+  if (Number.isNaN(notBefore.getTime()) || Number.isNaN(notAfter.getTime())) {
+    throw new EifError('ERR_EIF_SIGNATURE', 'the dates of the signing certificate are none');
+  }
+  return {
+    ...measurement,
+    pcrs: { ...pcrs, 8: extendedPcr(createHash('sha384').update(certificate.raw).digest()) },
+    signedBy: {
       // Node gives none for an empty name.
       subject: (certificate.subject ?? '').replaceAll('\n', ', '),
       sha256: createHash('sha256').update(certificate.raw).digest('hex'),
       notBefore: notBefore.toISOString(),
       notAfter: notAfter.toISOString(),
-    };
-  }
-  return { header, crc, measurement };
+    },
+  };
 }
 
 /** Sections follow one another from the header to the end of the file: nothing before, between or behind them, and none in another. */
@@ -168,7 +184,9 @@ function checkOrder(type: SectionType, before: { type: SectionType }[]): void {
 
 async function exactly(file: FileHandle, offset: number, bytes: number): Promise<Buffer> {
   const buffer = Buffer.alloc(bytes);
-  const { bytesRead } = await file.read(buffer, 0, bytes, offset);
+  const { bytesRead } = await file.read(buffer, 0, bytes, offset).catch((error: NodeJS.ErrnoException) => {
+    throw new EifError('ERR_EIF_FILE', `cannot read the image: ${error.code}`);
+  });
   if (bytesRead < bytes) throw new EifError('ERR_EIF_LENGTH', `the image is truncated at byte ${offset + bytesRead}`);
   return buffer;
 }

@@ -1,5 +1,5 @@
 import { createHash, sign } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { decode, encode } from 'cborg';
@@ -8,7 +8,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildEif, type EifParts } from '../../../enclave-render/measurement/build-eif.ts';
 import { EifError } from '../../../enclave-render/measurement/eif-error.ts';
 import { type EifMeasurement, measureEif } from '../../../enclave-render/measurement/measure-eif.ts';
+import { packagePath } from '../../../local/package-root.ts';
 import { LONG } from '../../harness/programs.ts';
+import { decodeDocument } from '../../harness/security-module.ts';
 import { signingCertificate } from '../../harness/signing-certificate.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
@@ -114,6 +116,16 @@ describe('measuring', () => {
     expect(await measured(craft(PLAIN.slice(0, 4)))).toMatchObject({ pcrs: { 2: pcr() } });
   });
 
+  // Signed by AWS in 2025, of an image with one ramdisk.
+  const sample = packagePath('..', 'shared', 'attestation', 'docs', '7e9164536419.bin');
+  test.skipIf(!existsSync(sample))('as an enclave of AWS says it (third-party attestation documents)', async () => {
+    const { pcrs } = decodeDocument(readFileSync(sample));
+    const [image, boot, application] = [0, 1, 2].map((i) => Buffer.from(pcrs.get(i) as Uint8Array).toString('hex'));
+    const ours = (await measured(craft(PLAIN.slice(0, 4)))) as EifMeasurement;
+    expect(application).toBe(ours.pcrs[2]);
+    expect([image === boot, ours.pcrs[0] === ours.pcrs[1]]).toEqual([true, true]);
+  });
+
   test('a file larger than one read is measured whole', async () => {
     const large = Buffer.alloc(3 * (1 << 20) + 17, 'frame');
     const sections = PLAIN.map((section, i) => (i === 4 ? { ...section, content: large } : section));
@@ -143,6 +155,7 @@ describe('refusals', () => {
     ['a section listed and not counted', 'ERR_EIF_HEADER', () => craft(PLAIN, (b) => void b.writeUInt16BE(4, 26))],
     ['an offset beyond any file', 'ERR_EIF_HEADER', () => craft(PLAIN, (b) => void b.fill(0xff, 28, 36))],
     ['a damaged byte', 'ERR_EIF_CRC', () => flipped(craft(PLAIN), 8 * 565)],
+    ['a damaged byte of a signed image', 'ERR_EIF_CRC', () => flipped(signedImage, 8 * 565)],
     ['a byte behind the end', 'ERR_EIF_LENGTH', () => craft(PLAIN, (b) => Buffer.concat([b, Buffer.alloc(1)]))],
     ['a gap', 'ERR_EIF_SECTION', () => craft(PLAIN, (b) => void b.writeBigUInt64BE(549n, 28))],
     ['sections that overlap', 'ERR_EIF_SECTION', () => craft(PLAIN, (b) => void b.writeBigUInt64BE(548n, 36))],
@@ -212,8 +225,9 @@ describe('refusals', () => {
     );
   });
 
-  test('a file that is not there', async () => {
+  test('a file that is not there, or is a folder', async () => {
     await expect(measureEif(join(scratch, 'none.eif'))).rejects.toMatchObject({ code: 'ERR_EIF_FILE' });
+    await expect(measureEif(scratch)).rejects.toMatchObject({ code: 'ERR_EIF_FILE' });
   });
 });
 
@@ -222,6 +236,11 @@ function flipped(bytes: Buffer, bit: number): Buffer {
   copy[bit >> 3] = (copy[bit >> 3] as number) ^ (0x80 >> (bit & 7));
   return copy;
 }
+
+let signedImage: Buffer;
+beforeAll(async () => {
+  signedImage = await built({ signer });
+});
 
 const parts = (changes: Partial<EifParts> = {}): EifParts => ({
   kernel: file('kernel image'),
