@@ -6,17 +6,17 @@ import { type EifMeasurement, measureEif } from '../enclave-render/measurement/m
 import { alignColumns, InputError, print, readText } from './command.ts';
 
 const MEASURE_HELP = `
-Reads an enclave image (EIF) to its last byte, checks it, and prints the registers that an enclave of it will have: PCR0 image, PCR1
-kernel, command line and first ramdisk, PCR2 the other ramdisks, PCR8 the signing certificate if it is signed. An image that is
-truncated, damaged, ambiguous or wrongly signed is refused with exit code 2 and a code that starts with ERR_EIF_.
+Reads an enclave image (EIF) to its last byte, checks it, and prints the registers that an enclave of it will have: PCR0
+image, PCR1 kernel, command line and first ramdisk, PCR2 the other ramdisks, PCR8 the signing certificate if it is signed.
+An image that is truncated, damaged, ambiguous or wrongly signed is refused with exit code 2 (docs/enclave.md).
 
 Examples:
   portcullis enclave measure render.eif
   portcullis enclave measure render.eif --json | jq .pcrs >pcrs.json     what attest verify --pcrs takes`;
 
 const BUILD_HELP = `
-Puts an enclave image together as nitro-cli does, and prints its measurement. The same parts make the same bytes, but for the signature.
-The certificate is one on P-256, P-384 or P-521, in PEM.
+Puts an enclave image together as nitro-cli does, and prints its measurement. The same parts make the same bytes, but for
+the signature. The certificate is one on P-256, P-384 or P-521, in PEM.
 
 Examples:
   portcullis enclave build --kernel bzImage --cmdline "$(cat cmdline)" --ramdisk init.cpio --ramdisk app.cpio render.eif

@@ -1,5 +1,5 @@
-// Builds dist/enclave/nsm-helper, through which Node speaks to /dev/nsm: static, so that it runs in an image without libc. Not part of
-// the build, because only an enclave image needs it.
+// Builds dist/enclave/nsm-helper, through which Node speaks to /dev/nsm: static, so that it runs in an image without
+// libc. Not part of the build, because only an enclave image needs it.
 //   node scripts/build-nsm-helper.mjs [--cc aarch64-linux-gnu-gcc] [--out FILE]
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';

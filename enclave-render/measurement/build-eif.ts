@@ -32,8 +32,8 @@ export interface EifParts {
 }
 
 /**
- * Builds an enclave image at `path`, replacing what was there in one step, and measures what was written. The same parts make the same
- * bytes, but for the signature. Rejects with `EifError`, and leaves nothing behind then.
+ * Builds an enclave image at `path`, replacing what was there in one step, and measures what was written. The same
+ * parts make the same bytes, but for the signature. Rejects with `EifError`, and leaves nothing behind then.
  */
 export async function buildEif(path: string, parts: EifParts): Promise<EifMeasurement> {
   if (parts.ramdisks.length === 0) throw new EifError('ERR_EIF_INPUT', 'an image needs at least one ramdisk');
@@ -126,7 +126,9 @@ async function* contentOf(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** The fields that nitro-cli asks for. The time is always the same, so that an image can be built again and compared. */
+/**
+ * The fields that nitro-cli asks for. The time is always the same, so that an image can be built again and compared.
+ */
 function metadata({ name, version }: EifParts): Uint8Array {
   const BuildMetadata = {
     BuildTime: '1970-01-01T00:00:00Z',

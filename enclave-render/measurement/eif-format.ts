@@ -1,8 +1,9 @@
 import { EifError } from './eif-error.ts';
 
-// The Enclave Image Format, version 4, as github.com/aws/aws-nitro-enclaves-image-format writes it. All numbers are big-endian.
-// header   ".eif" · version u16 · flags u16 · memory u64 · cpus u64 · reserved u16 · sections u16 · 32 offsets u64 · 32 sizes u64
-//          · unused u32 · CRC-32 u32 of the whole file without these last four bytes
+// The Enclave Image Format, version 4, as github.com/aws/aws-nitro-enclaves-image-format writes it. All numbers are
+// big-endian.
+// header   ".eif" · version u16 · flags u16 · memory u64 · cpus u64 · reserved u16 · sections u16 · 32 offsets u64
+//          · 32 sizes u64 · unused u32 · CRC-32 u32 of the whole file without these last four bytes
 // section  type u16 · flags u16 · size u64 · content
 
 export const HEADER_BYTES = 548;

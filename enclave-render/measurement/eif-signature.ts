@@ -19,9 +19,10 @@ export interface EifSigner {
 }
 
 /**
- * Content of the signature section of an image with this PCR0: a CBOR array of one map of `signing_certificate` (PEM) and `signature`, a
- * COSE_Sign1 (RFC 9052 §4.2) over a CBOR map of `register_index` 0 and `register_value`. AWS's own writer puts bytes down as arrays of
- * numbers, and its reader takes nothing else. Throws `ERR_EIF_INPUT` when certificate and key do not fit.
+ * Content of the signature section of an image with this PCR0: a CBOR array of one map of `signing_certificate` (PEM)
+ * and `signature`, a COSE_Sign1 (RFC 9052 §4.2) over a CBOR map of `register_index` 0 and `register_value`. AWS's own
+ * writer puts bytes down as arrays of numbers, and its reader takes nothing else. Throws `ERR_EIF_INPUT` when
+ * certificate and key do not fit.
  */
 export function signPcr0(pcr0: string, { certificate, privateKey }: EifSigner): Uint8Array {
   const { certificate: parsed, alg, hash } = parseCertificate(certificate, 'ERR_EIF_INPUT');
@@ -39,8 +40,8 @@ export function signPcr0(pcr0: string, { certificate, privateKey }: EifSigner): 
 }
 
 /**
- * The certificate that an image with this PCR0 is signed by. That it may sign, and is valid today, is not said: PCR8 is trusted or not, and
- * the Nitro hypervisor looks at its dates. Throws `ERR_EIF_SIGNATURE`.
+ * The certificate that an image with this PCR0 is signed by. That it may sign, and is valid today, is not said: PCR8 is
+ * trusted or not, and the Nitro hypervisor looks at its dates. Throws `ERR_EIF_SIGNATURE`.
  */
 export function verifyPcr0(section: Uint8Array, pcr0: string): X509Certificate {
   const [entry, ...others] = list(decoded(section));

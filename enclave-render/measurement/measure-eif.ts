@@ -20,7 +20,10 @@ const CHUNK_BYTES = 1 << 20;
 
 /** What an enclave image is. Lengths in bytes. */
 export interface EifMeasurement {
-  /** PCR0 (kernel, command line, ramdisks), PCR1 (kernel, command line, first ramdisk), PCR2 (other ramdisks); PCR8 if it is signed. */
+  /**
+   * PCR0 (kernel, command line, ramdisks), PCR1 (kernel, command line, first ramdisk), PCR2 (other ramdisks); PCR8 if
+   * it is signed.
+   */
   pcrs: Pcrs;
   /** None of these three is measured: whoever has the file may change them. */
   architecture: Architecture;
@@ -32,8 +35,8 @@ export interface EifMeasurement {
 }
 
 /**
- * Reads an enclave image and measures it as the Nitro hypervisor does: streaming, and refusing whatever header and sections do not agree
- * on. Rejects with `EifError`.
+ * Reads an enclave image and measures it as the Nitro hypervisor does: streaming, and refusing whatever header and
+ * sections do not agree on. Rejects with `EifError`.
  */
 export async function measureEif(path: string): Promise<EifMeasurement> {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
@@ -61,7 +64,10 @@ export interface ReadEif {
   signature?: Buffer;
 }
 
-/** Reads an open image from its first byte to its last, and checks neither checksum nor signature. Rejects with `EifError`. */
+/**
+ * Reads an open image from its first byte to its last, and checks neither checksum nor signature. Rejects with
+ * `EifError`.
+ */
 export async function readEif(file: FileHandle): Promise<ReadEif> {
   const { size } = await file.stat();
   const headerBytes = await exactly(file, 0, HEADER_BYTES);
@@ -148,7 +154,10 @@ export function measurementOf({ header, pcrs, sections, signature }: ReadEif): E
   };
 }
 
-/** Sections follow one another from the header to the end of the file: nothing before, between or behind them, and none in another. */
+/**
+ * Sections follow one another from the header to the end of the file: nothing before, between or behind them, and
+ * none in another.
+ */
 function checkPlaces({ sections }: EifHeader, size: number): void {
   let end = HEADER_BYTES;
   for (const { offset, bytes } of sections) {
@@ -166,8 +175,8 @@ function checkPlaces({ sections }: EifHeader, size: number): void {
 }
 
 /**
- * What is measured has one order, so that the same registers never stand for two: kernel, command line, ramdisks. Metadata and signature
- * may be anywhere, once.
+ * What is measured has one order, so that the same registers never stand for two: kernel, command line, ramdisks.
+ * Metadata and signature may be anywhere, once.
  */
 function checkOrder(type: SectionType, before: { type: SectionType }[]): void {
   const has = (other: SectionType) => before.some((section) => section.type === other);

@@ -59,8 +59,9 @@ export interface Issuer {
 }
 
 /**
- * A certificate (RFC 5280 §4.1) in DER, signed by ECDSA with SHA-384, with the extensions that those of AWS Nitro attestation have: basic
- * constraints and key usage, of authorities the key identifiers, and of some where their revocation list is.
+ * A certificate (RFC 5280 §4.1) in DER, signed by ECDSA with SHA-384, with the extensions that those of AWS Nitro
+ * attestation have: basic constraints and key usage, of authorities the key identifiers, and of some where their
+ * revocation list is.
  */
 export function issueCertificate(content: CertificateContent, issuer: Issuer): Buffer {
   const { authority, revocationList } = content;

@@ -1,20 +1,21 @@
-import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { SecurityModuleError } from './security-module.ts';
 
 /** Bytes of the length before each frame, big-endian. */
 const LENGTH_BYTES = 4;
 
-/** Writes a frame: its length, then the bytes. Resolves when the stream takes more. */
-export async function writeFrame(stream: Writable, bytes: Uint8Array): Promise<void> {
+/** Writes a frame: its length, then the bytes. Resolves when it is on its way, rejects when the stream is no more. */
+export function writeFrame(stream: Writable, bytes: Uint8Array): Promise<void> {
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32BE(bytes.length);
-  if (!stream.write(Buffer.concat([length, bytes]))) await once(stream, 'drain');
+  return new Promise((resolve, reject) => {
+    stream.write(Buffer.concat([length, bytes]), (error) => (error ? reject(error) : resolve()));
+  });
 }
 
 /**
- * The frames of a stream, until it ends. Throws `ERR_MODULE_PROTOCOL` at a frame that is empty or longer than `maxBytes`, before it is
- * read, and when the stream ends within one.
+ * The frames of a stream, until it ends. Throws `ERR_MODULE_PROTOCOL` at a frame that is empty or longer than
+ * `maxBytes`, before it is read, and when the stream ends within one.
  */
 export async function* readFrames(stream: Readable, maxBytes: number): AsyncGenerator<Buffer, void> {
   let pending = Buffer.alloc(0);

@@ -17,10 +17,10 @@ export interface ImageParts {
 }
 
 /**
- * Registers of an image: PCR0 all files of the agent's folder, PCR1 the runner configuration, PCR2 the renderers with the libraries that
- * they are linked with. Of files names, lengths and contents are measured, in the order of names; each register is
- * SHA-384(0⁴⁸ ‖ SHA-384(content)), as of a real image. Rejects with `ERR_MODULE_IMAGE` when something cannot be read or is neither file
- * nor folder.
+ * Registers of an image: PCR0 all files of the agent's folder, PCR1 the runner configuration, PCR2 the renderers with
+ * the libraries that they are linked with. Of files names, lengths and contents are measured, in the order of names;
+ * each register is SHA-384(0⁴⁸ ‖ SHA-384(content)), as of a real image. Rejects with `ERR_MODULE_IMAGE` when something
+ * cannot be read or is neither file nor folder.
  */
 export async function measureImage(parts: ImageParts): Promise<{ '0': string; '1': string; '2': string }> {
   const agent = (await filesOf(parts.agent)).map((name) => ({ name, path: join(parts.agent, name) }));
@@ -35,8 +35,9 @@ export async function measureImage(parts: ImageParts): Promise<{ '0': string; '1
 }
 
 /**
- * A program and the libraries that the dynamic loader will give it, with the loader itself: absolute paths, as ldd finds them. What a program
- * opens later by itself (plugins, codecs by name) is not among them. Rejects with `ERR_MODULE_IMAGE`.
+ * A program and the libraries that the dynamic loader will give it, with the loader itself: absolute paths, as ldd
+ * finds them. What a program opens later by itself (plugins, codecs by name) is not among them. Rejects with
+ * `ERR_MODULE_IMAGE`.
  */
 export async function withLibraries(program: string): Promise<string[]> {
   if (!program.startsWith('/')) throw refused(program, 'it is no absolute path');
@@ -68,7 +69,9 @@ async function checkProgram(path: string): Promise<void> {
   }
 }
 
-/** The files below a folder, by their path in it. Links are refused: what they lead to may be another thing tomorrow. */
+/**
+ * The files below a folder, by their path in it. Links are refused: what they lead to may be another thing tomorrow.
+ */
 async function filesOf(folder: string, below = ''): Promise<string[]> {
   const entries = await readdir(join(folder, below), { withFileTypes: true }).catch((error) =>
     unreadable(join(folder, below), error),
@@ -83,7 +86,10 @@ async function filesOf(folder: string, below = ''): Promise<string[]> {
   return files;
 }
 
-/** SHA-384 of files in the order of their names: of each 8 bytes of length of the name, the name, 8 bytes of length, the content. */
+/**
+ * SHA-384 of files in the order of their names: of each 8 bytes of length of the name, the name, 8 bytes of length,
+ * the content.
+ */
 async function digest(files: { name: string; path: string }[]): Promise<Buffer> {
   const hash = createHash('sha384');
   for (const { name, path } of files.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))) {

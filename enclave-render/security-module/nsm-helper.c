@@ -1,9 +1,11 @@
 /*
- * The way from a pipe to the Nitro security module: Node cannot do an ioctl. Reads requests from standard input and writes answers to
- * standard output, each as 4 bytes of length, big-endian, and that many bytes of CBOR, which are handed on as they are
- * (docs/enclave.md). What the device refuses itself is answered as AWS's library does it, {"Error": …}.
+ * The way from a pipe to the Nitro security module: Node cannot do an ioctl. Reads requests from standard input and
+ * writes answers to standard output, each as 4 bytes of length, big-endian, and that many bytes of CBOR, which are
+ * handed on as they are (docs/enclave.md). What the device refuses itself is answered as AWS's library does it,
+ * {"Error": …}.
  *
- * Ends with 0 when its input ends, 69 when there is no device, 65 when a frame is empty, too long or cut off, 74 when it cannot write.
+ * Ends with 0 when its input ends, 69 when there is no device, 65 when a frame is empty, too long or cut off, 74 when
+ * it cannot write.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,9 @@
 import { decode, type EncodeOptions, encode, rfc8949EncodeOptions } from 'cborg';
 import * as v from 'valibot';
 
-// Requests and answers of the Nitro security module, in CBOR (github.com/aws/aws-nitro-enclaves-nsm-api, src/api/mod.rs). A request or
-// answer with fields is a map of its name to a map of them, one without fields its name alone.
+// Requests and answers of the Nitro security module, in CBOR (github.com/aws/aws-nitro-enclaves-nsm-api,
+// src/api/mod.rs). A request or answer with fields is a map of its name to a map of them, one without fields its name
+// alone.
 
 /** Most bytes of a request and of an answer (Linux, include/uapi/linux/nsm.h). */
 export const REQUEST_BYTES = 0x1000;
@@ -81,8 +82,8 @@ export function encodeNsm(name: NsmRequestName | 'Error', fields: unknown): Uint
 }
 
 /**
- * Name and fields of a request or an answer; undefined when it is none. Strict: no key twice, nothing behind the end, no number longer than
- * need be. Maps of indefinite length may be, because the module writes them.
+ * Name and fields of a request or an answer; undefined when it is none. Strict: no key twice, nothing behind the end,
+ * no number longer than need be. Maps of indefinite length may be, because the module writes them.
  */
 export function decodeNsm(message: Uint8Array): { name: string; fields: unknown } | undefined {
   let value: unknown;

@@ -25,8 +25,8 @@ export interface NsmConnection extends SecurityModule {
 }
 
 /**
- * The security module behind `/dev/nsm`, by the helper of `nsm-helper.c`, which is started and opens the device, and ends when this is
- * closed. `helper` is its path. Where there is no device, whatever is asked is `ERR_MODULE_ABSENT`.
+ * The security module behind `/dev/nsm`, by the helper of `nsm-helper.c`, which is started and opens the device, and
+ * ends when this is closed. `helper` is its path. Where there is no device, whatever is asked is `ERR_MODULE_ABSENT`.
  */
 export function openNsm(helper: string): NsmConnection {
   const child = spawn(helper, { stdio: ['pipe', 'pipe', 'ignore'], env: {} });
@@ -36,9 +36,9 @@ export function openNsm(helper: string): NsmConnection {
 }
 
 /**
- * A security module that is spoken to over a stream: each request and answer is one frame (`frames.ts`) of CBOR (`nsm-protocol.ts`). One
- * request is under way at a time. After an answer that is none, or none within `timeoutMs`, the stream is destroyed, because nobody can
- * say which request the next answer would be for.
+ * A security module that is spoken to over a stream: each request and answer is one frame (`frames.ts`) of CBOR
+ * (`nsm-protocol.ts`). One request is under way at a time. After an answer that is none, or none within `timeoutMs`,
+ * the stream is destroyed, because nobody can say which request the next answer would be for.
  */
 export function connectNsm(stream: Duplex, timeoutMs = TIMEOUT_MS): NsmConnection {
   // Reading finds out about errors of the stream, and says so to whoever asks next.

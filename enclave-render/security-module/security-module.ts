@@ -11,8 +11,8 @@ export interface AttestationRequest {
 }
 
 /**
- * The Nitro security module as the enclave sees it: the device `/dev/nsm` (`nsm.ts`), or a simulated one (`simulator.ts`) whose
- * documents are signed under a root of its own. All reject with `SecurityModuleError`.
+ * The Nitro security module as the enclave sees it: the device `/dev/nsm` (`nsm.ts`), or a simulated one
+ * (`simulator.ts`) whose documents are signed under a root of its own. All reject with `SecurityModuleError`.
  */
 export interface SecurityModule {
   /** Its registers as they are now. */

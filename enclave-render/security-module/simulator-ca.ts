@@ -17,7 +17,10 @@ const DAY = 24 * HOUR;
 const ROOT_NAME = 'simulated.nitro-enclaves';
 const ROOT_YEARS = 30;
 
-/** The chain of one module: DER from the root to the instance, that of the leaf, and the key that documents are signed with. */
+/**
+ * The chain of one module: DER from the root to the instance, that of the leaf, and the key that documents are signed
+ * with.
+ */
 export interface SimulatedChain {
   cabundle: Buffer[];
   certificate: Buffer;
@@ -33,13 +36,17 @@ export interface SimulatorCa {
   readonly root: string;
   /** `i-…` of the parent that modules of this authority say they run on: of the root, so that it stays. */
   readonly instanceId: string;
-  /** A chain for a module, of now: as AWS's, from a regional authority over a zonal one and the instance to a leaf of three hours. */
+  /**
+   * A chain for a module, of now: as AWS's, from a regional authority over a zonal one and the instance to a leaf of
+   * three hours.
+   */
   issueChain(moduleId: string, now: number): SimulatedChain;
 }
 
 /**
- * Opens the authority in `folder` (mode 0700), and makes it when there is none; of two who make it at once both get the same. Its root is
- * valid for 30 years from `now`, in milliseconds since the epoch. Rejects with `ERR_MODULE_SIMULATOR`.
+ * Opens the authority in `folder` (mode 0700), and makes it when there is none; of two who make it at once both get the
+ * same. Its root is valid for 30 years from `now`, in milliseconds since the epoch. Rejects with
+ * `ERR_MODULE_SIMULATOR`.
  */
 export async function openSimulatorCa(folder: string, now: number): Promise<SimulatorCa> {
   const path = join(folder, 'simulator-ca.pem');

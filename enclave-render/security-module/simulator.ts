@@ -53,8 +53,9 @@ export interface SimulatedModule {
 }
 
 /**
- * A security module that is a program: it answers what `/dev/nsm` answers, with documents of the same structure, signed under a root of its
- * own. It proves nothing to anybody who does not trust this machine. Throws `ERR_MODULE_SIMULATOR` when a register is none.
+ * A security module that is a program: it answers what `/dev/nsm` answers, with documents of the same structure, signed
+ * under a root of its own. It proves nothing to anybody who does not trust this machine. Throws `ERR_MODULE_SIMULATOR`
+ * when a register is none.
  */
 export function simulatedModule({ ca, pcrs, now, payloadMap = 'indefinite' }: SimulatorOptions): SimulatedModule {
   // As AWS's, whose first byte is that of a time of this century.

@@ -23,7 +23,10 @@ beforeAll(async () => {
 const PCRS = { 0: 'a0'.repeat(48), 1: 'b1'.repeat(48), 2: 'c2'.repeat(48) };
 const simulated = () => simulatedModule({ ca, pcrs: PCRS, now: () => NOW });
 
-/** What every security module does, whatever is behind it; `open` connects to one of another launch each time, if it can. */
+/**
+ * What every security module does, whatever is behind it; `open` connects to one of another launch each time, if it
+ * can.
+ */
 function contract(open: () => Promise<NsmConnection>): void {
   let module: NsmConnection;
   beforeAll(async () => {

@@ -1,5 +1,5 @@
-/* Stands for /dev/nsm in a program that is started with it in LD_PRELOAD: hands each ioctl on to the socket NSM_SHIM_SOCKET, as frames,
- * or refuses it with the error NSM_SHIM_ERRNO. */
+/* Stands for /dev/nsm in a program that is started with it in LD_PRELOAD: hands each ioctl on to the socket
+ * NSM_SHIM_SOCKET, as frames, or refuses it with the error NSM_SHIM_ERRNO. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,8 @@ int ioctl(int fd, unsigned long request, ...)
 		return -1;
 	uint32_t n = (uint32_t)raw->request_len;
 	uint8_t length[4] = { (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n };
-	if (transfer(fd, 1, length, 4) || transfer(fd, 1, (uint8_t *)(uintptr_t)raw->request, n) || transfer(fd, 0, length, 4)) {
+	if (transfer(fd, 1, length, 4) || transfer(fd, 1, (uint8_t *)(uintptr_t)raw->request, n) ||
+	    transfer(fd, 0, length, 4)) {
 		errno = EIO;
 		return -1;
 	}

@@ -35,7 +35,10 @@ export async function socketPair(folder: string): Promise<[Socket, Socket]> {
   return [near, far as unknown as Socket];
 }
 
-/** The helper, and what stands for the device in it, compiled into `folder` and started by the script whose path this is. */
+/**
+ * The helper, and what stands for the device in it, compiled into `folder` and started by the script whose path this
+ * is.
+ */
 export function shimmedHelper(folder: string): (environment: Record<string, string>) => string {
   const helper = join(folder, 'nsm-helper');
   const shim = join(folder, 'nsm-shim.so');

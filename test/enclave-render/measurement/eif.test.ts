@@ -53,7 +53,10 @@ interface CraftedSection {
   told?: number;
 }
 
-/** An image written here, byte by byte, so that the reader is not held to our own writer; `change` alters it before the CRC. */
+/**
+ * An image written here, byte by byte, so that the reader is not held to our own writer; `change` alters it before
+ * the CRC.
+ */
 function craft(sections: CraftedSection[], change: (bytes: Buffer) => Buffer | undefined = () => undefined): Buffer {
   const header = Buffer.alloc(548);
   header.write('.eif');
@@ -132,10 +135,16 @@ describe('measuring', () => {
     expect(await measured(craft(sections))).toMatchObject({ pcrs: { 2: pcr(large.toString()) } });
   });
 
-  test('metadata is not measured, and where one ramdisk of the application ends is not either', async () => {
+  test('metadata is not measured, and neither is where kernel, command line and ramdisks of the application end', async () => {
     const { pcrs } = (await measured(craft(PLAIN))) as EifMeasurement;
     const other = PLAIN.map((section) => (section.type === METADATA ? { ...section, content: '{"a":1}' } : section));
     expect(await measured(craft(other))).toMatchObject({ pcrs });
+    const moved = [
+      { type: KERNEL, content: 'kernel imagereboot=k ' },
+      { type: CMDLINE, content: 'panic=30' },
+      ...PLAIN.slice(2),
+    ];
+    expect(await measured(craft(moved))).toMatchObject({ pcrs });
     const split = [...PLAIN.slice(0, 4), { type: RAMDISK, content: 'appli' }, { type: RAMDISK, content: 'cation' }];
     expect(await measured(craft(split))).toMatchObject({ pcrs });
   });
