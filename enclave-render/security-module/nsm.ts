@@ -64,8 +64,9 @@ export function connectNsm(stream: Duplex, timeoutMs = TIMEOUT_MS): NsmConnectio
       () => new Promise<never>(() => undefined),
     );
     try {
-      const answer = writeFrame(stream, request).then(() => frames.next());
-      const { value, done } = await Promise.race([answer, late]);
+      const unsent = new Promise<never>((_, reject) => writeFrame(stream, request).catch(reject));
+      // Read at once: a stream that is gone may never say whether it took the request.
+      const { value, done } = await Promise.race([frames.next(), unsent, late]);
       if (!done) return value;
     } catch (error) {
       if (error instanceof SecurityModuleError) throw fail(error.code as 'ERR_MODULE_PROTOCOL', error.message);
