@@ -1,5 +1,8 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { constants as files, readFileSync } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { RenderError } from './render-manifest.ts';
 import type { SandboxLimits, SandboxRun } from './sandbox.ts';
 
@@ -50,12 +53,11 @@ export interface EndedProcess {
 export async function runLimited(process_: LimitedProcess): Promise<EndedProcess> {
   const { argv, env, cwd, stdio, detached, fileBytes, run, started, kill } = process_;
   const { limits, signal, onOutput } = run;
-  const files = OPEN_FILES + run.inputs.length;
   const rlimits = [
     `--as=${limits.memoryBytes}`,
     `--cpu=${limits.cpuSeconds}`,
     `--fsize=${fileBytes ?? 'unlimited'}`,
-    `--nofile=${files}`,
+    `--nofile=${OPEN_FILES + run.inputs.length}`,
     '--core=0',
   ];
   const [began, cpuBefore] = [performance.now(), childrenCpuSeconds()];
@@ -90,6 +92,14 @@ export async function runLimited(process_: LimitedProcess): Promise<EndedProcess
   }
 }
 
+/** Rejects with `ERR_RENDER_SANDBOX` unless this is a program by its absolute path. */
+export async function checkProgram(path: string): Promise<void> {
+  if (!isAbsolute(path)) throw notStarted(`${path} is not an absolute path`);
+  await access(path, files.X_OK).catch(() => {
+    throw notStarted(`there is no program ${path}`);
+  });
+}
+
 /** Throws `ERR_RENDER_TASK` unless it ended by itself and well, within its limits. */
 export function checkEnding(ended: EndedProcess, limits: SandboxLimits, isFull: boolean): void {
   const { exitCode, signal, cpuSeconds, complaint, killedFor } = ended;
@@ -98,7 +108,9 @@ export function checkEnding(ended: EndedProcess, limits: SandboxLimits, isFull: 
   // What filled its disk may end well and have left half of what it should.
   if (isFull || signal === 'SIGXFSZ') throw exceeded('outputBytes', limits);
   if (exitCode === 0) return;
-  if (cpuSeconds >= limits.cpuSeconds - 1 / TICKS) throw exceeded('cpuSeconds', limits);
+  // The kernel counts for its limit in ticks, and exactly for what it reports: the two differ.
+  const wasKilled = signal === 'SIGKILL' || exitCode === 128 + constants.signals.SIGKILL;
+  if (wasKilled && cpuSeconds >= 0.8 * limits.cpuSeconds - 0.5) throw exceeded('cpuSeconds', limits);
   if (OUT_OF_MEMORY.test(complaint)) throw exceeded('memoryBytes', limits);
   const said = complaint.trim().split('\n').at(-1)?.slice(0, 300);
   throw failed(`the renderer ended with ${exitCode ?? signal}${said ? `: ${said}` : ''}`);

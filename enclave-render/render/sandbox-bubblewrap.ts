@@ -5,7 +5,7 @@ import { access, type FileHandle, open, stat, statfs } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkEnding, type EndedProcess, notStarted, runLimited } from './limited-process.ts';
+import { checkEnding, checkProgram, type EndedProcess, notStarted, runLimited } from './limited-process.ts';
 import { RenderError } from './render-manifest.ts';
 import type { Sandbox, SandboxLimits, SandboxResult, SandboxRun } from './sandbox.ts';
 import { readOnlyInputs, withInputs } from './sandbox-inputs.ts';
@@ -92,7 +92,11 @@ export class BubblewrapSandbox implements Sandbox {
   }
 
   async #run(run: SandboxRun): Promise<SandboxResult> {
-    await this.#check(run.command);
+    await checkProgram(run.command);
+    await access(this.#bubblewrap, constants.X_OK).catch(() => {
+      const how = 'install it (Debian: apt install bubblewrap), or choose isolation none, which keeps nothing in';
+      throw notStarted(`there is no bubblewrap at ${this.#bubblewrap}: ${how}`);
+    });
     await readOnlyInputs(run.inputs);
     const fixed = sandboxArguments(run.limits);
     const opened: OpenedSandbox = { pid: undefined, outputs: undefined, failure: undefined };
@@ -114,17 +118,6 @@ export class BubblewrapSandbox implements Sandbox {
       // The open outputs keep the tmpfs, and it ends with the last of them.
       await opened.outputs?.close();
     }
-  }
-
-  async #check(command: string): Promise<void> {
-    if (!command.startsWith('/')) throw notStarted(`${command} is not an absolute path`);
-    await access(command, constants.X_OK).catch(() => {
-      throw notStarted(`there is no program ${command}`);
-    });
-    await access(this.#bubblewrap, constants.X_OK).catch(() => {
-      const how = 'install it (Debian: apt install bubblewrap), or choose isolation none, which keeps nothing in';
-      throw notStarted(`there is no bubblewrap at ${this.#bubblewrap}: ${how}`);
-    });
   }
 
   async #start(run: SandboxRun, fixed: string[], opened: OpenedSandbox): Promise<EndedProcess> {

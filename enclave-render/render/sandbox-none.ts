@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, open, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { checkEnding, type EndedProcess, runLimited } from './limited-process.ts';
+import { checkEnding, checkProgram, type EndedProcess, runLimited } from './limited-process.ts';
 import type { Sandbox, SandboxLimits, SandboxResult, SandboxRun } from './sandbox.ts';
 import { readOnlyInputs, withInputs } from './sandbox-inputs.ts';
 import { closeOutputs, openOutputs } from './sandbox-outputs.ts';
@@ -30,6 +30,7 @@ export class UnconfinedSandbox implements Sandbox {
   }
 
   async #run(run: SandboxRun): Promise<SandboxResult> {
+    await checkProgram(run.command);
     await readOnlyInputs(run.inputs);
     const folder = await mkdtemp(join(tmpdir(), 'portcullis-render-'));
     try {
