@@ -67,7 +67,7 @@ function sandboxArguments({ outputBytes }: SandboxLimits): string[] {
 }
 
 /**
- * Runs renderers under bubblewrap with a filter of system calls (docs/enclave.md has what they see). Needs bubblewrap 0.8, user
+ * Runs renderers under bubblewrap with a filter of system calls (docs/sandbox.md has what they see). Needs bubblewrap 0.8, user
  * namespaces, and `prlimit`; works as root, as an ordinary user, and inside another bubblewrap that has a /proc.
  */
 export class BubblewrapSandbox implements Sandbox {
