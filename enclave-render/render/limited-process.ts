@@ -15,6 +15,8 @@ const OUT_OF_MEMORY = /cannot allocate memory|out of memory|bad_alloc|malloc of 
 /** RLIMIT_CPU counts in ticks, of which there are 100 a second on every Linux that programs see (proc_pid_stat(5)). */
 const TICKS = 100;
 const OPEN_FILES = 256;
+/** Milliseconds, 24 days; of more, Node makes 1. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 export interface LimitedProcess {
   /** Program, by absolute path, and its arguments. */
@@ -67,7 +69,7 @@ export async function runLimited(process_: LimitedProcess): Promise<EndedProcess
     killedFor ??= why;
     kill(child);
   };
-  const timer = setTimeout(end('wallSeconds'), limits.wallSeconds * 1000);
+  const timer = setTimeout(end('wallSeconds'), Math.min(limits.wallSeconds * 1000, LONGEST_TIMER));
   const aborted = end('signal');
   signal?.addEventListener('abort', aborted);
   let complaint = '';
