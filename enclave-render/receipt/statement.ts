@@ -1,7 +1,7 @@
 /** in-toto Statement v1 (github.com/in-toto/attestation, spec/v1/statement.md), of which a predicate is the content. */
 export interface Statement<Type extends string, Predicate> {
   _type: 'https://in-toto.io/Statement/v1';
-  /** The encrypted outputs: SHA-256 of the ciphertext. */
+  /** The encrypted outputs, by `<task id>/<name>`: SHA-256 of the ciphertext. Of a task that delivers none it may be empty. */
   subject: { name: string; digest: { sha256: string } }[];
   predicateType: Type;
   predicate: Predicate;
@@ -16,7 +16,7 @@ export interface TaskPredicate {
   /** Of the manifest's JWS payload. */
   manifestSha384: string;
   task: { id: string; step: string; parameters: Record<string, string | number> };
-  /** Merkle-free: SHA-256 of the canonical JSON of the manifest's inputs that the task reads, and of what earlier tasks left. */
+  /** `inputRoot` of `make-statement.ts`: the manifest's inputs that the task reads, and the statements of the tasks before it. */
   inputRootSha256: string;
   /** Of each output in clear, HMAC-SHA-256 under a salt that only its key opens: for whoever renders it again. */
   saltedPlaintext: { name: string; hmacSha256: string }[];
