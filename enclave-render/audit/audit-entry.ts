@@ -1,12 +1,15 @@
-/** What happened to a job, for the owner's log. */
-export type AuditEvent =
-  | 'job-submitted'
-  | 'enclave-started'
-  | 'receipt-verified'
-  | 'receipt-refused'
-  | 'output-accepted'
-  | 'enclave-ended'
-  | 'boundary-crossed';
+/** What happens to a job, for the owner's log. */
+export const AUDIT_EVENTS = [
+  'job-submitted',
+  'enclave-started',
+  'receipt-verified',
+  'receipt-refused',
+  'output-accepted',
+  'enclave-ended',
+  'boundary-crossed',
+] as const;
+
+export type AuditEvent = (typeof AUDIT_EVENTS)[number];
 
 /** One line of an audit log: canonical JSON (RFC 8785). */
 export interface AuditEntry {

@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+import * as v from 'valibot';
+import { withAppendedLines } from '../appended-lines.ts';
+import { canonicalJson, parseCanonicalJson } from '../canonical-json.ts';
+import { AUDIT_EVENTS, type AuditEntry } from './audit-entry.ts';
+import { AuditError } from './audit-error.ts';
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/));
+const printable = v.pipe(v.string(), v.regex(/^[\x20-\x7e]{0,256}$/));
+
+const EntrySchema = v.strictObject({
+  sequence: count,
+  previous: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  at: count,
+  event: v.picklist(AUDIT_EVENTS),
+  jobId: name,
+  details: v.record(name, v.union([printable, v.number(), v.boolean()])),
+}) satisfies v.GenericSchema<AuditEntry>;
+
+/** What the first entry is chained to. */
+export const NOTHING_BEFORE = '0'.repeat(64);
+
+/** SHA-256 of a line, hexadecimal: what the next entry is chained to. */
+export function lineHash(line: string | undefined): string {
+  return line === undefined ? NOTHING_BEFORE : createHash('sha256').update(line).digest('hex');
+}
+
+/** The entry in a line; undefined when it is none. */
+export function parseEntry(line: string): AuditEntry | undefined {
+  const content = parseCanonicalJson(line);
+  const result = v.safeParse(EntrySchema, content);
+  // A name that the schema leaves out is none that an entry has.
+  return result.success && canonicalJson(result.output) === line ? result.output : undefined;
+}
+
+/** An audit log, while nobody else appends to it. */
+export interface OpenAuditLog {
+  readonly entries: readonly AuditEntry[];
+  /** Chains an entry to the last one; it is on the disk when this resolves. Rejects with `ERR_AUDIT_ENTRY`, `ERR_AUDIT_FILE`. */
+  append(entry: Omit<AuditEntry, 'sequence' | 'previous'>): Promise<AuditEntry>;
+}
+
+/**
+ * Runs `use` with the audit log at `path`: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not there. Rejects
+ * with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it; whether the chain holds is for `verifyAuditLog`.
+ */
+export function withAuditLog<Result>(path: string, use: (log: OpenAuditLog) => Promise<Result>): Promise<Result> {
+  const refused = (why: string) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${path}: ${why}`);
+  return withAppendedLines(path, refused, async (file) => {
+    const entries = file.lines.map((line, index) => parseEntry(line) ?? noEntry(index));
+    return use({
+      entries,
+      async append(event) {
+        const entry = { ...event, sequence: entries.length, previous: lineHash(file.lines.at(-1)) };
+        const line = canonicalJson(entry);
+        if (!parseEntry(line)) {
+          throw new AuditError('ERR_AUDIT_ENTRY', 'details of an entry are short printable text, numbers and booleans');
+        }
+        await file.append(line);
+        entries.push(entry);
+        return entry;
+      },
+    });
+  });
+}
+
+/** Appends one entry. `at` is in milliseconds since the epoch. Rejects as `withAuditLog` does. */
+export function appendAuditEntry(path: string, entry: Omit<AuditEntry, 'sequence' | 'previous'>): Promise<AuditEntry> {
+  return withAuditLog(path, (log) => log.append(entry));
+}
+
+/** Throws `ERR_AUDIT_ENTRY`. */
+export function noEntry(index: number): never {
+  throw new AuditError('ERR_AUDIT_ENTRY', `line ${index + 1} is no entry of an audit log, or was changed`);
+}
