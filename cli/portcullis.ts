@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
+import { registerAsset } from './asset.ts';
+import { registerAudit } from './audit.ts';
 import { InputError, printable } from './command.ts';
 import { registerEdge } from './edge.ts';
 import { registerEnclave } from './enclave.ts';
@@ -56,6 +58,7 @@ async function createProgram(noun = ''): Promise<Command> {
   registerStorage(program);
   registerPackage(program);
   registerEnclave(program);
+  registerAudit(program);
   return program;
 }
 

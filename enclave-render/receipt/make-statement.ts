@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { openCoseSign1 } from '../attestation/cose-sign1.ts';
+import { parseAttestation } from '../attestation/verify.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { OpenedManifest } from '../render/manifest-signature.ts';
 import type { RenderManifest } from '../render/render-manifest.ts';
@@ -29,6 +31,13 @@ export interface TaskRun extends Pick<TaskPredicate, 'sandbox' | 'launch' | 'sta
   rendererSha384: string;
   simulated: boolean;
   outputs: readonly SealedOutput[];
+}
+
+/** What statements call a launch, from the document that it got the job key with. Throws `AttestationError`. */
+export function launchOf(keyAttestation: Uint8Array): TaskPredicate['launch'] {
+  const { payload } = openCoseSign1(keyAttestation);
+  const keyAttestationSha384 = createHash('sha384').update(payload).digest('hex');
+  return { moduleId: parseAttestation(keyAttestation).moduleId, keyAttestationSha384 };
 }
 
 /** What an output of a task is called in statements, and its path in the folder of outputs: no two tasks share one. */
