@@ -8,8 +8,8 @@ import { readSignKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/
 import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, readText, time } from './command.ts';
 
 const HELP = `
-The log of render jobs is one JSON object a line, each chained to the one before it by its SHA-256 (docs/receipts.md). A chain alone
-does not show what was cut off at the end: checkpoints do, which are signed and best kept on another machine.
+The log of render jobs is one JSON object a line, each chained to the one before it by its SHA-256 (docs/receipts.md).
+A chain alone does not show what was cut off at the end: checkpoints do, which are signed and best kept on another machine.
 
 Examples:
   portcullis audit show audit.jsonl
@@ -105,7 +105,7 @@ function protection(length: number, signedFor: number): string {
   }
   const rest = length - signedFor;
   if (rest === 0) return 'a checkpoint signs for all of them';
-  return `a checkpoint signs for the first ${signedFor}; of the ${rest} behind them nothing shows whether more were cut off`;
+  return `a checkpoint signs for the first ${signedFor}; nothing shows whether any behind the ${rest} others were cut off`;
 }
 
 const at = (entry: AuditEntry) => formatTime(entry.at / 1000);

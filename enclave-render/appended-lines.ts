@@ -12,9 +12,9 @@ export interface AppendedLines {
 }
 
 /**
- * Runs `use` with the lines of the file at `path` (mode 0600, made with its folder when it is not there), locked by `<path>.lock`
- * against other processes. A file that is a link, or that others may read or change, is refused. Throws what `refused` makes of the
- * reason.
+ * Runs `use` with the lines of the file at `path` (mode 0600, made with its folder when it is not there), locked by
+ * `<path>.lock` against other processes. A file that is a link, or that others may read or change, is refused. Throws
+ * what `refused` makes of the reason.
  */
 export async function withAppendedLines<Result>(
   path: string,

@@ -1,6 +1,9 @@
 import canonicalize from 'canonicalize';
 
-/** A value as canonical JSON (RFC 8785): the one text of it that is hashed and signed. Throws `TypeError` when it has none. */
+/**
+ * A value as canonical JSON (RFC 8785): the one text of it that is hashed and signed. Throws `TypeError` when it has
+ * none.
+ */
 export function canonicalJson(value: unknown): string {
   const text = canonicalize(value);
   if (text === undefined) throw new TypeError('not a value of JSON');
@@ -8,8 +11,8 @@ export function canonicalJson(value: unknown): string {
 }
 
 /**
- * The value of a text that is canonical JSON, undefined of any other: what was signed has one reading then, with no name twice and
- * nothing that another parser would take otherwise.
+ * The value of a text that is canonical JSON, undefined of any other: what was signed has one reading then, with no
+ * name twice and nothing that another parser would take otherwise.
  */
 export function parseCanonicalJson(text: string): unknown {
   try {

@@ -20,7 +20,10 @@ export type AuditErrorCode =
   /** Not a checkpoint, or not signed with a key that was given. */
   | 'ERR_AUDIT_CHECKPOINT';
 
-/** Why an audit log is not believed, or was not written. The message names entries by number, and says nothing of what is in them. */
+/**
+ * Why an audit log is not believed, or was not written. The message names entries by number, and says nothing of what
+ * is in them.
+ */
 export class AuditError extends Error {
   readonly code: AuditErrorCode;
   constructor(code: AuditErrorCode, message: string) {

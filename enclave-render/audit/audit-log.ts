@@ -37,13 +37,17 @@ export function parseEntry(line: string): AuditEntry | undefined {
 /** An audit log, while nobody else appends to it. */
 export interface OpenAuditLog {
   readonly entries: readonly AuditEntry[];
-  /** Chains an entry to the last one; it is on the disk when this resolves. Rejects with `ERR_AUDIT_ENTRY`, `ERR_AUDIT_FILE`. */
+  /**
+   * Chains an entry to the last one; it is on the disk when this resolves. Rejects with `ERR_AUDIT_ENTRY`,
+   * `ERR_AUDIT_FILE`.
+   */
   append(entry: Omit<AuditEntry, 'sequence' | 'previous'>): Promise<AuditEntry>;
 }
 
 /**
- * Runs `use` with the audit log at `path`: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not there. Rejects
- * with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it; whether the chain holds is for `verifyAuditLog`.
+ * Runs `use` with the audit log at `path`: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not
+ * there. Rejects with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it; whether the chain
+ * holds is for `verifyAuditLog`.
  */
 export function withAuditLog<Result>(path: string, use: (log: OpenAuditLog) => Promise<Result>): Promise<Result> {
   const refused = (why: string) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${path}: ${why}`);

@@ -20,8 +20,8 @@ export interface VerifiedAuditLog {
   /** SHA-256 of the last line, hexadecimal; 64 zeroes when there is none. */
   head: string;
   /**
-   * So many entries, from the first, are signed for: none of them was changed or taken away. Of those behind them, nothing but a later
-   * checkpoint shows whether some were cut off, or the last one changed. 0 without a checkpoint.
+   * So many entries, from the first, are signed for: none of them was changed or taken away. Of those behind them,
+   * nothing but a later checkpoint shows whether some were cut off, or the last one changed. 0 without a checkpoint.
    */
   signedFor: number;
 }
@@ -51,7 +51,10 @@ function readChain(text: string): { lines: string[]; entries: AuditEntry[] } {
   return { lines, entries };
 }
 
-/** Numbers alone say what happened, as long as nobody who changed the log has numbered it anew: then the chain is broken. */
+/**
+ * Numbers alone say what happened, as long as nobody who changed the log has numbered it anew: then the chain is
+ * broken.
+ */
 function requireNumbers(entries: AuditEntry[]): void {
   const index = entries.findIndex(({ sequence }, at) => sequence !== at);
   if (index === -1) return;

@@ -27,11 +27,12 @@ export interface Acceptance extends Pick<ReceiptPolicy, 'ownerKeys' | 'roots' | 
 }
 
 /**
- * Verifies a receipt with its outputs; then uses up its nonce, writes `receipt-verified` to the audit log, moves the outputs to their
- * place all at once, and writes `output-accepted`, each on the disk before the next begins. Stopped anywhere, it goes on when it is run
- * again with the same receipt: the outputs are in one folder or in the other, and in the second only if the log says so. A refusal is
- * logged with its code. Rejects as `verifyReceipt` does, with `ERR_RECEIPT_ACCEPTED_FOLDER`, and with `AuditError` when the log cannot
- * be written, in which case nothing is accepted.
+ * Verifies a receipt with its outputs; then uses up its nonce, writes `receipt-verified` to the audit log, moves the
+ * outputs to their place all at once, and writes `output-accepted`, each on the disk before the next begins. Stopped
+ * anywhere, it goes on when it is run again with the same receipt: the outputs are in one folder or in the other, and
+ * in the second only if the log says so. A refusal is logged with its code. Rejects as `verifyReceipt` does, with
+ * `ERR_RECEIPT_ACCEPTED_FOLDER`, and with `AuditError` when the log cannot be written, in which case nothing is
+ * accepted.
  */
 export async function acceptReceipt(text: string, acceptance: Acceptance): Promise<VerifiedReceipt> {
   const { job, auditLog, now } = acceptance;

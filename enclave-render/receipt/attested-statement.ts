@@ -14,14 +14,16 @@ export function sha384(text: string): string {
   return createHash('sha384').update(text).digest('hex');
 }
 
-/** User data of an attestation: what it is for, then the 48 bytes of the SHA-384 (hexadecimal) of what it is bound to. */
+/**
+ * User data of an attestation: what it is for, then the 48 bytes of the SHA-384 (hexadecimal) of what it is bound to.
+ */
 export function userDataOf(purpose: keyof typeof USER_DATA_PREFIX, hash: string): Buffer {
   return Buffer.concat([Buffer.from(USER_DATA_PREFIX[purpose]), Buffer.from(hash, 'hex')]);
 }
 
 /**
- * A statement with an attestation that is bound to it, made in the enclave. `nonce` is that of the manifest, hexadecimal. Rejects with
- * `SecurityModuleError`.
+ * A statement with an attestation that is bound to it, made in the enclave. `nonce` is that of the manifest,
+ * hexadecimal. Rejects with `SecurityModuleError`.
  */
 export async function attestedStatement(
   module: SecurityModule,

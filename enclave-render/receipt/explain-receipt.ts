@@ -6,14 +6,15 @@ export function explainReceipt(verified: VerifiedReceipt): string[] {
   const isolated = tasks.every(({ sandbox }) => sandbox.isolation === 'bubblewrap');
   return [
     simulated ? SIMULATED : ATTESTED,
-    `Job ${manifest.jobId} was done under the manifest that the owner's key ${owner} signed, SHA-384 ${manifestSha384}.`,
+    `Job ${manifest.jobId} was done under the manifest that the owner's key ${owner} signed, ` +
+      `SHA-384 ${manifestSha384}.`,
     ...launches.map(
       ({ moduleId, pcrs, at }) =>
         `At ${timeOf(at)} enclave ${moduleId} asked for the job key, with the registers that the manifest allows: ` +
         `${registers(pcrs, manifest.pcrs)}.`,
     ),
-    `The ${tasks.length} tasks are those of its template, each done once, with its arguments and inputs; none is left out, ` +
-      'and none is from another run.',
+    `The ${tasks.length} tasks are those of its template, each done once, with its arguments and inputs; ` +
+      'none is left out, and none is from another run.',
     isolated
       ? 'Each renderer ran in a sandbox without network.'
       : 'At least one renderer ran WITHOUT a sandbox, which was allowed here.',
@@ -23,15 +24,15 @@ export function explainReceipt(verified: VerifiedReceipt): string[] {
     outputsVerified
       ? `The outputs are these, open with the owner's key, and are what was rendered; ${readers(verified)}.`
       : 'The outputs themselves were not looked at.',
-    'Not proven: that the renderer has no faults, that inputs are what their names say, when the receipt reached the owner.',
+    'Not proven: that the renderer has no faults, that inputs are what their names say, when the receipt came.',
   ];
 }
 
 const ATTESTED =
   'AWS Nitro attests that this was done in an enclave, into which nobody can look, not even who runs the instance.';
 const SIMULATED =
-  'The attestations are of a SIMULATED security module, whose root was named: they show that the parts fit together, and ' +
-  'nothing about who saw the plaintext.';
+  'The attestations are of a SIMULATED security module, whose root was named: they show that the parts fit ' +
+  'together, and nothing about who saw the plaintext.';
 
 function readers({ manifest }: VerifiedReceipt): string {
   const { mastering } = manifest.output;

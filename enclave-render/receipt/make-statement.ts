@@ -51,9 +51,10 @@ export function argsSha384(args: readonly string[]): string {
 }
 
 /**
- * What a task reads, as one hash: SHA-256 of the canonical JSON of the manifest's inputs by name, length and SHA-256, and of the
- * statements of the tasks before it by id and SHA-384. A task that was done over other inputs, or over another run of an earlier
- * task, has another. `statements`: SHA-384 of the statement of every earlier task, by id. Throws `RangeError` when one is missing.
+ * What a task reads, as one hash: SHA-256 of the canonical JSON of the manifest's inputs by name, length and SHA-256,
+ * and of the statements of the tasks before it by id and SHA-384. A task that was done over other inputs, or over
+ * another run of an earlier task, has another. `statements`: SHA-384 of the statement of every earlier task, by id.
+ * Throws `RangeError` when one is missing.
  */
 export function inputRoot(
   manifest: Pick<RenderManifest, 'inputs'>,
@@ -104,8 +105,8 @@ export function taskStatement(
 }
 
 /**
- * The final statement: every task by the hash of its statement, in the order of the template, and what is delivered. Which run of a
- * task counts, this says alone. `delivered`: ids of the tasks whose outputs go to the owner.
+ * The final statement: every task by the hash of its statement, in the order of the template, and what is delivered.
+ * Which run of a task counts, this says alone. `delivered`: ids of the tasks whose outputs go to the owner.
  */
 export function jobStatement(
   { manifest, payloadSha384 }: OpenedManifest,

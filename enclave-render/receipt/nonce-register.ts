@@ -10,8 +10,9 @@ export interface NonceRegister {
 }
 
 /**
- * Runs `use` with the register at `path`: a line `<nonce> <SHA-384 of the final statement>` for each, mode 0600, made when it is not
- * there. Rejects with `ERR_RECEIPT_REGISTER` when it cannot be used or something else stands in it: then nothing may be accepted.
+ * Runs `use` with the register at `path`: a line `<nonce> <SHA-384 of the final statement>` for each, mode 0600, made
+ * when it is not there. Rejects with `ERR_RECEIPT_REGISTER` when it cannot be used or something else stands in it: then
+ * nothing may be accepted.
  */
 export function withNonceRegister<Result>(
   path: string,

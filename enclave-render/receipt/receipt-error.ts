@@ -13,7 +13,10 @@ export type ReceiptErrorCode =
   | 'ERR_RECEIPT_EXPIRED'
   /** A statement says that the security module is a real one, and the root says otherwise, or the other way round. */
   | 'ERR_RECEIPT_SIMULATED'
-  /** A statement is of another launch than its attestation, of one that is not listed, or a launch is listed for nothing. */
+  /**
+   * A statement is of another launch than its attestation, of one that is not listed, or a launch is listed for
+   * nothing.
+   */
   | 'ERR_RECEIPT_LAUNCH'
   /** A statement is of another job or manifest. */
   | 'ERR_RECEIPT_STATEMENT'

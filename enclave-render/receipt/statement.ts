@@ -1,7 +1,10 @@
 /** in-toto Statement v1 (github.com/in-toto/attestation, spec/v1/statement.md), of which a predicate is the content. */
 export interface Statement<Type extends string, Predicate> {
   _type: 'https://in-toto.io/Statement/v1';
-  /** The encrypted outputs, by `<task id>/<name>`: SHA-256 of the ciphertext. Of a task that delivers none it may be empty. */
+  /**
+   * The encrypted outputs, by `<task id>/<name>`: SHA-256 of the ciphertext. Of a task that delivers none it may be
+   * empty.
+   */
   subject: { name: string; digest: { sha256: string } }[];
   predicateType: Type;
   predicate: Predicate;
@@ -16,7 +19,10 @@ export interface TaskPredicate {
   /** Of the manifest's JWS payload. */
   manifestSha384: string;
   task: { id: string; step: string; parameters: Record<string, string | number> };
-  /** `inputRoot` of `make-statement.ts`: the manifest's inputs that the task reads, and the statements of the tasks before it. */
+  /**
+   * `inputRoot` of `make-statement.ts`: the manifest's inputs that the task reads, and the statements of the tasks
+   * before it.
+   */
   inputRootSha256: string;
   /** Of each output in clear, HMAC-SHA-256 under a salt that only its key opens: for whoever renders it again. */
   saltedPlaintext: { name: string; hmacSha256: string }[];
@@ -43,7 +49,10 @@ export interface JobPredicate {
 export type TaskStatement = Statement<typeof TASK_PREDICATE, TaskPredicate>;
 export type JobStatement = Statement<typeof JOB_PREDICATE, JobPredicate>;
 
-/** A statement as canonical JSON (RFC 8785), and the attestation document, base64, that it is bound into by its user data. */
+/**
+ * A statement as canonical JSON (RFC 8785), and the attestation document, base64, that it is bound into by its user
+ * data.
+ */
 export interface AttestedStatement {
   statement: string;
   attestation: string;

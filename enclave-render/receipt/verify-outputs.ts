@@ -4,6 +4,7 @@ import { open, readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { MasterManifest } from '../mastering/manifest.ts';
 import { MasterError } from '../mastering/master-error.ts';
+import type { MasterReader } from '../mastering/master-reader.ts';
 import { openMaster } from '../mastering/open-master.ts';
 import { readManifest } from '../mastering/opened.ts';
 import { thumbprint } from '../mastering/public-key.ts';
@@ -11,15 +12,15 @@ import { unwrapDataKey } from '../mastering/recipients.ts';
 import { manifestPath } from '../mastering/signed-manifest.ts';
 import type { RenderManifest } from '../render/render-manifest.ts';
 import { ReceiptError } from './receipt-error.ts';
-import { saltedPlaintext } from './salted-plaintext.ts';
+import { isSaltedPlaintext } from './salted-plaintext.ts';
 import type { TaskStatement } from './statement.ts';
 
 const READ_BYTES = 1 << 20;
 
 /**
- * Verifies the outputs in a folder: that they are there and nothing else is, that each is the ciphertext of its statement, for those
- * whom the manifest names, and opens with the owner's private key to what was rendered. Plaintext stays in memory. Throws
- * `ERR_RECEIPT_OUTPUT_…`.
+ * Verifies the outputs in a folder: that they are there and nothing else is, that each is the ciphertext of its
+ * statement, for those whom the manifest names, and opens with the owner's private key to what was rendered. Plaintext
+ * stays in memory. Throws `ERR_RECEIPT_OUTPUT_…`.
  */
 export async function verifyOutputs(
   { folder, privateKey }: { folder: string; privateKey: KeyObject },
@@ -31,7 +32,7 @@ export async function verifyOutputs(
     subject.map(({ name, digest }, index) => ({
       path: join(folder, name),
       sha256: digest.sha256,
-      hmacSha256: predicate.saltedPlaintext[index]?.hmacSha256,
+      hmacSha256: predicate.saltedPlaintext[index]?.hmacSha256 ?? '',
     })),
   );
   await requireFiles(
@@ -57,7 +58,10 @@ function requireOwnerKey(privateKey: KeyObject, ownerKey: string): void {
   throw new ReceiptError('ERR_RECEIPT_OUTPUT_KEY', 'this is not the private key of the one that the manifest names');
 }
 
-/** All files of a folder. Throws `ERR_RECEIPT_OUTPUT_MISSING` without the folder, `ERR_RECEIPT_OUTPUT_UNKNOWN` for what is no file. */
+/**
+ * All files of a folder. Throws `ERR_RECEIPT_OUTPUT_MISSING` without the folder, `ERR_RECEIPT_OUTPUT_UNKNOWN` for what
+ * is no file.
+ */
 export async function filesIn(folder: string): Promise<string[]> {
   const entries: Dirent[] = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error) => {
     throw new ReceiptError('ERR_RECEIPT_OUTPUT_MISSING', `cannot read the outputs in ${folder}: ${error.code}`);
@@ -119,22 +123,24 @@ async function requirePlaintext(
   path: string,
   manifest: MasterManifest,
   privateKey: KeyObject,
-  hmacSha256: string | undefined,
+  hmacSha256: string,
 ): Promise<void> {
   const dataKey = await opening(unwrapDataKey(manifest, { privateKey }));
   try {
-    const hmac = saltedPlaintext(dataKey);
     const master = await opening(openMaster(path, { dataKey }));
     try {
-      for (let at = 0; at < master.size; at += READ_BYTES) hmac.update(await opening(master.read(at, READ_BYTES)));
+      if (await opening(isSaltedPlaintext(hmacSha256, dataKey, plaintextOf(master)))) return;
     } finally {
       await master.close();
     }
-    if (hmac.digest('hex') === hmacSha256) return;
   } finally {
     dataKey.fill(0);
   }
   throw new ReceiptError('ERR_RECEIPT_OUTPUT_PLAINTEXT', `${path} opens to something else than what was rendered`);
+}
+
+async function* plaintextOf(master: MasterReader): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < master.size; at += READ_BYTES) yield await master.read(at, READ_BYTES);
 }
 
 async function opening<Result>(result: Promise<Result>): Promise<Result> {

@@ -24,9 +24,15 @@ import { verifyOutputs } from './verify-outputs.ts';
 export interface ReceiptPolicy {
   /** Ed25519 public keys that the owner signs manifests with. */
   ownerKeys: readonly KeyObject[];
-  /** SHA-384 of the payload of the manifest that was submitted, hexadecimal: a receipt of another job of the owner is refused. */
+  /**
+   * SHA-384 of the payload of the manifest that was submitted, hexadecimal: a receipt of another job of the owner is
+   * refused.
+   */
   manifestSha384: string | 'any';
-  /** SHA-256 fingerprints of the roots that are trusted, hexadecimal. That of a simulator has to be named to be believed. */
+  /**
+   * SHA-256 fingerprints of the roots that are trusted, hexadecimal. That of a simulator has to be named to be
+   * believed.
+   */
   roots: readonly string[];
   /** How renderers may have been kept in. */
   isolation: readonly Isolation[];
@@ -46,7 +52,9 @@ export interface VerifiedReceipt {
   owner: string;
   /** SHA-384 of the final statement, hexadecimal: what the receipt is known by. */
   statementSha384: string;
-  /** Every launch that did something, with its registers. `at`: when it asked for its key, milliseconds since the epoch. */
+  /**
+   * Every launch that did something, with its registers. `at`: when it asked for its key, milliseconds since the epoch.
+   */
   launches: { moduleId: string; pcrs: Pcrs; root: string; at: number }[];
   /** In the order of the template. */
   tasks: TaskPredicate[];
@@ -76,10 +84,11 @@ interface Evidence extends OpenedManifest {
 }
 
 /**
- * Verifies a receipt, in this order: its form, the owner's signature, every attestation, the nonce, time, root, launches, manifest,
- * tasks, inputs, then the outputs: their ciphertext, who can open them, and what they open to. Documents are verified at their own time:
- * that they are fresh is proven by the manifest's nonce, and whether they came in time by `expiresAt`. Rejects with `ReceiptError`, and
- * with `AttestationError`, `PolicyError` and `RenderError` as they come.
+ * Verifies a receipt, in this order: its form, the owner's signature, every attestation, the nonce, time, root,
+ * launches, manifest, tasks, inputs, then the outputs: their ciphertext, who can open them, and what they open to.
+ * Documents are verified at their own time: that they are fresh is proven by the manifest's nonce, and whether they
+ * came in time by `expiresAt`. Rejects with `ReceiptError`, and with `AttestationError`, `PolicyError` and
+ * `RenderError` as they come.
  */
 export async function verifyReceipt(text: string, policy: ReceiptPolicy): Promise<VerifiedReceipt> {
   const receipt = parseReceipt(text);
@@ -118,7 +127,10 @@ async function openOwnManifest(jws: string, { ownerKeys, manifestSha384 }: Recei
   throw new ReceiptError('ERR_RECEIPT_JOB', 'the receipt is for another manifest of this owner than the one submitted');
 }
 
-/** Every document against the signed manifest, each bound to what stands beside it. Throws what `verifyAttestation` does. */
+/**
+ * Every document against the signed manifest, each bound to what stands beside it. Throws what `verifyAttestation`
+ * does.
+ */
 function verifyAttestations(receipt: Receipt, opened: OpenedManifest, { roots, tasksOf }: ReceiptPolicy): Evidence {
   const { manifest, payloadSha384 } = opened;
   const allowed: Omit<AttestationPolicy, 'userData'> = {

@@ -19,8 +19,8 @@ export interface OpenedManifest {
 }
 
 /**
- * Signs a manifest as its owner: a compact JWS (RFC 7515 §3.1), EdDSA (RFC 8037), over its canonical JSON (RFC 8785). `privateKey` is
- * Ed25519. Rejects with `ERR_RENDER_MANIFEST` when it is no manifest that an enclave would take.
+ * Signs a manifest as its owner: a compact JWS (RFC 7515 §3.1), EdDSA (RFC 8037), over its canonical JSON (RFC 8785).
+ * `privateKey` is Ed25519. Rejects with `ERR_RENDER_MANIFEST` when it is no manifest that an enclave would take.
  */
 export async function signManifest(manifest: RenderManifest, privateKey: KeyObject): Promise<string> {
   if (privateKey.type !== 'private' || privateKey.asymmetricKeyType !== 'ed25519') {
@@ -32,8 +32,8 @@ export async function signManifest(manifest: RenderManifest, privateKey: KeyObje
 }
 
 /**
- * Opens a manifest that one of these owners signed (Ed25519, public). Its payload has to be canonical JSON and nothing but a manifest.
- * Time is the caller's to check. Rejects with `ERR_RENDER_MANIFEST`.
+ * Opens a manifest that one of these owners signed (Ed25519, public). Its payload has to be canonical JSON and nothing
+ * but a manifest. Time is the caller's to check. Rejects with `ERR_RENDER_MANIFEST`.
  */
 export async function openManifest(jws: string, ownerKeys: readonly KeyObject[]): Promise<OpenedManifest> {
   if (jws.length > MANIFEST_CHARACTERS) throw refused('it is too long');

@@ -2,7 +2,10 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { RenderManifest } from '../../enclave-render/render/render-manifest.ts';
 import { TIMESTAMP } from './attestation-documents.ts';
 
-/** When the manifests of tests are issued, in seconds since the epoch: just before documents are signed. They hold for an hour. */
+/**
+ * When the manifests of tests are issued, in seconds since the epoch: just before documents are signed. They hold for
+ * an hour.
+ */
 export const ISSUED_AT = Math.floor(TIMESTAMP / 1000) - 60;
 
 /** An owner: an Ed25519 pair that signs manifests, and an X25519 pair that opens outputs. */

@@ -9,6 +9,7 @@ import { sha384 } from '../../../enclave-render/receipt/attested-statement.ts';
 import { withNonceRegister } from '../../../enclave-render/receipt/nonce-register.ts';
 import type { RenderManifest } from '../../../enclave-render/render/render-manifest.ts';
 import { bundleScript } from '../../harness/bundled-script.ts';
+import { LONG } from '../../harness/programs.ts';
 import { type RenderJob, render, renderJob, TASKS } from '../../harness/render-receipt.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
@@ -223,7 +224,7 @@ describe('in processes of their own', () => {
     const calls = (await accept(newOwner()))?.calls ?? 0;
     expect(calls).toBeGreaterThan(15);
     let afterwards = 0;
-    for (let killAt = 1; killAt <= calls; killAt++) {
+    for (let killAt = 1; killAt <= calls; killAt += LONG ? 1 : 3) {
       const owner = newOwner();
       expect(await accept(owner, killAt)).toBeNull();
       const [moved, waiting] = [filesOf(owner.accepted), filesOf(owner.quarantine)];
@@ -240,7 +241,7 @@ describe('in processes of their own', () => {
       const events = (await eventsOf(owner)).filter((event) => !event.startsWith('receipt-refused'));
       expect(events).toEqual(['receipt-verified', 'output-accepted']);
     }
-    expect(afterwards).toBeGreaterThan(2);
+    expect(afterwards).toBeGreaterThan(0);
   });
 
   test('two at once: one accepts', async () => {
