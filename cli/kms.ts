@@ -1,8 +1,12 @@
-import { writeFile } from 'node:fs/promises';
-import type { Command } from 'commander';
+import { readFile, writeFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import * as v from 'valibot';
 import { readConfiguration } from '../config/configuration.ts';
+import { type AttestationCondition, AttestationConditionSchema } from '../enclave-render/kms/attestation-condition.ts';
 import type { EncryptionContext } from '../enclave-render/kms/data-keys.ts';
+
 import { EmbeddedKms, type KeyMetadata } from '../enclave-render/kms/embedded.ts';
+import { RENDER_CONTEXT, renderKeyPolicy } from '../enclave-render/kms/key-policy.ts';
 import { DELETION_DAYS } from '../enclave-render/kms/keystore.ts';
 import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
 import { checkManifestMac, parseManifest } from '../enclave-render/mastering/signed-manifest.ts';
@@ -26,6 +30,13 @@ Examples:
   portcullis kms create --alias alias/portcullis-mastering      the first key makes the keystore
   portcullis kms list
   portcullis kms rotate alias/portcullis-mastering              old ciphertexts go on decrypting`;
+
+const POLICY_HELP = `
+Examples:
+  portcullis enclave measure render.eif --json | jq .pcrs > pcrs.json
+  portcullis kms policy --pcrs pcrs.json --owner-role arn:aws:iam::111122223333:role/owner \\
+    --parent-role arn:aws:iam::111122223333:role/render-parent > policy.json
+  aws kms create-key --policy file://policy.json`;
 
 export function registerKms(program: Command): void {
   const kms = program
@@ -61,12 +72,31 @@ export function registerKms(program: Command): void {
     'make a key, and the keystore when there is none',
     'create --alias alias/portcullis-mastering',
     'create --keystore keys.json --passphrase-file passphrase --description "archive 2026"',
+    'create --alias alias/render --attestation pcrs.json           decrypts for these enclaves only',
   )
     .option('--alias <name>', 'alias/name that stands for the key')
     .option('--description <text>', 'what it is for; anybody with the keystore may read it')
-    .action(async (options: KmsOptions & { alias?: string; description?: string }) => {
+    .option(
+      '--attestation <file>',
+      'registers of the enclaves that it decrypts for, and for nobody else: {"0":"hex",…}',
+    )
+    .action(async (options: KmsOptions & { alias?: string; description?: string; attestation?: string }) => {
       const { alias, description } = options;
-      printKey(options.json, await (await openKms(options)).createKey({ alias, description }));
+      const attestation = options.attestation === undefined ? undefined : await readCondition(options.attestation);
+      printKey(options.json, await (await openKms(options)).createKey({ alias, description, attestation }));
+    });
+
+  kms
+    .command('policy')
+    .description('write the key policy for AWS KMS that lets a key decrypt for attested enclaves only')
+    .requiredOption('--pcrs <file>', 'registers of the enclaves: {"0":"hex",…}; portcullis enclave measure prints them')
+    .requiredOption('--owner-role <arn>', 'IAM role that administers the key and encrypts with it', iamRole)
+    .requiredOption('--parent-role <arn>', 'IAM role of the instance that enclaves run on', iamRole)
+    .option('--json', 'print JSON, which it is anyhow')
+    .addHelpText('after', POLICY_HELP)
+    .action(async ({ pcrs, ownerRole, parentRole }: { pcrs: string; ownerRole: string; parentRole: string }) => {
+      const policy = renderKeyPolicy({ ownerRole, parentRole }, await readCondition(pcrs), RENDER_CONTEXT);
+      print(true, policy, []);
     });
 
   add('list', 'list the keys', 'list', 'list --keystore keys.json --passphrase-file passphrase --json').action(
@@ -150,6 +180,23 @@ async function decrypt(path: string, output: string, options: KmsOptions & { con
   ]);
 }
 
+/** Registers from a file. Throws `InputError`. */
+async function readCondition(file: string): Promise<AttestationCondition> {
+  try {
+    const condition = v.safeParse(AttestationConditionSchema, { pcrs: JSON.parse(await readFile(file, 'utf8')) });
+    if (condition.success) return condition.output;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code) throw new InputError(`cannot read ${file}: ${code}`);
+  }
+  throw new InputError(`${file} is not {"0":"<96 hexadecimal digits>",…}: registers by index, PCR0 among them`);
+}
+
+function iamRole(arn: string): string {
+  if (/^arn:aws(?:-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/.test(arn)) return arn;
+  throw new InvalidArgumentError('not the ARN of an IAM role: arn:aws:iam::<account>:role/<name>');
+}
+
 /** The embedded KMS that the options name, or the configuration, or the data directory. Throws `InputError`. */
 async function openKms(options: KmsOptions): Promise<EmbeddedKms> {
   const { kms } = (await readConfiguration(options.config)).mastering;
@@ -171,6 +218,7 @@ function printKey(json: boolean | undefined, key: KeyMetadata): void {
     ['material', `version ${key.version}, of ${formatTime(key.rotatedAt)}`],
     ['created', formatTime(key.createdAt)],
     ...(key.aliases.length > 0 ? [['aliases', key.aliases.join(' ')]] : []),
+    ...(key.attestation ? [['decrypts for', `enclaves of PCR0 ${key.attestation.pcrs['0']} only`]] : []),
     ...(key.description === '' ? [] : [['description', key.description]]),
   ];
   print(json, key, alignColumns(rows));

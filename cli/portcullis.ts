@@ -3,11 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
-import { registerAsset } from './asset.ts';
-import { registerAudit } from './audit.ts';
 import { InputError, printable } from './command.ts';
-import { registerEdge } from './edge.ts';
-import { registerEnclave } from './enclave.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 
 const HELP = `
@@ -33,6 +29,8 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   kms: async () => (await import('./kms.ts')).registerKms,
   storage: async () => (await import('./storage.ts')).registerStorage,
   package: async () => (await import('./package.ts')).registerPackage,
+  enclave: async () => (await import('./enclave.ts')).registerEnclave,
+  audit: async () => (await import('./audit.ts')).registerAudit,
 };
 
 /** The command with the noun that is asked for; with all of them for anything else, such as `--help` or a slip of the pen. */
@@ -46,19 +44,6 @@ async function createProgram(noun = ''): Promise<Command> {
     .addHelpText('after', HELP);
   const asked = Object.hasOwn(NOUNS, noun) ? [noun] : Object.keys(NOUNS);
   for (const register of await Promise.all(asked.map((name) => NOUNS[name]?.()))) register?.(program);
-  registerUp(program);
-  registerToken(program);
-  registerAsset(program);
-  registerSession(program);
-  registerRevocation(program);
-  registerEdge(program);
-  registerKey(program);
-  registerMaster(program);
-  registerKms(program);
-  registerStorage(program);
-  registerPackage(program);
-  registerEnclave(program);
-  registerAudit(program);
   return program;
 }
 

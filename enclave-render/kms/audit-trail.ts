@@ -15,6 +15,8 @@ export interface AuditRecord {
   sourceKeyId?: string | null;
   context?: EncryptionContext;
   sourceContext?: EncryptionContext;
+  /** Of Decrypt with `Recipient`: the enclave, and its image. */
+  recipient?: { moduleId: string; pcr0: string };
   /** Of CreateAlias, UpdateAlias and DeleteAlias. */
   alias?: string;
   /** `ok`, or the code of the error. */

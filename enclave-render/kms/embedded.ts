@@ -1,7 +1,14 @@
 import { randomFillSync } from 'node:crypto';
+import { type AttestationCondition, requireAttested } from './attestation-condition.ts';
 import { type AppendRecord, type AuditRecord, auditTrail } from './audit-trail.ts';
 import { keyVersionOf, open, seal } from './ciphertext.ts';
-import { type DataKeyBits, type DataKeys, type EncryptionContext, KmsError } from './data-keys.ts';
+import {
+  type AttestedDataKeys,
+  type DataKeyBits,
+  type DataKeys,
+  type EncryptionContext,
+  KmsError,
+} from './data-keys.ts';
 import { checkContext } from './encryption-context.ts';
 import {
   addKey,
@@ -22,6 +29,7 @@ import {
   setEnabled,
 } from './keystore.ts';
 import { type KeystoreFile, keystoreFile } from './keystore-file.ts';
+import { sealForRecipient } from './seal-for-recipient.ts';
 
 /** What is known of a key, without its material. Times in seconds since the epoch. */
 export interface KeyMetadata {
@@ -37,6 +45,17 @@ export interface KeyMetadata {
   /** When that version was made. */
   rotatedAt: number;
   aliases: string[];
+  /** Enclaves that it decrypts for, and for nobody else; null for a key that decrypts for whoever has the keystore. */
+  attestation: AttestationCondition | null;
+}
+
+/** What a key is to be; all of it optional. */
+export interface NewKey {
+  /** `alias/name` that stands for it. */
+  alias?: string | undefined;
+  description?: string | undefined;
+  /** Enclaves that it decrypts for, and for nobody else then. It cannot be changed later. */
+  attestation?: AttestationCondition | undefined;
 }
 
 /** Where an embedded KMS keeps its keys. */
@@ -45,6 +64,8 @@ export interface EmbeddedKmsOptions {
   keystore: string;
   /** File of mode 0600 whose first line protects the keystore. */
   passphraseFile?: string | undefined;
+  /** SHA-256 fingerprints of the roots that attestation documents may come from, hexadecimal; without any, none is taken. */
+  attestationRoots?: readonly string[];
   /** Milliseconds since the epoch; the system clock by default. */
   now?: () => number;
 }
@@ -61,15 +82,19 @@ const DEFAULT_DELETION_DAYS = 30;
  * Each use and each change of a key is in the audit trail before it is answered; what cannot be recorded is not done. A keystore that
  * cannot be read has nothing to use, and leaves no line. All reject with `KmsError`.
  */
-export class EmbeddedKms implements DataKeys {
+export class EmbeddedKms implements DataKeys, AttestedDataKeys {
   readonly #file: KeystoreFile;
   readonly #append: AppendRecord;
   readonly #now: () => number;
+  readonly #nowMs: () => number;
+  readonly #attestationRoots: readonly string[];
 
-  constructor({ keystore, passphraseFile, now = Date.now }: EmbeddedKmsOptions) {
+  constructor({ keystore, passphraseFile, attestationRoots = [], now = Date.now }: EmbeddedKmsOptions) {
     this.#file = keystoreFile(keystore, passphraseFile);
     this.#append = auditTrail(`${keystore}.audit.jsonl`, now);
     this.#now = () => Math.floor(now() / 1000);
+    this.#nowMs = now;
+    this.#attestationRoots = attestationRoots;
   }
 
   /** Whether there is a keystore. */
@@ -97,10 +122,33 @@ export class EmbeddedKms implements DataKeys {
 
   decrypt(encrypted: Uint8Array, context: EncryptionContext, keyId?: string) {
     return this.#use('Decrypt', keyId, context, (keystore, record) => {
-      const { key, plaintext } = decryptWith(keystore, encrypted, context, keyId, (arn) => {
-        record.keyId = arn;
+      const { key, plaintext } = decryptWith(keystore, encrypted, context, keyId, (key) => {
+        record.keyId = keyArn(key);
+        refuseUnattested(key);
       });
       return { plaintext, keyId: keyArn(key) };
+    });
+  }
+
+  /** A key without a condition decrypts for no enclave: AWS KMS would do it for any. */
+  decryptForRecipient(encrypted: Uint8Array, context: EncryptionContext, document: Uint8Array, keyId?: string) {
+    return this.#use('Decrypt', keyId, context, (keystore, record) => {
+      let publicKey = new Uint8Array();
+      const { key, plaintext } = decryptWith(keystore, encrypted, context, keyId, (key) => {
+        record.keyId = keyArn(key);
+        if (!key.attestation) {
+          const instead = 'make one with portcullis kms create --attestation FILE';
+          throw new KmsError('ERR_KMS_ACCESS', `key ${keyArn(key)} names no enclave that it decrypts for: ${instead}`);
+        }
+        const attestation = requireAttested(document, key.attestation, this.#attestationRoots, this.#nowMs());
+        record.recipient = { moduleId: attestation.moduleId, pcr0: attestation.pcrs['0'] ?? '' };
+        publicKey = Uint8Array.from(attestation.publicKey ?? []);
+      });
+      try {
+        return { ciphertextForRecipient: sealForRecipient(plaintext, publicKey), keyId: keyArn(key) };
+      } finally {
+        plaintext.fill(0);
+      }
     });
   }
 
@@ -109,8 +157,9 @@ export class EmbeddedKms implements DataKeys {
       checkContext(from);
       Object.assign(record, { sourceKeyId: null, sourceContext: from });
       const destination = enabledKey(keystore, keyId, record);
-      const { plaintext } = decryptWith(keystore, encrypted, from, undefined, (arn) => {
-        record.sourceKeyId = arn;
+      const { plaintext } = decryptWith(keystore, encrypted, from, undefined, (key) => {
+        record.sourceKeyId = keyArn(key);
+        refuseUnattested(key);
       });
       try {
         return encryptUnder(destination, plaintext, to);
@@ -124,10 +173,10 @@ export class EmbeddedKms implements DataKeys {
    * Makes a key, with an alias if one is given, and a keystore when there is none (CreateKey, CreateAlias). Throws
    * `ERR_KMS_ALREADY_EXISTS` when the alias is there.
    */
-  createKey({ alias, description = '' }: { alias?: string | undefined; description?: string | undefined } = {}) {
+  createKey({ alias, description = '', attestation }: NewKey = {}) {
     const names = alias === undefined ? {} : { alias };
     return this.#change('CreateKey', undefined, names, true, (keystore) => {
-      const key = addKey(keystore, description, this.#now());
+      const key = addKey(keystore, description, this.#now(), attestation);
       if (alias !== undefined) putAlias(keystore, alias, key, true);
       return key;
     });
@@ -286,7 +335,8 @@ function decryptWith(
   encrypted: Uint8Array,
   context: EncryptionContext,
   keyId: string | undefined,
-  onKey: (arn: string) => void,
+  /** Told which key it is before that is used; may throw. */
+  onKey: (key: KeystoreKey) => void,
 ) {
   const named = keyId === undefined ? undefined : findKey(keystore, keyId);
   if (encrypted.length > MAX_CIPHERTEXT_BYTES) {
@@ -302,10 +352,17 @@ function decryptWith(
     const message = `the ciphertext is under key ${keyArn({ id: under.keyId })}, which is not in this keystore`;
     throw new KmsError('ERR_KMS_ACCESS', message);
   }
-  onKey(keyArn(key));
+  onKey(key);
   requireEnabled(key);
   const plaintext = withMaterial(key, under.version, (material) => open(material, encrypted, context));
   return { key, plaintext };
+}
+
+/** What a policy of AWS KMS denies that allows decryption to attested enclaves only. */
+function refuseUnattested(key: KeystoreKey): void {
+  if (!key.attestation) return;
+  const message = `key ${keyArn(key)} decrypts for attested enclaves only: ask from within one, with its document`;
+  throw new KmsError('ERR_KMS_ACCESS', message);
 }
 
 function withMaterial<Result>(key: KeystoreKey, wanted: number, use: (material: Uint8Array) => Result): Result {
@@ -341,6 +398,7 @@ function metadata(keystore: Keystore, key: KeystoreKey): KeyMetadata {
     version,
     rotatedAt,
     aliases: keystore.aliases.filter(({ keyId }) => keyId === key.id).map(({ name }) => name),
+    attestation: key.attestation ?? null,
   };
 }
 

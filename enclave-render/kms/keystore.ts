@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import * as v from 'valibot';
+import { type AttestationCondition, AttestationConditionSchema } from './attestation-condition.ts';
 import { KmsError } from './data-keys.ts';
 
 const uuid = v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/));
@@ -15,6 +16,8 @@ const KeySchema = v.strictObject({
   createdAt: time,
   /** When a key that is pending deletion is deleted, seconds since the epoch. */
   deletesAt: v.optional(time),
+  /** Enclaves that it decrypts for, and for nobody else then. */
+  attestation: v.optional(AttestationConditionSchema),
   /** The key material of each rotation, the newest last: new ciphertexts are under that one. */
   versions: v.pipe(
     v.array(
@@ -97,12 +100,24 @@ function requireNotPending(key: KeystoreKey): void {
   throw new KmsError('ERR_KMS_INVALID_STATE', message);
 }
 
-/** Adds a key, enabled (CreateKey). Throws `ERR_KMS_VALIDATION` for a keystore that is full or a description over 8192 characters. */
-export function addKey(keystore: Keystore, description: string, now: number): KeystoreKey {
+/**
+ * Adds a key, enabled (CreateKey). Throws `ERR_KMS_VALIDATION` for a keystore that is full, a description over 8192 characters, or a
+ * condition without PCR0.
+ */
+export function addKey(
+  keystore: Keystore,
+  description: string,
+  now: number,
+  attestation?: AttestationCondition,
+): KeystoreKey {
   if (keystore.keys.length >= MAX_KEYS) throw invalid(`a keystore has ${MAX_KEYS} keys at most`);
   if (description.length > 8192) throw invalid('a description has 8192 characters at most');
   const versions = [{ version: 1, createdAt: now, material: newMaterial() }];
-  const key = { id: randomUUID(), description, state: 'Enabled' as const, createdAt: now, versions };
+  if (attestation !== undefined && !v.is(AttestationConditionSchema, attestation)) {
+    throw invalid('a condition names registers of 48 bytes in lower-case hexadecimal, PCR0 among them');
+  }
+  const condition = attestation === undefined ? {} : { attestation };
+  const key = { id: randomUUID(), description, state: 'Enabled' as const, createdAt: now, versions, ...condition };
   keystore.keys.push(key);
   return key;
 }

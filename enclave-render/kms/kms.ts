@@ -6,9 +6,10 @@ import {
   ReEncryptCommand,
 } from '@aws-sdk/client-kms';
 import { HTTPS_ONLY, httpsOnly } from '../plain-http.ts';
-import { type DataKeys, KmsError, type KmsErrorCode } from './data-keys.ts';
+import { type AttestedDataKeys, type DataKeys, KmsError, type KmsErrorCode } from './data-keys.ts';
 import { checkContext } from './encryption-context.ts';
 import { isKeyIdentifier } from './keystore.ts';
+import { KEY_ENCRYPTION_ALGORITHM } from './recipient.ts';
 
 /** What an error of KMS, or of the SDK before it gets there, means here, by its name, and what to do about it. */
 const FAILURES: [name: RegExp, code: KmsErrorCode, advice: string][] = [
@@ -72,7 +73,7 @@ export function kmsClient(region: string): KMSClient {
  * `kms:ReEncryptTo`, as far as they are used. The SDK repeats calls that fail for a moment. What it rejects with names the key and
  * the request, under which CloudTrail has the call, and nothing that the service wrote. Requests go over TLS only.
  */
-export function awsDataKeys(client: KMSClient): DataKeys {
+export function awsDataKeys(client: KMSClient): DataKeys & AttestedDataKeys {
   client.middlewareStack.add(
     httpsOnly((message) => new KmsError('ERR_KMS_VALIDATION', message)),
     HTTPS_ONLY,
@@ -108,6 +109,21 @@ export function awsDataKeys(client: KMSClient): DataKeys {
         .send(new DecryptCommand({ CiphertextBlob: encrypted, EncryptionContext: context, ...named }))
         .catch(refusing('Decrypt', keyId));
       return { plaintext: taken(present(answer.Plaintext)), keyId: present(answer.KeyId) };
+    },
+
+    async decryptForRecipient(encrypted, context, attestationDocument, keyId) {
+      checkContext(context);
+      const named = keyId === undefined ? {} : { KeyId: keyId };
+      const Recipient = {
+        AttestationDocument: attestationDocument,
+        KeyEncryptionAlgorithm: KEY_ENCRYPTION_ALGORITHM,
+      } as const;
+      const answer = await client
+        .send(new DecryptCommand({ CiphertextBlob: encrypted, EncryptionContext: context, Recipient, ...named }))
+        .catch(refusing('Decrypt', keyId));
+      // What answers with the plaintext knows no recipients, and the caller may see none.
+      answer.Plaintext?.fill(0);
+      return { ciphertextForRecipient: present(answer.CiphertextForRecipient), keyId: present(answer.KeyId) };
     },
 
     async reEncrypt(encrypted, from, keyId, to) {

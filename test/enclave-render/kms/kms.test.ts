@@ -29,6 +29,21 @@ const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 const kms = awsDataKeys(new KMSClient({ endpoint, region: 'eu-central-1', credentials, maxAttempts: 1 }));
 
 describe('AWS KMS', () => {
+  test('is asked for an enclave with its attestation document, and what it answers in clear is not handed on', async () => {
+    const CiphertextForRecipient = Buffer.from('an envelope').toString('base64');
+    answer = { status: 200, body: { KeyId: ARN, CiphertextForRecipient, Plaintext: 'AAAA' } };
+    const got = await kms.decryptForRecipient(Uint8Array.of(1), { job: '1' }, Uint8Array.of(2), ARN);
+    expect(got).toEqual({ ciphertextForRecipient: new Uint8Array(Buffer.from('an envelope')), keyId: ARN });
+    expect(asked.at(-1)?.body).toMatchObject({
+      EncryptionContext: { job: '1' },
+      Recipient: { AttestationDocument: 'Ag==', KeyEncryptionAlgorithm: 'RSAES_OAEP_SHA_256' },
+    });
+    // A service that knows no recipients answers with the plaintext alone: that is no answer.
+    answer = { status: 200, body: { KeyId: ARN, Plaintext: 'AAAA' } };
+    const refused = expect.objectContaining({ code: 'ERR_KMS_UNAVAILABLE' });
+    await expect(kms.decryptForRecipient(Uint8Array.of(1), {}, Uint8Array.of(2))).rejects.toThrow(refused);
+  });
+
   test.each([
     ['NotFoundException', 'ERR_KMS_NOT_FOUND'],
     ['DisabledException', 'ERR_KMS_DISABLED'],
@@ -56,6 +71,7 @@ describe('AWS KMS', () => {
       kms.encrypt('alias/a', bytes, {}),
       kms.decrypt(bytes, {}, 'alias/a'),
       kms.reEncrypt(bytes, {}, 'alias/a', {}),
+      kms.decryptForRecipient(bytes, {}, bytes, 'alias/a'),
     ];
     for (const call of calls) {
       const error = await call.catch((thrown) => thrown);
