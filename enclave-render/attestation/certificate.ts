@@ -1,5 +1,8 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, KeyObject, type PublicKeyInput, verify } from 'node:crypto';
 import { contextTag, DerReader, malformed, TAG } from './der.ts';
+
+/** A key as it is in a certificate, or loaded: loading is worth while for those that verify more than once. */
+export type PublicKey = PublicKeyInput | KeyObject;
 
 /** The parts of an X.509 certificate (RFC 5280 §4.1) that decide whether a chain holds. */
 export interface Certificate {
@@ -13,7 +16,7 @@ export interface Certificate {
   /** Milliseconds since the epoch, both inclusive. */
   notBefore: number;
   notAfter: number;
-  key: KeyObject;
+  key: PublicKey;
   isCa: boolean;
   /** How many certificate authorities may follow below it (RFC 5280 §4.2.1.9); `Infinity` without a limit. */
   pathLength: number;
@@ -87,16 +90,17 @@ function readExtensions(wrapper: DerReader): Constraints {
 }
 
 /** RFC 5280 §4.2.1.9. Without it a certificate is no authority. */
-function basicConstraints(value: Uint8Array | undefined): Pick<Constraints, 'isCa' | 'pathLength'> {
-  if (value === undefined) return { isCa: false, pathLength: 0 };
-  const outer = new DerReader(value);
+function basicConstraints(extension: Uint8Array | undefined): Pick<Constraints, 'isCa' | 'pathLength'> {
+  if (extension === undefined) return { isCa: false, pathLength: 0 };
+  const outer = new DerReader(extension);
   const fields = new DerReader(outer.read(TAG.sequence));
   outer.end();
   const isCa = optionalTrue(fields);
   if (fields.isAtEnd) return { isCa, pathLength: isCa ? Number.POSITIVE_INFINITY : 0 };
-  const [pathLength = 0x80, ...more] = integer(fields.read(TAG.integer));
+  const value = integer(fields.read(TAG.integer));
+  const pathLength = value[0] ?? 0x80;
   fields.end();
-  if (!isCa || pathLength > 0x7f || more.length > 0) throw malformed('its path length is none');
+  if (!isCa || value.length !== 1 || pathLength >= 0x80) throw malformed('its path length is none');
   return { isCa, pathLength };
 }
 
@@ -122,7 +126,8 @@ function optionalTrue(reader: DerReader): boolean {
 }
 
 function integer(contents: Uint8Array): Uint8Array {
-  const [first = 0, second = 0] = contents;
+  const first = contents[0] ?? 0;
+  const second = contents[1] ?? 0;
   const isPadded = contents.length > 1 && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
   if (contents.length === 0 || isPadded) throw malformed();
   return contents;
@@ -130,7 +135,7 @@ function integer(contents: Uint8Array): Uint8Array {
 
 /** The bytes of a BIT STRING of which at most so many bits are unused. */
 function bitString(contents: Uint8Array, unusedMost: number): Uint8Array {
-  const [unused = 8] = contents;
+  const unused = contents[0] ?? 8;
   if (contents.length < 2 || unused > unusedMost) throw malformed();
   return contents.subarray(1);
 }
@@ -138,25 +143,62 @@ function bitString(contents: Uint8Array, unusedMost: number): Uint8Array {
 /** RFC 5280 §4.1.2.5: UTCTime up to 2049, GeneralizedTime after that, to the second, in UTC. */
 function time(reader: DerReader): number {
   const isUtcTime = reader.isNext(TAG.utcTime);
-  const text = Buffer.from(reader.read(isUtcTime ? TAG.utcTime : TAG.generalizedTime)).toString('latin1');
-  const pattern = isUtcTime ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = (pattern.exec(text) ?? [])
-    .slice(1)
-    .map(Number);
-  const fullYear = isUtcTime ? year + (year < 50 ? 2000 : 1900) : year;
-  const milliseconds = Date.UTC(fullYear, month - 1, day, hour, minute, second);
-  const again = new Date(milliseconds).toISOString().replace(/\D/g, '').slice(0, 14);
-  if (`${again.slice(isUtcTime ? 2 : 0)}Z` !== text || (!isUtcTime && fullYear < 2050))
-    throw malformed('its validity is not a time of RFC 5280');
-  return milliseconds;
+  const contents = reader.read(isUtcTime ? TAG.utcTime : TAG.generalizedTime);
+  const yearDigits = isUtcTime ? 2 : 4;
+  if (contents.length !== yearDigits + 11 || contents[yearDigits + 10] !== LETTER_Z) throw noTime();
+  const read = digits(contents, 0, yearDigits);
+  const year = !isUtcTime ? read : read < 50 ? 2000 + read : 1900 + read;
+  const fields = [0, 2, 4, 6, 8].map((offset) => digits(contents, yearDigits + offset, 2));
+  const [month = 0, day = 0, hour = 0, minute = 0, second = 0] = fields;
+  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
+  // A field that is too large would carry over to the next: 31 February is in no calendar.
+  const isDate = date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+  if (!isDate || hour > 23 || minute > 59 || second > 59 || (!isUtcTime && year < 2050)) throw noTime();
+  return date.getTime();
 }
 
-/** OpenSSL checks that the point is on the curve. */
-function publicKey(info: Uint8Array): KeyObject {
+const LETTER_Z = 0x5a;
+
+function digits(bytes: Uint8Array, from: number, count: number): number {
+  let value = 0;
+  for (let i = from; i < from + count; i++) {
+    const digit = (bytes[i] ?? 0) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) throw noTime();
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+const noTime = () => malformed('its validity is not a time of RFC 5280');
+
+/** Whether the point is on the curve OpenSSL checks when it loads the key. */
+function publicKey(info: Uint8Array): PublicKeyInput {
   if (info.length !== P384_KEY_BYTES) throw malformed('its key is not of P-384');
   expectBytes(info.subarray(0, P384_KEY.length), P384_KEY, 'its key is not of P-384');
+  // A view: copying would cost as much as reading the whole certificate.
+  return { key: Buffer.from(info.buffer, info.byteOffset, info.length), format: 'der', type: 'spki' };
+}
+
+/** Loads a key. Throws `ERR_ATTESTATION_CHAIN`. */
+export function loadKey(key: PublicKey): KeyObject {
+  return withKey(() => (key instanceof KeyObject ? key : createPublicKey(key)));
+}
+
+/** Whether this key made this signature, under SHA-384. Throws `ERR_ATTESTATION_CHAIN`. */
+export function isSignedBy(
+  key: PublicKey,
+  bytes: Uint8Array,
+  signature: Uint8Array,
+  dsaEncoding: 'der' | 'ieee-p1363',
+): boolean {
+  return withKey(() =>
+    verify('sha384', bytes, key instanceof KeyObject ? { key, dsaEncoding } : { ...key, dsaEncoding }, signature),
+  );
+}
+
+function withKey<Result>(use: () => Result): Result {
   try {
-    return createPublicKey({ key: Buffer.from(info), format: 'der', type: 'spki' });
+    return use();
   } catch {
     throw malformed('its key is no point of P-384');
   }

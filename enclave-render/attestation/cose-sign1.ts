@@ -39,9 +39,12 @@ export function openCoseSign1(document: Uint8Array): CoseSign1 {
   return { payload, signature };
 }
 
-/** What is signed: Sig_structure (RFC 9052 §4.4) without external data. */
+/** Sig_structure (RFC 9052 §4.4) without external data, up to its last part: the payload. */
+const SIGNED_FIRST = Buffer.from(encode(['Signature1', PROTECTED_HEADER, new Uint8Array(0), null])).subarray(0, -1);
+
+/** What is signed: Sig_structure. */
 export function signedBytes(payload: Uint8Array): Uint8Array {
-  return encode(['Signature1', PROTECTED_HEADER, new Uint8Array(0), payload]);
+  return Buffer.concat([SIGNED_FIRST, encode(payload)]);
 }
 
 const notCose = (why: string) => new AttestationError('ERR_ATTESTATION_COSE', `not a COSE_Sign1 under ES384: ${why}`);

@@ -21,6 +21,7 @@ export const contextTag = (n: number): number => 0xa0 | n;
  */
 export class DerReader {
   readonly #bytes: Uint8Array;
+  /** Where the next element begins. */
   #position = 0;
 
   constructor(bytes: Uint8Array) {
@@ -38,33 +39,40 @@ export class DerReader {
 
   /** The contents of the next element. */
   read(tag: number): Uint8Array {
-    return this.#next(tag).contents;
+    const start = this.#pass(tag);
+    return this.#bytes.subarray(start, this.#position);
   }
 
   /** The next element with its tag and length. */
   readElement(tag: number): Uint8Array {
-    return this.#next(tag).element;
+    const from = this.#position;
+    this.#pass(tag);
+    return this.#bytes.subarray(from, this.#position);
   }
 
   end(): void {
     if (!this.isAtEnd) throw malformed();
   }
 
-  #next(tag: number): { element: Uint8Array; contents: Uint8Array } {
+  /** Goes behind the next element, and says where its contents start. */
+  #pass(tag: number): number {
+    const bytes = this.#bytes;
     const from = this.#position;
-    if (this.#bytes[from] !== tag) throw malformed();
-    const first = this.#bytes[from + 1] ?? 0x80;
-    // 0x80 is an indefinite length; more than two bytes of length no certificate of 1,024 bytes needs.
-    const lengthBytes = first < 0x80 ? 0 : first - 0x80;
-    if (first === 0x80 || lengthBytes > 2) throw malformed();
-    let length = lengthBytes === 0 ? first : 0;
-    for (let i = 0; i < lengthBytes; i++) length = length * 256 + (this.#bytes[from + 2 + i] ?? 0);
-    if (lengthBytes > 0 && length < (lengthBytes === 1 ? 0x80 : 0x100)) throw malformed();
-    const start = from + 2 + lengthBytes;
-    const end = start + length;
-    if (end > this.#bytes.length) throw malformed();
-    this.#position = end;
-    return { element: this.#bytes.subarray(from, end), contents: this.#bytes.subarray(start, end) };
+    if (bytes[from] !== tag) throw malformed();
+    let start = from + 2;
+    let length = bytes[from + 1] ?? 0x80;
+    if (length >= 0x80) {
+      // An indefinite length, 0x80, has no bytes; more than two no certificate of 1,024 bytes needs.
+      const lengthBytes = length - 0x80;
+      if (lengthBytes === 1) length = bytes[start] ?? 0;
+      else if (lengthBytes === 2) length = (bytes[start] ?? 0) * 256 + (bytes[start + 1] ?? 0);
+      else throw malformed();
+      if (length < (lengthBytes === 1 ? 0x80 : 0x100)) throw malformed();
+      start += lengthBytes;
+    }
+    if (start + length > bytes.length) throw malformed();
+    this.#position = start + length;
+    return start;
   }
 }
 

@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, verify } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type {
   AttestationDocument,
   AttestationPolicy,
@@ -7,6 +7,7 @@ import type {
   VerifiedAttestation,
 } from './attestation-document.ts';
 import { AttestationError, PolicyError } from './attestation-error.ts';
+import { isSignedBy, type PublicKey } from './certificate.ts';
 import { type CertificateCache, verifyChain } from './chain.ts';
 import { type CoseSign1, openCoseSign1, signedBytes } from './cose-sign1.ts';
 import { readPayload } from './payload.ts';
@@ -41,15 +42,14 @@ export function verifyAttestation(
   const attestation = readPayload(signed.payload);
   requireProfile(attestation, policy.profile);
   const root = trustedRoot(attestation, policy.roots);
-  const chain = verifyChain(attestation.cabundle, attestation.certificate, cache);
+  const chain = verifyChain(root, attestation.cabundle, attestation.certificate, cache);
   requireSignature(signed, chain.key);
   requireTime(attestation.timestamp, chain, policy.at);
   refuseDebugMode(attestation);
   requirePcrs(attestation, policy.pcrs);
   requireNonce(attestation, policy.nonce);
   requireUserData(attestation, policy.userData);
-  const payloadSha384 = createHash('sha384').update(signed.payload).digest('hex');
-  return { ...attestation, payloadSha384, root };
+  return { ...attestation, payloadSha384: hash('sha384', signed.payload), root };
 }
 
 function requireProfile(attestation: AttestationDocument, profile: AttestationProfile): void {
@@ -59,17 +59,15 @@ function requireProfile(attestation: AttestationDocument, profile: AttestationPr
 
 /** The first certificate, if the caller trusts it. Which one that is decides its hash, and not its name. */
 function trustedRoot({ cabundle }: AttestationDocument, roots: readonly string[]): string {
-  const root = createHash('sha256')
-    .update(cabundle[0] ?? '')
-    .digest('hex');
+  const root = hash('sha256', cabundle[0] ?? '');
   if (!roots.includes(root))
     throw new AttestationError('ERR_ATTESTATION_ROOT', 'the document does not begin with a root that is trusted');
   return root;
 }
 
 /** RFC 9052 §4.4, ES384 (RFC 9053 §2.1). */
-function requireSignature({ payload, signature }: CoseSign1, key: KeyObject): void {
-  if (!verify('sha384', signedBytes(payload), { key, dsaEncoding: 'ieee-p1363' }, signature))
+function requireSignature({ payload, signature }: CoseSign1, key: PublicKey): void {
+  if (!isSignedBy(key, signedBytes(payload), signature, 'ieee-p1363'))
     throw new AttestationError('ERR_ATTESTATION_SIGNATURE', 'the document is not signed by its certificate');
 }
 
