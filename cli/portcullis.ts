@@ -3,8 +3,6 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
-import { registerAsset } from './asset.ts';
-import { registerAttest } from './attest.ts';
 import { InputError, printable } from './command.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 
@@ -31,6 +29,7 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   kms: async () => (await import('./kms.ts')).registerKms,
   storage: async () => (await import('./storage.ts')).registerStorage,
   package: async () => (await import('./package.ts')).registerPackage,
+  attest: async () => (await import('./attest.ts')).registerAttest,
   enclave: async () => (await import('./enclave.ts')).registerEnclave,
   audit: async () => (await import('./audit.ts')).registerAudit,
 };
@@ -46,18 +45,6 @@ async function createProgram(noun = ''): Promise<Command> {
     .addHelpText('after', HELP);
   const asked = Object.hasOwn(NOUNS, noun) ? [noun] : Object.keys(NOUNS);
   for (const register of await Promise.all(asked.map((name) => NOUNS[name]?.()))) register?.(program);
-  registerUp(program);
-  registerToken(program);
-  registerAsset(program);
-  registerSession(program);
-  registerRevocation(program);
-  registerEdge(program);
-  registerKey(program);
-  registerMaster(program);
-  registerKms(program);
-  registerStorage(program);
-  registerPackage(program);
-  registerAttest(program);
   return program;
 }
 
