@@ -144,7 +144,12 @@ describe('what a file is', () => {
   test('a master beside its manifest, and the manifest: nothing crosses', async () => {
     const path = file(manifest);
     const content = await contentOf(path);
-    expect(content).toEqual({ kind: 'master', manifest: `${path}.manifest.json`, sha256: manifest.ciphertextSha256 });
+    expect(content).toEqual({
+      kind: 'master',
+      manifest: `${path}.manifest.json`,
+      manifestBytes: Buffer.from(JSON.stringify(manifest)),
+      sha256: manifest.ciphertextSha256,
+    });
     expect(crossingsOf(content, { type: 'SSE-S3' })).toEqual([]);
     expect(await contentOf(`${path}.manifest.json`)).toEqual({ kind: 'manifest' });
   });
