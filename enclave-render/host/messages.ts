@@ -1,28 +1,29 @@
 import * as v from 'valibot';
 import { EVENT_CODES, type EventCode } from '../render/event-codes.ts';
 
+/** Most bytes of a file in one message, a sealed segment of a `framed` master, and of a message at all. */
+export const CHUNK_BYTES = (1 << 20) + 16;
+export const FRAME_BYTES = CHUNK_BYTES + (64 << 10);
+
 const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/));
-/** Of an output: a relative path of such names, such as `hls/1080p/segment-1.m4s`. */
+/** Of an output, or the manifest beside it: a relative path, `<task>/<name>`, such as `hls/1080p/segment-1.m4s`. */
 const path = v.pipe(
   v.string(),
-  v.maxLength(400),
-  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*){0,5}$/),
+  v.maxLength(414),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*){0,6}$/),
 );
 const bytes = v.instance(Uint8Array);
+const chunk = v.pipe(bytes, v.maxLength(CHUNK_BYTES));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const context = v.record(v.string(), v.string());
-
-/** Most bytes of a file in one message, and of a message at all. */
-export const CHUNK_BYTES = 1 << 20;
-export const FRAME_BYTES = CHUNK_BYTES + (64 << 10);
 
 /**
  * What the parent may ask of an enclave: everything it asks has an answer, `ok` with a value or a code of the enclave. Length-prefixed
  * CBOR (RFC 8949) over a stream: 4 bytes of length, big-endian, then a map with `id`, `type` and the fields here.
  */
 export const TO_ENCLAVE = {
-  /** Runs a job; answered when the receipt is complete. */
-  render: { request: v.strictObject({ manifest: v.string() }), answer: v.strictObject({ receipt: v.string() }) },
+  /** Runs a job, one in a launch; answered when the receipt was handed over. */
+  render: { request: v.strictObject({ manifest: v.string() }), answer: v.strictObject({}) },
   /** Ends the enclave. */
   stop: { request: v.strictObject({}), answer: v.strictObject({}) },
 } as const;
@@ -31,7 +32,7 @@ export const TO_ENCLAVE = {
 export const TO_PARENT = {
   readInput: {
     request: v.strictObject({ name, offset: count, length: v.pipe(count, v.maxValue(CHUNK_BYTES)) }),
-    answer: v.strictObject({ bytes }),
+    answer: v.strictObject({ bytes: chunk }),
   },
   decryptKey: {
     request: v.strictObject({ encryptedKey: bytes, context, keyId: v.string(), attestation: bytes }),
@@ -39,11 +40,16 @@ export const TO_PARENT = {
   },
   /** A sealed output or checkpoint, in order, from offset 0; `done` with the last piece. */
   writeOutput: {
-    request: v.strictObject({ path, offset: count, bytes, done: v.boolean() }),
+    request: v.strictObject({ path, offset: count, bytes: chunk, done: v.boolean() }),
+    answer: v.strictObject({}),
+  },
+  /** The receipt, JSON in UTF-8, likewise. */
+  writeReceipt: {
+    request: v.strictObject({ offset: count, bytes: chunk, done: v.boolean() }),
     answer: v.strictObject({}),
   },
   writeCheckpoint: {
-    request: v.strictObject({ name, offset: count, bytes, done: v.boolean() }),
+    request: v.strictObject({ name, offset: count, bytes: chunk, done: v.boolean() }),
     answer: v.strictObject({}),
   },
   /** Names and lengths of the checkpoints that an earlier launch left. */
@@ -53,7 +59,7 @@ export const TO_PARENT = {
   },
   readCheckpoint: {
     request: v.strictObject({ name, offset: count, length: v.pipe(count, v.maxValue(CHUNK_BYTES)) }),
-    answer: v.strictObject({ bytes }),
+    answer: v.strictObject({ bytes: chunk }),
   },
   event: {
     request: v.strictObject({

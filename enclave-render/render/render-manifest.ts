@@ -56,8 +56,18 @@ export const RenderManifestSchema = v.strictObject({
   output: v.strictObject({
     /** SPKI in PEM: who can open what comes out (EC P-256 to P-521, X25519, RSA). */
     ownerKey: text,
-    /** The content key of the outputs, if mastering may open them as well: it is a recipient then, under this KMS key. */
-    mastering: v.exactOptional(committedKey),
+    /**
+     * The content key of the outputs, if mastering may open them as well: under its KMS key, which is a recipient of them then, and
+     * under the job key (JWE, `A256KW`), so that one call of KMS is all that a launch needs.
+     */
+    mastering: v.exactOptional(
+      v.strictObject({
+        keyId: text,
+        context: v.record(v.string(), v.string()),
+        encryptedKey: base64,
+        wrappedKey: text,
+      }),
+    ),
   }),
 });
 
