@@ -49,7 +49,10 @@ export function connect<Asks extends Messages, Answers extends Messages>(
   answers: Answers,
   handlers: Handlers<Answers>,
 ): Connection<Asks> {
-  const waiting = new Map<number, { type: string; resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  const waiting = new Map<
+    number,
+    { type: string; resolve: (value: unknown) => void; reject: (error: Error) => void }
+  >();
   const underWay = new Set<number>();
   let lastId = 0;
   let reason: HostError | undefined;

@@ -12,7 +12,7 @@ const path = v.pipe(
   v.maxLength(414),
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*){0,6}$/),
 );
-const bytes = v.instance(Uint8Array);
+const bytes = v.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const chunk = v.pipe(bytes, v.maxLength(CHUNK_BYTES));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const context = v.record(v.string(), v.string());
@@ -22,10 +22,8 @@ const context = v.record(v.string(), v.string());
  * CBOR (RFC 8949) over a stream: 4 bytes of length, big-endian, then a map with `id`, `type` and the fields here.
  */
 export const TO_ENCLAVE = {
-  /** Runs a job, one in a launch; answered when the receipt was handed over. */
+  /** Runs a job, one in a launch; answered when the receipt was handed over. The end of the stream ends the enclave. */
   render: { request: v.strictObject({ manifest: v.string() }), answer: v.strictObject({}) },
-  /** Ends the enclave. */
-  stop: { request: v.strictObject({}), answer: v.strictObject({}) },
 } as const;
 
 /** What an enclave asks of its parent, which sees ciphertext, codes and lengths. Nothing in an answer is believed. */

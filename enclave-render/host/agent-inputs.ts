@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HEADER_BYTES, openFramedHeader } from '../mastering/framed.ts';
+import { MasterError } from '../mastering/master-error.ts';
+import { SLOT_BYTES, segmentCipher, segmentLayout } from '../mastering/segment-cipher.ts';
+import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
+import { CHUNK_BYTES } from './messages.ts';
+
+type Input = RenderManifest['inputs'][number];
+
+/** Reads so many bytes of something that the parent keeps, from an offset. */
+export type ReadPiece = (offset: number, length: number) => Promise<Uint8Array>;
+
+/**
+ * Decrypts an input into a file of `scratch` that has no name any more, open for reading only. The ciphertext has to be the one of the
+ * manifest to its last byte, else all of it is gone again. The caller closes the file. Rejects with `ERR_RENDER_INPUT`.
+ */
+export async function openInput(
+  input: Input,
+  dataKey: Uint8Array,
+  readPiece: ReadPiece,
+  scratch: string,
+): Promise<FileHandle> {
+  return nameless(join(scratch, `input-${input.name}`), async (file) => {
+    try {
+      await decrypt(input, dataKey, readPiece, file);
+    } catch (error) {
+      if (!(error instanceof MasterError)) throw error;
+      throw refused(`input ${input.name} does not open: ${error.code}`);
+    }
+  });
+}
+
+/** Makes a file, fills it, and leaves it open for reading without a name: it ends with the descriptor. */
+export async function nameless(path: string, fill: (file: FileHandle) => Promise<void>): Promise<FileHandle> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    const readable = await open(path, 'r');
+    await rm(path);
+    try {
+      await fill(file);
+      return readable;
+    } catch (error) {
+      await readable.close();
+      throw error;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function decrypt(input: Input, dataKey: Uint8Array, readPiece: ReadPiece, file: FileHandle): Promise<void> {
+  const { bytes: inputBytes, sha256 } = input;
+  const layout = segmentLayout({ mode: 'framed', direction: 'decrypt', inputBytes });
+  const hash = createHash('sha256');
+  const plaintext = Buffer.alloc(SLOT_BYTES);
+  let cipher: ReturnType<typeof segmentCipher> | undefined;
+  try {
+    for (let index = 0; index < layout.count; index++) {
+      const { offset, length } = layout.range(index);
+      const sealed = await read(readPiece, offset, length);
+      hash.update(sealed);
+      if (!cipher) {
+        const header = sealed.subarray(0, HEADER_BYTES);
+        openFramedHeader(dataKey, header);
+        const iv = header.subarray(12, 44);
+        cipher = segmentCipher({ mode: 'framed', direction: 'decrypt', dataKey, iv, inputBytes });
+      }
+      await write(file, plaintext.subarray(0, cipher.transform(index, sealed, plaintext)));
+    }
+  } finally {
+    plaintext.fill(0);
+  }
+  if (hash.digest('hex') !== sha256) throw refused(`input ${input.name} is not the one of the manifest`);
+}
+
+/** What the parent answers may be shorter or longer than what was asked for: then it is not the input. */
+async function read(readPiece: ReadPiece, offset: number, length: number): Promise<Buffer> {
+  const sealed = Buffer.alloc(length);
+  for (let done = 0; done < length; ) {
+    const wanted = Math.min(CHUNK_BYTES, length - done);
+    const piece = await readPiece(offset + done, wanted);
+    if (piece.length !== wanted) throw refused('an input is shorter than the manifest says');
+    sealed.set(piece, done);
+    done += wanted;
+  }
+  return sealed;
+}
+
+async function write(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done).catch(() => {
+      throw refused('there is not enough memory in the enclave for the inputs: split the job into tasks');
+    });
+    done += bytesWritten;
+  }
+}
+
+function refused(why: string): RenderError {
+  return new RenderError('ERR_RENDER_INPUT', why);
+}

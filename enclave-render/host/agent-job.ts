@@ -1,0 +1,201 @@
+import { createHash, createPublicKey } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { AWS_NITRO_ROOT } from '../attestation/attestation-document.ts';
+import { parseAttestation } from '../attestation/verify.ts';
+import type { RecipientKeyPair } from '../kms/recipient.ts';
+import { attestedStatement, sha384 } from '../receipt/attested-statement.ts';
+import { buildReceipt } from '../receipt/build-receipt.ts';
+import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
+import type { AttestedStatement } from '../receipt/statement.ts';
+import { unwrapUnderJobKey } from '../render/job-key.ts';
+import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
+import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
+import type { Renderer, RenderTask } from '../render/render-task.ts';
+import type { Sandbox } from '../render/sandbox.ts';
+import type { SecurityModule } from '../security-module/security-module.ts';
+import { attestKey, releaseJobKey } from './agent-key.ts';
+import { type OutputRecipients, sealOutput } from './agent-outputs.ts';
+import { taskFiles } from './agent-task-files.ts';
+import type { Connection } from './frames.ts';
+import { CHUNK_BYTES, type TO_PARENT } from './messages.ts';
+import type { RunnerConfiguration } from './runner-configuration.ts';
+
+/** What an enclave has: its module, its measured configuration, and memory to work in. */
+export interface AgentEnclave {
+  module: SecurityModule;
+  configuration: RunnerConfiguration;
+  sandbox: Sandbox;
+  /** Empty folder in memory. */
+  scratch: string;
+  /** The tasks of a manifest's template, in order. Throws `ERR_RENDER_TEMPLATE`. */
+  tasksOf: (manifest: RenderManifest) => readonly RenderTask[];
+}
+
+/** What a job has while it runs. */
+interface Job extends AgentEnclave {
+  opened: OpenedManifest;
+  parent: Connection<typeof TO_PARENT>;
+  signal: AbortSignal;
+  jobKey: Uint8Array;
+  keyAttestation: Uint8Array;
+  simulated: boolean;
+  recipients: OutputRecipients;
+}
+
+/** A task that was done: its statement, and the launch that did it. */
+interface DoneTask {
+  attested: AttestedStatement;
+  keyAttestation: Uint8Array;
+}
+
+/**
+ * Runs a job: verifies its manifest, asks for its key with an attestation, does its tasks in order, seals what they deliver, and hands
+ * over the receipt. `jws`: the manifest as the owner signed it. Rejects with the error of whatever failed, and then everything of the
+ * job is closed and its keys are overwritten.
+ */
+export async function renderJob(
+  jws: string,
+  keys: RecipientKeyPair,
+  enclave: AgentEnclave,
+  parent: Connection<typeof TO_PARENT>,
+  signal: AbortSignal,
+): Promise<void> {
+  const opened = await openManifest(jws, enclave.configuration.owners.map(createPublicKey));
+  const tasks = enclave.tasksOf(opened.manifest);
+  const keyAttestation = await attestKey(opened, keys, enclave.module);
+  const document = parseAttestation(keyAttestation);
+  refuseExpired(document.timestamp, opened.manifest);
+  await parent.ask('event', { code: 'MANIFEST_ACCEPTED' });
+  const jobKey = await releaseJobKey(opened, keys, keyAttestation, parent);
+  let recipients: OutputRecipients | undefined;
+  try {
+    await parent.ask('event', { code: 'KEY_RELEASED' });
+    recipients = await recipientsOf(opened.manifest, jobKey);
+    const [root = new Uint8Array()] = document.cabundle;
+    const simulated = createHash('sha256').update(root).digest('hex') !== AWS_NITRO_ROOT.toLowerCase();
+    const job = { ...enclave, opened, parent, signal, jobKey, keyAttestation, simulated, recipients };
+    const done = await runTasks(job, tasks);
+    await handOverReceipt(job, jws, tasks, done);
+  } finally {
+    jobKey.fill(0);
+    recipients?.mastering?.contentKey.fill(0);
+  }
+}
+
+async function recipientsOf({ output }: RenderManifest, jobKey: Uint8Array): Promise<OutputRecipients> {
+  const ownerKey = createPublicKey(output.ownerKey);
+  if (!output.mastering) return { ownerKey };
+  const contentKey = await unwrapUnderJobKey(output.mastering.wrappedKey, jobKey);
+  return { ownerKey, mastering: { recipient: output.mastering, contentKey } };
+}
+
+/** Does the tasks in order. What one left is kept, in memory, until no later one reads it. */
+async function runTasks(job: Job, tasks: readonly RenderTask[]): Promise<DoneTask[]> {
+  const { opened, parent } = job;
+  const files = taskFiles(job, tasks);
+  const statements = new Map<string, string>();
+  const done: DoneTask[] = [];
+  try {
+    for (const task of tasks) {
+      job.signal.throwIfAborted();
+      inputRoot(opened.manifest, task, statements);
+      await parent.ask('event', { code: 'TASK_STARTED', task: task.id });
+      const finished = await runTask(job, task, statements, files).catch(async (error) => {
+        await parent.ask('event', { code: 'TASK_FAILED', task: task.id }).catch(() => undefined);
+        throw error;
+      });
+      statements.set(task.id, sha384(finished.attested.statement));
+      done.push(finished);
+      await parent.ask('event', { code: 'TASK_FINISHED', task: task.id });
+      await files.release(task);
+    }
+    return done;
+  } finally {
+    await files.close();
+  }
+}
+
+async function runTask(
+  job: Job,
+  task: RenderTask,
+  statements: ReadonlyMap<string, string>,
+  files: ReturnType<typeof taskFiles>,
+): Promise<DoneTask> {
+  const { opened, parent, module, configuration, sandbox, keyAttestation, simulated, recipients, signal } = job;
+  const command = programOf(configuration, task.renderer);
+  const rendererSha384 = await fileSha384(command);
+  const inputs = await files.inputsOf(task);
+  const startedAt = await timeOf(module);
+  refuseExpired(startedAt, opened.manifest);
+  const { limits } = configuration;
+  const result = await sandbox.run({ command, args: task.args, inputs, limits, signal });
+  files.keep(task, result);
+  const finishedAt = await timeOf(module);
+  const outputs = [];
+  for (const output of task.delivered ? result.outputs : []) {
+    const createdAt = Math.floor(finishedAt / 1000);
+    const sealed = await sealOutput(task.id, output, recipients, createdAt, (path, offset, bytes, done) =>
+      parent.ask('writeOutput', { path, offset, bytes, done }),
+    );
+    outputs.push(sealed);
+    await parent.ask('event', { code: 'OUTPUT_SEALED', task: task.id });
+  }
+  const statement = taskStatement(opened, task, statements, {
+    rendererSha384,
+    sandbox: { isolation: sandbox.isolation, sha384: result.sandboxSha384 },
+    launch: launchOf(keyAttestation),
+    startedAt,
+    finishedAt,
+    exitCode: result.exitCode,
+    simulated,
+    outputs,
+  });
+  return { attested: await attestedStatement(module, statement, opened.manifest.nonce), keyAttestation };
+}
+
+async function handOverReceipt(job: Job, jws: string, tasks: readonly RenderTask[], done: DoneTask[]): Promise<void> {
+  const { opened, module, keyAttestation, simulated, parent } = job;
+  const attested = done.map((task) => task.attested);
+  const delivered = new Set(tasks.filter((task) => task.delivered).map(({ id }) => id));
+  const finishedAt = await timeOf(module);
+  refuseExpired(finishedAt, opened.manifest);
+  const statement = jobStatement(opened, attested, delivered, {
+    launch: launchOf(keyAttestation),
+    finishedAt,
+    simulated,
+  });
+  const receipt = buildReceipt({
+    manifest: jws,
+    keyAttestations: [...done.map((task) => task.keyAttestation), keyAttestation],
+    tasks: attested,
+    job: await attestedStatement(module, statement, opened.manifest.nonce),
+  });
+  const bytes = Buffer.from(JSON.stringify(receipt));
+  for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
+    const piece = bytes.subarray(offset, offset + CHUNK_BYTES);
+    await parent.ask('writeReceipt', { offset, bytes: piece, done: offset + CHUNK_BYTES >= bytes.length });
+  }
+  await parent.ask('event', { code: 'RECEIPT_ISSUED' });
+}
+
+/** The clock of an enclave is its parent's to set; that of its module is not. Milliseconds since the epoch. */
+async function timeOf(module: SecurityModule): Promise<number> {
+  return parseAttestation(await module.attest({})).timestamp;
+}
+
+function refuseExpired(now: number, { expiresAt }: RenderManifest): void {
+  if (now <= expiresAt * 1000) return;
+  throw new RenderError('ERR_RENDER_EXPIRED', 'the manifest has expired: sign another one');
+}
+
+function programOf({ renderers }: RunnerConfiguration, renderer: Renderer): string {
+  const program = renderer === 'package-hls' ? undefined : renderers[renderer];
+  if (program !== undefined) return program;
+  throw new RenderError('ERR_RENDER_TEMPLATE', `this enclave has no renderer ${renderer}`);
+}
+
+async function fileSha384(path: string): Promise<string> {
+  const hash = createHash('sha384');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
