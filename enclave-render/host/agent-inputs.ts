@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HEADER_BYTES, openFramedHeader } from '../mastering/framed.ts';
 import { MasterError } from '../mastering/master-error.ts';
 import { SLOT_BYTES, segmentCipher, segmentLayout } from '../mastering/segment-cipher.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import { CHUNK_BYTES } from './messages.ts';
+import { nameless, writeFully } from './nameless-file.ts';
 
 type Input = RenderManifest['inputs'][number];
 
@@ -22,31 +23,16 @@ export async function openInput(
   readPiece: ReadPiece,
   scratch: string,
 ): Promise<FileHandle> {
-  return nameless(join(scratch, `input-${input.name}`), async (file) => {
-    try {
-      await decrypt(input, dataKey, readPiece, file);
-    } catch (error) {
-      if (!(error instanceof MasterError)) throw error;
-      throw refused(`input ${input.name} does not open: ${error.code}`);
-    }
-  });
-}
-
-/** Makes a file, fills it, and leaves it open for reading without a name: it ends with the descriptor. */
-export async function nameless(path: string, fill: (file: FileHandle) => Promise<void>): Promise<FileHandle> {
-  const file = await open(path, 'wx', 0o600);
+  const { writable, readable } = await nameless(join(scratch, `input-${input.name}`));
   try {
-    const readable = await open(path, 'r');
-    await rm(path);
-    try {
-      await fill(file);
-      return readable;
-    } catch (error) {
-      await readable.close();
-      throw error;
-    }
+    await decrypt(input, dataKey, readPiece, writable);
+    return readable;
+  } catch (error) {
+    await readable.close();
+    if (!(error instanceof MasterError)) throw error;
+    throw refused(`input ${input.name} does not open: ${error.code}`);
   } finally {
-    await file.close();
+    await writable.close();
   }
 }
 
@@ -67,7 +53,7 @@ async function decrypt(input: Input, dataKey: Uint8Array, readPiece: ReadPiece, 
         const iv = header.subarray(12, 44);
         cipher = segmentCipher({ mode: 'framed', direction: 'decrypt', dataKey, iv, inputBytes });
       }
-      await write(file, plaintext.subarray(0, cipher.transform(index, sealed, plaintext)));
+      await writeFully(file, plaintext.subarray(0, cipher.transform(index, sealed, plaintext)));
     }
   } finally {
     plaintext.fill(0);
@@ -86,15 +72,6 @@ async function read(readPiece: ReadPiece, offset: number, length: number): Promi
     done += wanted;
   }
   return sealed;
-}
-
-async function write(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done).catch(() => {
-      throw refused('there is not enough memory in the enclave for the inputs: split the job into tasks');
-    });
-    done += bytesWritten;
-  }
 }
 
 function refused(why: string): RenderError {

@@ -6,17 +6,17 @@ import type { RecipientKeyPair } from '../kms/recipient.ts';
 import { attestedStatement, sha384 } from '../receipt/attested-statement.ts';
 import { buildReceipt } from '../receipt/build-receipt.ts';
 import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
-import type { AttestedStatement } from '../receipt/statement.ts';
 import { unwrapUnderJobKey } from '../render/job-key.ts';
 import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import type { Renderer, RenderTask } from '../render/render-task.ts';
 import type { Sandbox } from '../render/sandbox.ts';
 import type { SecurityModule } from '../security-module/security-module.ts';
+import { type DoneTask, jobCheckpoints } from './agent-checkpoints.ts';
 import { attestKey, releaseJobKey } from './agent-key.ts';
 import { type OutputRecipients, sealOutput } from './agent-outputs.ts';
-import { taskFiles } from './agent-task-files.ts';
-import type { Connection } from './frames.ts';
+import { type TaskFiles, taskFiles } from './agent-task-files.ts';
+import { type Connection, codeOf } from './frames.ts';
 import { CHUNK_BYTES, type TO_PARENT } from './messages.ts';
 import type { RunnerConfiguration } from './runner-configuration.ts';
 
@@ -40,12 +40,6 @@ interface Job extends AgentEnclave {
   keyAttestation: Uint8Array;
   simulated: boolean;
   recipients: OutputRecipients;
-}
-
-/** A task that was done: its statement, and the launch that did it. */
-interface DoneTask {
-  attested: AttestedStatement;
-  keyAttestation: Uint8Array;
 }
 
 /**
@@ -91,22 +85,22 @@ async function recipientsOf({ output }: RenderManifest, jobKey: Uint8Array): Pro
 
 /** Does the tasks in order. What one left is kept, in memory, until no later one reads it. */
 async function runTasks(job: Job, tasks: readonly RenderTask[]): Promise<DoneTask[]> {
-  const { opened, parent } = job;
+  const { opened, parent, signal } = job;
   const files = taskFiles(job, tasks);
+  const checkpoints = await jobCheckpoints({ ...job, manifestSha384: opened.payloadSha384 });
   const statements = new Map<string, string>();
   const done: DoneTask[] = [];
   try {
     for (const task of tasks) {
-      job.signal.throwIfAborted();
-      inputRoot(opened.manifest, task, statements);
-      await parent.ask('event', { code: 'TASK_STARTED', task: task.id });
-      const finished = await runTask(job, task, statements, files).catch(async (error) => {
-        await parent.ask('event', { code: 'TASK_FAILED', task: task.id }).catch(() => undefined);
-        throw error;
-      });
+      signal.throwIfAborted();
+      const root = inputRoot(opened.manifest, task, statements);
+      const restored = await checkpoints.restore(task, root);
+      if (restored) files.keep(task, restored.left);
+      const finished = restored?.done ?? (await runTask(job, task, statements, files));
       statements.set(task.id, sha384(finished.attested.statement));
       done.push(finished);
-      await parent.ask('event', { code: 'TASK_FINISHED', task: task.id });
+      if (!restored) await checkpoints.save(task, root, finished, files.neededAfter(task));
+      await parent.ask('event', { code: restored ? 'TASK_RESUMED' : 'TASK_FINISHED', task: task.id });
       await files.release(task);
     }
     return done;
@@ -119,7 +113,23 @@ async function runTask(
   job: Job,
   task: RenderTask,
   statements: ReadonlyMap<string, string>,
-  files: ReturnType<typeof taskFiles>,
+  files: TaskFiles,
+): Promise<DoneTask> {
+  const { parent } = job;
+  await parent.ask('event', { code: 'TASK_STARTED', task: task.id });
+  try {
+    return await renderTask(job, task, statements, files);
+  } catch (error) {
+    await parent.ask('event', { code: 'TASK_FAILED', task: task.id, error: codeOf(error) }).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function renderTask(
+  job: Job,
+  task: RenderTask,
+  statements: ReadonlyMap<string, string>,
+  files: TaskFiles,
 ): Promise<DoneTask> {
   const { opened, parent, module, configuration, sandbox, keyAttestation, simulated, recipients, signal } = job;
   const command = programOf(configuration, task.renderer);

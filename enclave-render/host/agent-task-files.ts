@@ -3,7 +3,8 @@ import { unwrapUnderJobKey } from '../render/job-key.ts';
 import type { OpenedManifest } from '../render/manifest-signature.ts';
 import { RenderError } from '../render/render-manifest.ts';
 import type { RenderTask } from '../render/render-task.ts';
-import type { SandboxInput, SandboxResult } from '../render/sandbox.ts';
+import type { SandboxInput, SandboxOutput } from '../render/sandbox.ts';
+import type { TaskOutputs } from './agent-checkpoints.ts';
 import { openInput } from './agent-inputs.ts';
 import type { Connection } from './frames.ts';
 import type { TO_PARENT } from './messages.ts';
@@ -13,7 +14,9 @@ export interface TaskFiles {
   /** What a task finds at `/in`: opened now, unless an earlier one has read it. */
   inputsOf(task: RenderTask): Promise<SandboxInput[]>;
   /** Keeps what a task has left for those that come after it. */
-  keep(task: RenderTask, left: Pick<SandboxResult, 'outputs' | 'dispose'>): void;
+  keep(task: RenderTask, left: TaskOutputs): void;
+  /** What a task has left that a later one reads. */
+  neededAfter(task: RenderTask): readonly SandboxOutput[];
   /** Closes what no task reads after this one. */
   release(task: RenderTask): Promise<void>;
   close(): Promise<void>;
@@ -29,7 +32,7 @@ interface Job {
 /** The files of a job whose tasks these are, in order. */
 export function taskFiles({ opened, jobKey, scratch, parent }: Job, tasks: readonly RenderTask[]): TaskFiles {
   const inputs = new Map<string, FileHandle>();
-  const left = new Map<string, Pick<SandboxResult, 'outputs' | 'dispose'>>();
+  const left = new Map<string, TaskOutputs>();
 
   const inputOf = async (name: string): Promise<SandboxInput> => {
     const input = opened.manifest.inputs.find((candidate) => candidate.name === name);
@@ -71,6 +74,7 @@ export function taskFiles({ opened, jobKey, scratch, parent }: Job, tasks: reado
     keep(task, result) {
       left.set(task.id, result);
     },
+    neededAfter: ({ id }) => (tasks.some(({ after }) => after.includes(id)) ? (left.get(id)?.outputs ?? []) : []),
     release: (task) => release(tasks.slice(tasks.indexOf(task) + 1)),
     close: () => release([]),
   };

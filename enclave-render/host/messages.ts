@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { EVENT_CODES, type EventCode } from '../render/event-codes.ts';
 
-/** Most bytes of a file in one message, a sealed segment of a `framed` master, and of a message at all. */
-export const CHUNK_BYTES = (1 << 20) + 16;
+/** Most bytes of a file in one message, header and first segment of a `framed` master, and of a message at all. */
+export const CHUNK_BYTES = (1 << 20) + 92;
 export const FRAME_BYTES = CHUNK_BYTES + (64 << 10);
 
 const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/));

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -40,8 +41,12 @@ export async function simulatedLauncher(options: SimulatedLauncherOptions): Prom
   return { pcrs: await measure(options), root: ca.root, launch: (signal) => launch(options, signal) };
 }
 
-function measure({ agent, configuration }: SimulatedLauncherOptions) {
+async function measure({ agent, configuration }: SimulatedLauncherOptions) {
   const { renderers, isolation } = configuration;
+  if (isolation === 'bubblewrap')
+    await access(BUBBLEWRAP, constants.X_OK).catch((error) => {
+      throw notStarted(error.code);
+    });
   const programs = [process.execPath, PRLIMIT, ...(isolation === 'bubblewrap' ? [BUBBLEWRAP] : [])];
   return measureImage({
     agent,
@@ -63,9 +68,7 @@ async function launch(options: SimulatedLauncherOptions, signal?: AbortSignal): 
   await new Promise((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (error) => {
-      const how = 'install it (Debian: apt install bubblewrap), or choose isolation none, which keeps nothing in';
-      const why = (error as NodeJS.ErrnoException).code;
-      reject(new HostError('ERR_HOST_LAUNCH', `bubblewrap cannot be started (${why}): ${how}`));
+      reject(notStarted((error as NodeJS.ErrnoException).code));
     });
   });
   const ended = new Promise<number | null>((resolve) => {
@@ -137,4 +140,9 @@ function sandboxArguments(agent: string): string[] {
     ...['--ro-bind', process.execPath, '/enclave/node', '--ro-bind', agent, '/enclave/agent'],
     ...['--file', String(CONFIGURATION), '/enclave/configuration.json', '--chdir', '/', '--'],
   ];
+}
+
+function notStarted(why: string | undefined): HostError {
+  const how = 'install bubblewrap (Debian: apt install bubblewrap), or choose --isolation none, which keeps nothing in';
+  return new HostError('ERR_HOST_LAUNCH', `no enclave can be started here (${why}): ${how}`);
 }

@@ -1,0 +1,287 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import * as v from 'valibot';
+import { readConfiguration } from '../config/configuration.ts';
+import { AWS_NITRO_ROOT } from '../enclave-render/attestation/attestation-document.ts';
+import { AttestationError, PolicyError } from '../enclave-render/attestation/attestation-error.ts';
+import { HostError } from '../enclave-render/host/host-error.ts';
+import { readPrivateKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/key-files.ts';
+import { thumbprint } from '../enclave-render/mastering/public-key.ts';
+import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
+import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
+import { type VerifiedReceipt, verifyReceipt } from '../enclave-render/receipt/verify-receipt.ts';
+import { EVENT_CODES, type RenderEvent } from '../enclave-render/render/event-codes.ts';
+import { RenderError } from '../enclave-render/render/render-manifest.ts';
+import type { Isolation } from '../enclave-render/render/sandbox.ts';
+import { openDataKeys } from '../local/data-keys.ts';
+import { packagePath } from '../local/package-root.ts';
+import {
+  auditLogPath,
+  openIdentity,
+  openRenderShop,
+  quarantineOf,
+  type RenderJob,
+  RenderJobSchema,
+  type RenderShop,
+  receiptPath,
+  runSubmittedJob,
+  type SubmittedJob,
+  submitJob,
+  submittedJob,
+  tasksOf,
+} from '../local/render-jobs.ts';
+import { openingKeyPath, publicPem } from '../local/render-owner.ts';
+import { alignColumns, EXIT_NO, InputError, note, print, readJson, readText, report } from './command.ts';
+import { DEFAULT_DATA } from './up.ts';
+
+const SUBMIT_HELP = `
+JOB is a JSON file:
+  {
+    "template": "transcode",             a preset, or an Open Job Description template (docs/render-jobs.md)
+    "parameters": {"Height": 360},
+    "inputs": {"Source": "mezzanine.mov"},     plain files, encrypted first, or framed masters
+    "output": "rendered",                folder of the outputs, not there yet
+    "mastering": true,                   the mastering key of the configuration opens them, too
+    "expiresInSeconds": 3600
+  }
+The job runs in a simulated enclave on this machine: its receipt shows that the parts fit together, not who saw the
+plaintext (docs/enclave.md). Outputs are framed masters for the owner's key: portcullis master decrypt opens them.
+
+Examples:
+  portcullis render submit job.json
+  portcullis render submit job.json --json | jq -r .receipt
+  portcullis render submit job.json --no-verify          the outputs wait in <output>.quarantine`;
+
+const RESUME_HELP = `
+Goes on with a job that was interrupted, without redoing finished tasks, or accepts one that was not verified.
+
+Examples:
+  portcullis render resume job-0123456789abcdef`;
+
+const VERIFY_HELP = `
+Documents are verified at their own time, so that a receipt can be verified years later. A receipt of a simulated enclave
+is refused unless its root is named: portcullis render keys prints that of this machine.
+
+Examples:
+  portcullis render verify receipt.json
+  portcullis render verify receipt.json --root "$(portcullis render keys --json | jq -r .simulatorRoot)"
+  portcullis render verify receipt.json --owner-key owner.pub.pem --outputs rendered --private-key open.pem --json`;
+
+const KEYS_HELP = `
+Made at first use, in <data>/render/owner, mode 0600: one signs manifests, one opens outputs. Keep a copy of both.
+
+Examples:
+  portcullis render keys
+  portcullis render keys --json | jq -r .manifestKey >owner.pub.pem`;
+
+interface CommonOptions {
+  data: string;
+  config?: string;
+  json?: true;
+}
+
+interface SubmitOptions extends CommonOptions {
+  verify: boolean;
+  isolation: Isolation;
+}
+
+interface VerifyOptions extends CommonOptions {
+  root?: string[];
+  ownerKey?: string[];
+  outputs?: string;
+  privateKey?: string;
+  isolation: Isolation;
+}
+
+export function registerRender(program: Command): void {
+  const render = program.command('render').description('have titles rendered in an enclave, and verify what was done');
+  const isolation = () =>
+    new Option('--isolation <how>', 'how renderers are kept in; none is in every receipt')
+      .choices(['bubblewrap', 'none'])
+      .default('bubblewrap');
+
+  add(render, 'submit', 'render a job, verify its receipt, and accept its outputs', SUBMIT_HELP)
+    .argument('<job>', 'JSON file')
+    .option('--no-verify', 'leave the outputs where they are, unverified')
+    .addOption(isolation())
+    .action(async (file: string, options: SubmitOptions) => {
+      const job = await readJob(file);
+      const shop = await openShop(options, job.mastering);
+      await run(shop, await answering(options, () => submitJob(shop, job)), options);
+    });
+
+  add(render, 'resume', 'go on with a job that was interrupted', RESUME_HELP)
+    .argument('<jobId>', 'id of the job')
+    .option('--no-verify', 'leave the outputs where they are, unverified')
+    .addOption(isolation())
+    .action(async (jobId: string, options: SubmitOptions) => {
+      const shop = await openShop(options, false);
+      await run(shop, await answering(options, () => submittedJob(shop, jobId)), options);
+    });
+
+  add(render, 'verify', 'say what a receipt proves', VERIFY_HELP)
+    .argument('<receipt>', 'JSON file')
+    .option('--root <sha256...>', 'fingerprints of roots to trust beside that of AWS Nitro')
+    .option('--owner-key <file...>', 'Ed25519 public keys of the owner, PEM or JWK, instead of that of this machine')
+    .option('--outputs <folder>', 'verify the outputs, too')
+    .option('--private-key <file>', 'that opens the outputs, instead of that of this machine')
+    .addOption(isolation())
+    .action(verify);
+
+  add(render, 'keys', "the owner's public keys, and the root of simulated enclaves here", KEYS_HELP).action(
+    async ({ data, json }: CommonOptions) => {
+      const { owner, simulatorRoot } = await openIdentity(data);
+      const answer = {
+        manifestKey: publicPem(owner.signing),
+        manifestKeyId: thumbprint(createPublicKey(owner.signing)),
+        outputKey: publicPem(owner.opening),
+        outputKeyId: thumbprint(createPublicKey(owner.opening)),
+        simulatorRoot,
+      };
+      print(json, answer, [
+        ...alignColumns([
+          ['signs manifests', answer.manifestKeyId],
+          ['opens outputs', answer.outputKeyId],
+          ['simulator root', simulatorRoot],
+        ]),
+      ]);
+    },
+  );
+}
+
+function add(parent: Command, name: string, description: string, help: string): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .option('--data <directory>', 'data directory of the stack', DEFAULT_DATA)
+    .option('--config <file>', 'configuration')
+    .option('--json', 'print JSON')
+    .addHelpText('after', help);
+}
+
+async function readJob(file: string): Promise<RenderJob> {
+  const content = await readJson(file);
+  const template = (content as { template?: unknown } | null)?.template;
+  const named = typeof template === 'string' ? { ...(content as object), template: await preset(template) } : content;
+  const result = v.safeParse(RenderJobSchema, named);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new InputError(`${file}: ${v.getDotPath(issue) ?? 'the job'} has to be ${issue.expected ?? issue.message}`);
+}
+
+/** A template of ours by its name. */
+async function preset(name: string): Promise<unknown> {
+  const folder = packagePath('dist/render-templates');
+  const names = (await readdir(folder)).map((file) => file.replace(/\.json$/, ''));
+  if (names.includes(name)) return readJson(join(folder, `${name}.json`));
+  throw new InputError(`there is no template ${name}: name one of ${names.join(', ')}, or write the template itself`);
+}
+
+async function openShop({ data, config, isolation }: Omit<SubmitOptions, 'verify'>, mastering: boolean) {
+  const { mastering: settings } = await readConfiguration(config);
+  // AWS KMS would not believe a simulated enclave: job keys are under keys of this machine.
+  const embedded = settings.kms.provider === 'aws' ? undefined : settings.kms;
+  const keys = mastering ? { dataKeys: await openDataKeys(settings, data, { create: true }) } : undefined;
+  return openRenderShop({
+    dataDirectory: data,
+    isolation,
+    keystore: embedded?.keystore,
+    passphraseFile: embedded?.passphraseFile,
+    mastering: keys && { ...keys, keyId: settings.keyId },
+  });
+}
+
+async function run(shop: RenderShop, job: SubmittedJob | undefined, options: SubmitOptions): Promise<void> {
+  if (!job) return;
+  const { jobId } = job;
+  const interrupted = new AbortController();
+  const interrupt = () => interrupted.abort();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt);
+  try {
+    const running = { onEvent: progress(options), signal: interrupted.signal, verify: options.verify };
+    const answer = { ok: true, jobId, receipt: receiptPath(job), auditLog: auditLogPath(shop) };
+    const proven = await answering({ ...options, jobId }, async () => ({
+      verified: await runSubmittedJob(shop, job, running),
+    }));
+    if (!proven) return;
+    if (!proven.verified) {
+      const outputs = quarantineOf(job);
+      note(`nothing was verified; portcullis render resume ${jobId} verifies and accepts it`);
+      print(options.json, { ...answer, verified: false, outputs }, [`${jobId}: rendered, not verified`, outputs]);
+      return;
+    }
+    const outputs = proven.verified.outputs.map(({ name }) => join(job.output, name));
+    print(options.json, { ...answer, verified: true, simulated: proven.verified.simulated, outputs }, [
+      ...explainReceipt(proven.verified),
+      `The outputs are in ${job.output}, the receipt in ${answer.receipt}; the outputs open with ${openingKeyPath(join(shop.folder, 'owner'))}.`,
+    ]);
+  } finally {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, interrupt);
+  }
+}
+
+/** Says on stderr what the enclave says. */
+function progress({ json }: CommonOptions): (event: RenderEvent) => void {
+  return ({ code, task, percent, error }) => {
+    if (json) return;
+    const about = [task, percent === undefined ? undefined : `${percent} %`, error].filter(Boolean).join(' ');
+    report(`${about ? `${about}: ` : ''}${EVENT_CODES[code]}`);
+  };
+}
+
+/** Prints a refusal as the answer no; a fault of the caller's input or surroundings is an error like any other. */
+async function answering<Result>(
+  { json, jobId }: { json?: true; jobId?: string },
+  what: () => Promise<Result>,
+): Promise<Result | undefined> {
+  try {
+    return await what();
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    const code = (error instanceof HostError && error.peerCode) || error.code;
+    process.exitCode = EXIT_NO;
+    const about = jobId === undefined ? {} : { jobId };
+    print(json, { ok: false, ...about, code, message: error.message }, [`${code}: ${error.message}`]);
+    return undefined;
+  }
+}
+
+type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError;
+
+function isRefusal(error: unknown): error is Refusal {
+  const kinds = [HostError, ReceiptError, AttestationError, PolicyError];
+  if (kinds.some((kind) => error instanceof kind)) return true;
+  // A template or a manifest that is none is the caller's to mend.
+  return error instanceof RenderError && !['ERR_RENDER_TEMPLATE', 'ERR_RENDER_MANIFEST'].includes(error.code);
+}
+
+async function verify(file: string, options: VerifyOptions): Promise<void> {
+  const { root = [], isolation, json } = options;
+  const text = await readText(file);
+  const isForeign = options.ownerKey && (options.outputs === undefined || options.privateKey !== undefined);
+  const owner = isForeign ? undefined : (await openIdentity(options.data)).owner;
+  const ownerKeys: KeyObject[] = options.ownerKey
+    ? await Promise.all(options.ownerKey.map(readVerifyKeyFile))
+    : owner
+      ? [createPublicKey(owner.signing)]
+      : [];
+  const privateKey = options.privateKey ? await readPrivateKeyFile(options.privateKey) : owner?.opening;
+  const verified = await answering<VerifiedReceipt>(options, () =>
+    verifyReceipt(text, {
+      ownerKeys,
+      manifestSha384: 'any',
+      roots: [AWS_NITRO_ROOT, ...root],
+      isolation: isolation === 'none' ? ['bubblewrap', 'none'] : ['bubblewrap'],
+      nonceUsedFor: 'not-checked',
+      tasksOf,
+      outputs: options.outputs && privateKey ? { folder: options.outputs, privateKey } : 'not-checked',
+    }),
+  );
+  if (!verified) return;
+  const { manifest, manifestSha384, statementSha384, launches, outputs, outputsVerified, simulated } = verified;
+  const tasks = verified.tasks.map(({ task, renderer, sandbox }) => ({ id: task.id, renderer, sandbox }));
+  const answer = { jobId: manifest.jobId, manifestSha384, statementSha384, launches, tasks, outputs };
+  print(json, { ok: true, ...answer, outputsVerified, simulated }, explainReceipt(verified));
+}

@@ -1,0 +1,354 @@
+import { createHash, createPublicKey, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import * as v from 'valibot';
+import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
+import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
+import { appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
+import type { EnclaveLauncher } from '../enclave-render/host/enclave-launcher.ts';
+import { runJob } from '../enclave-render/host/parent.ts';
+import type { RunnerConfiguration } from '../enclave-render/host/runner-configuration.ts';
+import { simulatedLauncher } from '../enclave-render/host/simulated.ts';
+import { commitment } from '../enclave-render/kms/commitment.ts';
+import { type DataKeys, KmsError } from '../enclave-render/kms/data-keys.ts';
+import { EmbeddedKms } from '../enclave-render/kms/embedded.ts';
+import { encryptMaster } from '../enclave-render/mastering/encrypt.ts';
+import { readManifest } from '../enclave-render/mastering/opened.ts';
+import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
+import { checkManifestMac, manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
+import { acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
+import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
+import type { RenderEvent } from '../enclave-render/render/event-codes.ts';
+import { wrapUnderJobKey } from '../enclave-render/render/job-key.ts';
+import { expandTemplate } from '../enclave-render/render/job-template.ts';
+import { signManifest } from '../enclave-render/render/manifest-signature.ts';
+import { RenderError, type RenderManifest } from '../enclave-render/render/render-manifest.ts';
+import type { RenderTask } from '../enclave-render/render/render-task.ts';
+import type { Isolation } from '../enclave-render/render/sandbox.ts';
+import { openSimulatorCa } from '../enclave-render/security-module/simulator-ca.ts';
+import { keystorePath } from './data-keys.ts';
+import { packagePath } from './package-root.ts';
+import { openRenderOwner, publicPem, type RenderOwner } from './render-owner.ts';
+
+const DEFAULT_EXPIRES_IN = 3600;
+/** What each renderer may take here; an image of AWS has its own. */
+const LIMITS = { memoryBytes: 8 * 2 ** 30, cpuSeconds: 6 * 3600, wallSeconds: 6 * 3600, outputBytes: 16 * 2 ** 30 };
+const RENDERERS = { ffmpeg: '/usr/bin/ffmpeg', blender: '/usr/bin/blender' } as const;
+
+const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/));
+const path = v.pipe(v.string(), v.minLength(1));
+
+/** A job, as its owner writes it. Paths are relative to where the command runs. */
+export const RenderJobSchema = v.strictObject({
+  jobId: v.exactOptional(name),
+  /** An Open Job Description template (docs/render-jobs.md). */
+  template: v.record(v.string(), v.unknown()),
+  parameters: v.exactOptional(v.record(name, v.union([v.string(), v.number()])), {}),
+  /** Files by the name of their parameter, plain or `framed` masters; with the name that the renderer is to see, if it is another. */
+  inputs: v.exactOptional(v.record(name, v.union([path, v.strictObject({ path, fileName: name })])), {}),
+  /** Folder that the outputs are to be in; not there yet. */
+  output: path,
+  /** Whether the mastering key of the configuration may open the outputs as well. */
+  mastering: v.exactOptional(v.boolean(), false),
+  expiresInSeconds: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(60), v.maxValue(604_800))),
+});
+export type RenderJob = v.InferOutput<typeof RenderJobSchema>;
+
+/** What is needed to have jobs rendered on this machine. */
+export interface RenderShop {
+  folder: string;
+  owner: RenderOwner;
+  launcher: EnclaveLauncher;
+  kms: EmbeddedKms;
+  isolation: Isolation;
+  /** KMS key of mastering, with the KMS that has it. */
+  mastering: { dataKeys: DataKeys; keyId: string } | undefined;
+  /** Milliseconds since the epoch. */
+  now: () => number;
+}
+
+export interface RenderShopOptions {
+  dataDirectory: string;
+  isolation: Isolation;
+  keystore?: string | undefined;
+  passphraseFile?: string | undefined;
+  mastering?: RenderShop['mastering'];
+  /** Folder of the agent's bundle, by default the built one. */
+  agent?: string;
+  now?: () => number;
+}
+
+/** Opens, and at first makes, the owner's keys and the authority of simulated enclaves on this machine. */
+export async function openIdentity(dataDirectory: string, now: () => number = Date.now) {
+  const folder = join(dataDirectory, 'render');
+  const owner = await openRenderOwner(join(folder, 'owner'));
+  const ca = await openSimulatorCa(join(folder, 'simulator'), now());
+  return { folder, owner, ca, simulatorRoot: ca.root };
+}
+
+/** Opens the owner's keys and the simulated enclave of this machine. Rejects with the errors of its parts. */
+export async function openRenderShop(options: RenderShopOptions): Promise<RenderShop> {
+  const { dataDirectory, isolation, passphraseFile, mastering, now = Date.now } = options;
+  const { folder, owner, ca } = await openIdentity(dataDirectory, now);
+  const configuration: RunnerConfiguration = {
+    format: 'portcullis-runner/1',
+    owners: [publicPem(owner.signing)],
+    isolation,
+    renderers: Object.fromEntries(Object.entries(RENDERERS).filter(([, program]) => existsSync(program))),
+    limits: LIMITS,
+  };
+  const agent = options.agent ?? packagePath('dist/enclave/agent');
+  const launcher = await simulatedLauncher({ agent, configuration, ca, now });
+  const keystore = options.keystore ?? keystorePath(dataDirectory);
+  const kms = new EmbeddedKms({ keystore, passphraseFile, attestationRoots: [ca.root], now });
+  return { folder, owner, launcher, kms, isolation, mastering, now };
+}
+
+/** A job whose manifest is signed, on the disk. */
+export interface SubmittedJob {
+  jobId: string;
+  /** Folder of everything of it but the outputs. */
+  folder: string;
+  manifest: string;
+  manifestSha384: string;
+  inputs: Record<string, string>;
+  output: string;
+}
+
+const SubmittedSchema = v.strictObject({ inputs: v.record(v.string(), v.string()), output: v.string() });
+
+/** The tasks of a manifest's template. Throws `ERR_RENDER_TEMPLATE`. */
+export function tasksOf({ template, parameters, inputs }: RenderManifest): readonly RenderTask[] {
+  return expandTemplate(template, parameters, inputs);
+}
+
+/** Encrypts the inputs of a job and signs its manifest. Rejects with `ERR_RENDER_TEMPLATE` before anything is encrypted twice. */
+export async function submitJob(shop: RenderShop, job: RenderJob): Promise<SubmittedJob> {
+  const { owner, launcher, kms, now } = shop;
+  const jobId = job.jobId ?? `job-${randomBytes(8).toString('hex')}`;
+  const folder = join(shop.folder, 'jobs', jobId);
+  await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 });
+  await mkdir(folder, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+    throw new RenderError('ERR_RENDER_MANIFEST', `there is a job ${jobId} already: resume it, or choose another jobId`);
+  });
+  const keyId = await jobKmsKey(kms, launcher.pcrs);
+  const context = { service: 'portcullis', purpose: 'render', job: jobId };
+  const jobKey = await kms.generate(keyId, 256, context);
+  try {
+    const inputs = [];
+    for (const [parameter, given] of Object.entries(job.inputs)) {
+      inputs.push(await encryptInput(shop, folder, parameter, given, jobKey.plaintext));
+    }
+    const issuedAt = Math.floor(now() / 1000);
+    const manifest: RenderManifest = {
+      format: 'portcullis-render/1',
+      jobId,
+      nonce: randomBytes(32).toString('hex'),
+      issuedAt,
+      expiresAt: issuedAt + (job.expiresInSeconds ?? DEFAULT_EXPIRES_IN),
+      pcrs: launcher.pcrs,
+      roots: [launcher.root],
+      jobKey: {
+        keyId: jobKey.keyId,
+        context,
+        encryptedKey: Buffer.from(jobKey.encrypted).toString('base64'),
+        commitment: commitment(jobKey.plaintext),
+      },
+      inputs: inputs.map(({ input }) => input),
+      template: job.template,
+      parameters: job.parameters,
+      output: {
+        ownerKey: publicPem(owner.opening),
+        ...(job.mastering ? { mastering: await masteringKey(shop, jobKey.plaintext) } : {}),
+      },
+    };
+    tasksOf(manifest);
+    const jws = await signManifest(manifest, owner.signing);
+    const paths = Object.fromEntries(inputs.map(({ input, path }) => [input.name, path]));
+    const output = resolve(job.output);
+    await writeFile(join(folder, 'job.json'), JSON.stringify({ inputs: paths, output }), { mode: 0o600 });
+    await writeFile(join(folder, 'manifest.jws'), jws, { mode: 0o600 });
+    await log(shop, 'job-submitted', jobId, { manifestSha384: payloadSha384(jws) });
+    return submittedJob(shop, jobId);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  } finally {
+    jobKey.plaintext.fill(0);
+  }
+}
+
+/** A job that was submitted before. Rejects with `ERR_RENDER_MANIFEST` when there is none of that name. */
+export async function submittedJob(shop: Pick<RenderShop, 'folder'>, jobId: string): Promise<SubmittedJob> {
+  const folder = join(shop.folder, 'jobs', jobId);
+  try {
+    if (!v.is(name, jobId)) throw new Error('no name of a job');
+    const { inputs, output } = v.parse(SubmittedSchema, JSON.parse(await readFile(join(folder, 'job.json'), 'utf8')));
+    const manifest = await readFile(join(folder, 'manifest.jws'), 'utf8');
+    return { jobId, folder, manifest, manifestSha384: payloadSha384(manifest), inputs, output };
+  } catch {
+    throw new RenderError('ERR_RENDER_MANIFEST', `there is no submitted job ${jobId} in ${folder}`);
+  }
+}
+
+/** Where the outputs of a job wait to be accepted: on the same disk. */
+export function quarantineOf({ output }: Pick<SubmittedJob, 'output'>): string {
+  return `${output}.quarantine`;
+}
+
+export function receiptPath({ folder }: Pick<SubmittedJob, 'folder'>): string {
+  return join(folder, 'receipt.json');
+}
+
+export interface RunOptions {
+  onEvent: (event: RenderEvent) => void;
+  signal?: AbortSignal | undefined;
+  /** Leaves outputs and receipt as they came. */
+  verify?: boolean;
+}
+
+/**
+ * Runs a submitted job in a simulated enclave, or goes on with it, verifies its receipt and accepts its outputs, and then ends the
+ * enclave; each step is in the audit log. Resolves with what the receipt has proven; undefined when it was not to be verified.
+ */
+export async function runSubmittedJob(
+  shop: RenderShop,
+  job: SubmittedJob,
+  { onEvent, signal, verify = true }: RunOptions,
+): Promise<VerifiedReceipt | undefined> {
+  // A receipt that is there is that of a job which was stopped before it was accepted.
+  const existing = await readFile(receiptPath(job), 'utf8').catch(() => undefined);
+  if (existing !== undefined) return verify ? accept(shop, job, existing) : undefined;
+  const rendered = await runJob({
+    launcher: shop.launcher,
+    manifest: job.manifest,
+    files: {
+      inputs: new Map(Object.entries(job.inputs)),
+      quarantine: quarantineOf(job),
+      checkpoints: join(job.folder, 'checkpoints'),
+      receipt: receiptPath(job),
+    },
+    kms: shop.kms,
+    onEvent,
+    onStart: () => log(shop, 'enclave-started', job.jobId, { pcr0: shop.launcher.pcrs['0'] ?? '' }),
+    signal,
+  }).catch(async (error) => {
+    await log(shop, 'enclave-ended', job.jobId, { code: error.peerCode ?? error.code ?? 'ERR_INTERNAL' });
+    throw error;
+  });
+  try {
+    return verify ? await accept(shop, job, rendered.receipt) : undefined;
+  } finally {
+    await rendered.end();
+    await log(shop, 'enclave-ended', job.jobId, {});
+  }
+}
+
+function accept(shop: RenderShop, job: SubmittedJob, receipt: string): Promise<VerifiedReceipt> {
+  return acceptReceipt(receipt, {
+    ownerKeys: [createPublicKey(shop.owner.signing)],
+    roots: [shop.launcher.root],
+    isolation: shop.isolation === 'none' ? ['bubblewrap', 'none'] : ['bubblewrap'],
+    tasksOf,
+    job: { jobId: job.jobId, manifestSha384: job.manifestSha384 },
+    privateKey: shop.owner.opening,
+    quarantine: quarantineOf(job),
+    accepted: job.output,
+    auditLog: auditLogPath(shop),
+    nonces: join(shop.folder, 'nonces'),
+    now: shop.now,
+  });
+}
+
+export function auditLogPath({ folder }: Pick<RenderShop, 'folder'>): string {
+  return join(folder, 'audit.jsonl');
+}
+
+async function log(shop: RenderShop, event: AuditEvent, jobId: string, details: Record<string, string>): Promise<void> {
+  await appendAuditEntry(auditLogPath(shop), { at: shop.now(), event, jobId, details });
+}
+
+/** The KMS key of jobs for enclaves of these registers, which decrypts for nobody else. */
+async function jobKmsKey(kms: EmbeddedKms, pcrs: Pcrs): Promise<string> {
+  const image = createHash('sha256')
+    .update(['0', '1', '2'].map((index) => pcrs[index]).join())
+    .digest('hex');
+  const alias = `alias/portcullis-render-${image.slice(0, 16)}`;
+  await kms.createKey({ alias, attestation: { pcrs: { ...pcrs } } }).catch((error) => {
+    if (!(error instanceof KmsError && error.code === 'ERR_KMS_ALREADY_EXISTS')) throw error;
+  });
+  return alias;
+}
+
+type Input = RenderManifest['inputs'][number];
+
+/** A master of an input, and what the manifest says of it: a plain file is encrypted, of a `framed` master the key is wrapped anew. */
+async function encryptInput(
+  shop: RenderShop,
+  folder: string,
+  parameter: string,
+  given: RenderJob['inputs'][string],
+  jobKey: Uint8Array,
+): Promise<{ input: Input; path: string }> {
+  const source = resolve(typeof given === 'string' ? given : given.path);
+  const fileName = typeof given === 'string' ? plainName(source) : given.fileName;
+  const isMaster = existsSync(manifestPath(source));
+  const path = isMaster ? source : join(folder, `input-${parameter}`);
+  const { manifest, dataKey } = isMaster ? await openMasterKey(shop, source) : await encryptPlain(shop, source, path);
+  try {
+    const { ciphertextBytes: bytes, ciphertextSha256: sha256 } = manifest;
+    const wrappedKey = await wrapUnderJobKey(dataKey, jobKey);
+    return { input: { name: parameter, bytes, sha256, fileName, wrappedKey }, path };
+  } finally {
+    dataKey.fill(0);
+  }
+}
+
+/** A name that a renderer may see: of letters, digits, dots and dashes, and no option. */
+function plainName(path: string): string {
+  const plain = basename(path)
+    .replaceAll(/[^A-Za-z0-9._-]/g, '_')
+    .slice(-100);
+  return /^[A-Za-z0-9]/.test(plain) ? plain : `input${plain}`;
+}
+
+async function encryptPlain({ now }: RenderShop, source: string, output: string) {
+  const dataKey = randomBytes(32);
+  const seconds = Math.floor(now() / 1000);
+  return { manifest: await encryptMaster({ source, output, mode: 'framed', dataKey, now: seconds }), dataKey };
+}
+
+async function openMasterKey({ owner, mastering }: RenderShop, source: string) {
+  const manifest = await readManifest(source);
+  if (manifest.mode !== 'framed') {
+    throw new RenderError(
+      'ERR_RENDER_INPUT',
+      `${source} is a master of mode ${manifest.mode}: enclaves read framed ones`,
+    );
+  }
+  const keys = { privateKey: owner.opening, ...(mastering ? { dataKeys: mastering.dataKeys } : {}) };
+  const dataKey = await unwrapDataKey(manifest, keys);
+  checkManifestMac(manifest, dataKey);
+  return { manifest, dataKey };
+}
+
+async function masteringKey({ mastering }: RenderShop, jobKey: Uint8Array) {
+  if (!mastering) throw new RenderError('ERR_RENDER_MANIFEST', 'there is no mastering key in the configuration');
+  const context = { service: 'portcullis', purpose: 'master' };
+  const { plaintext, encrypted, keyId } = await mastering.dataKeys.generate(mastering.keyId, 256, context);
+  try {
+    const encryptedKey = Buffer.from(encrypted).toString('base64');
+    return { keyId, context, encryptedKey, wrappedKey: await wrapUnderJobKey(plaintext, jobKey) };
+  } finally {
+    plaintext.fill(0);
+  }
+}
+
+/** SHA-384 of the payload of a JWS, hexadecimal. */
+function payloadSha384(jws: string): string {
+  return createHash('sha384')
+    .update(Buffer.from(jws.split('.')[1] ?? '', 'base64url'))
+    .digest('hex');
+}

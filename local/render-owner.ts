@@ -1,0 +1,43 @@
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { link, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readPrivateKeyFile } from '../enclave-render/mastering/key-files.ts';
+
+/** The keys of whoever has things rendered: private ones, which leave this folder for nowhere. */
+export interface RenderOwner {
+  /** Ed25519, signs manifests. */
+  signing: KeyObject;
+  /** EC P-256, opens outputs. */
+  opening: KeyObject;
+}
+
+const FILES = { signing: 'sign.pem', opening: 'open.pem' } as const;
+
+/** Where the private key that opens outputs is. */
+export function openingKeyPath(folder: string): string {
+  return join(folder, FILES.opening);
+}
+
+/** Opens the owner's keys in a folder (mode 0700, files 0600), and makes them when they are not there. Rejects with `MasterError`. */
+export async function openRenderOwner(folder: string): Promise<RenderOwner> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const signing = await keyIn(join(folder, FILES.signing), () => generateKeyPairSync('ed25519'));
+  const opening = await keyIn(openingKeyPath(folder), () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }));
+  return { signing, opening };
+}
+
+/** A public key in PEM (SPKI). */
+export function publicPem(key: KeyObject): string {
+  return createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+}
+
+async function keyIn(path: string, make: () => { privateKey: KeyObject }): Promise<KeyObject> {
+  const partial = `${path}.${process.pid}`;
+  await writeFile(partial, make().privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  // A key that is there stays; of two who make it at once, both get the same.
+  await link(partial, path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  await rm(partial);
+  return readPrivateKeyFile(path);
+}
