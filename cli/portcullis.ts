@@ -5,16 +5,6 @@ import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
 import { InputError, printable } from './command.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
-import { registerKey } from './key.ts';
-import { registerKms } from './kms.ts';
-import { registerMaster } from './master.ts';
-import { registerPackage } from './package.ts';
-import { registerRender } from './render.ts';
-import { registerRevocation } from './revocation.ts';
-import { registerSession } from './session.ts';
-import { registerStorage } from './storage.ts';
-import { registerToken } from './token.ts';
-import { registerUp } from './up.ts';
 
 const HELP = `
 Examples:
@@ -41,6 +31,7 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   package: async () => (await import('./package.ts')).registerPackage,
   attest: async () => (await import('./attest.ts')).registerAttest,
   enclave: async () => (await import('./enclave.ts')).registerEnclave,
+  render: async () => (await import('./render.ts')).registerRender,
   audit: async () => (await import('./audit.ts')).registerAudit,
 };
 
@@ -55,20 +46,6 @@ async function createProgram(noun = ''): Promise<Command> {
     .addHelpText('after', HELP);
   const asked = Object.hasOwn(NOUNS, noun) ? [noun] : Object.keys(NOUNS);
   for (const register of await Promise.all(asked.map((name) => NOUNS[name]?.()))) register?.(program);
-  registerUp(program);
-  registerToken(program);
-  registerAsset(program);
-  registerSession(program);
-  registerRevocation(program);
-  registerEdge(program);
-  registerKey(program);
-  registerMaster(program);
-  registerKms(program);
-  registerStorage(program);
-  registerPackage(program);
-  registerEnclave(program);
-  registerAudit(program);
-  registerRender(program);
   return program;
 }
 
