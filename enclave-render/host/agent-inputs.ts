@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HEADER_BYTES, openFramedHeader } from '../mastering/framed.ts';
 import { MasterError } from '../mastering/master-error.ts';
-import { SLOT_BYTES, segmentCipher, segmentLayout } from '../mastering/segment-cipher.ts';
+import { segmentCipher, segmentLayout } from '../mastering/segment-cipher.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import { CHUNK_BYTES } from './messages.ts';
 import { nameless, writeFully } from './nameless-file.ts';
@@ -40,23 +40,21 @@ async function decrypt(input: Input, dataKey: Uint8Array, readPiece: ReadPiece, 
   const { bytes: inputBytes, sha256 } = input;
   const layout = segmentLayout({ mode: 'framed', direction: 'decrypt', inputBytes });
   const hash = createHash('sha256');
-  const plaintext = Buffer.alloc(SLOT_BYTES);
   let cipher: ReturnType<typeof segmentCipher> | undefined;
-  try {
-    for (let index = 0; index < layout.count; index++) {
-      const { offset, length } = layout.range(index);
-      const sealed = await read(readPiece, offset, length);
-      hash.update(sealed);
-      if (!cipher) {
-        const header = sealed.subarray(0, HEADER_BYTES);
-        openFramedHeader(dataKey, header);
-        const iv = header.subarray(12, 44);
-        cipher = segmentCipher({ mode: 'framed', direction: 'decrypt', dataKey, iv, inputBytes });
-      }
-      await writeFully(file, plaintext.subarray(0, cipher.transform(index, sealed, plaintext)));
+  for (let index = 0; index < layout.count; index++) {
+    const { offset, length } = layout.range(index);
+    const sealed = await read(readPiece, offset, length);
+    hash.update(sealed);
+    if (!cipher) {
+      const header = sealed.subarray(0, HEADER_BYTES);
+      openFramedHeader(dataKey, header);
+      const iv = header.subarray(12, 44);
+      cipher = segmentCipher({ mode: 'framed', direction: 'decrypt', dataKey, iv, inputBytes });
     }
-  } finally {
-    plaintext.fill(0);
+    for (const piece of cipher.transform(index, sealed)) {
+      await writeFully(file, piece);
+      piece.fill(0);
+    }
   }
   if (hash.digest('hex') !== sha256) throw refused(`input ${input.name} is not the one of the manifest`);
 }

@@ -78,14 +78,14 @@ async function seal(
     createHash('sha256'),
     saltedPlaintext(dataKey),
   ];
-  const [input, slot] = [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES)];
+  const input = Buffer.alloc(SLOT_BYTES);
   let written = 0;
   try {
     for (let index = 0; index < layout.count; index++) {
       const { offset, length } = layout.range(index);
       const plaintext = input.subarray(0, length);
       await fill(fd, plaintext, offset);
-      const sealed = slot.subarray(0, cipher.transform(index, plaintext, slot));
+      const sealed = Buffer.concat(cipher.transform(index, plaintext));
       plaintextHash.update(plaintext);
       salted.update(plaintext);
       ciphertextHash.update(sealed);

@@ -93,9 +93,8 @@ export async function* sealCheckpoint(
     let filled = 0;
     let index = 0;
     const seal = () => {
-      const sealed = Buffer.alloc(header.length + filled + TAG_BYTES);
-      header.copy(sealed);
-      sealSegment(key, index, index === segments - 1, segment.subarray(0, filled), sealed.subarray(header.length));
+      const pieces = sealSegment(key, index, index === segments - 1, segment.subarray(0, filled));
+      const sealed = Buffer.concat([header, ...pieces]);
       header = Buffer.alloc(0);
       filled = 0;
       index++;
@@ -172,7 +171,6 @@ async function* segmentsOf(dataKey: Buffer, checkpoint: SealedCheckpoint): Async
     return piece;
   };
   if (!Number.isSafeInteger(bytes) || sealed < TAG_BYTES) throw notGenuine('is too short to be one');
-  const output = Buffer.alloc(SEGMENT_BYTES);
   try {
     const key = openFramedHeader(dataKey, await exactly(0, HEADER_BYTES));
     for (let index = 0; index < segments; index++) {
@@ -180,14 +178,14 @@ async function* segmentsOf(dataKey: Buffer, checkpoint: SealedCheckpoint): Async
       const length = Math.min(stride, sealed - offset);
       if (length < TAG_BYTES) throw notGenuine('was cut off');
       const piece = await exactly(HEADER_BYTES + offset, length);
-      const opened = openSegment(key, index, index === segments - 1, piece, output);
-      yield output.subarray(0, opened);
+      for (const opened of openSegment(key, index, index === segments - 1, piece)) {
+        yield opened;
+        opened.fill(0);
+      }
     }
   } catch (error) {
     if (error instanceof MasterError) throw notGenuine('was changed, or is of another job, task or input');
     throw error;
-  } finally {
-    output.fill(0);
   }
 }
 
