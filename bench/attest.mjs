@@ -1,6 +1,6 @@
 // npm run bench:attest [-- --json]: what verifying an attestation document costs beside its floor, ES384 verifications alone, of which
-// a document needs five: one for each certificate below the root, and its own. On a document that AWS signed, in CPU time of one
-// thread, in rounds that take turns; of each the best round, since whatever else the machine does can only slow one.
+// a document needs five: one for each certificate below the root, and its own. On a document that AWS signed, in rounds that
+// take turns and are about as long as each other; of each the best one, since whatever else the machine does can only slow it.
 import { verify } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -11,8 +11,8 @@ import { openCoseSign1, signedBytes } from '../dist/lib/enclave-render/attestati
 import { parseAttestation, verifyAttestation } from '../dist/lib/enclave-render/attestation/verify.js';
 
 const DOCUMENT = fileURLToPath(new URL('../../shared/attestation/docs/9e038c2da8de.bin', import.meta.url));
-const ROUNDS = 20;
-const PER_ROUND = 50;
+const ROUNDS = 100;
+const PER_ROUND = { floor: 50, uncached: 10, authoritiesCached: 25, leafCached: 50 };
 
 if (!existsSync(DOCUMENT)) {
   process.stderr.write(
@@ -50,19 +50,17 @@ const RUNS = {
   leafCached: () => verifyAttestation(document, policy, cache),
 };
 
-/** Runs in a second of CPU time. */
-function rate(run) {
-  const began = process.cpuUsage();
-  for (let i = 0; i < PER_ROUND; i++) run();
-  const { user, system } = process.cpuUsage(began);
-  return (PER_ROUND * 1e6) / (user + system);
+/** Runs in a second, by so many of them. */
+function rate(name) {
+  const began = performance.now();
+  for (let i = 0; i < PER_ROUND[name]; i++) RUNS[name]();
+  return (PER_ROUND[name] * 1000) / (performance.now() - began);
 }
 
 const names = Object.keys(RUNS);
-for (const name of names) rate(RUNS[name]);
-const rates = Object.fromEntries(names.map((name) => [name, []]));
-for (let round = 0; round < ROUNDS; round++) for (const name of names) rates[name].push(rate(RUNS[name]));
-const perSecond = Object.fromEntries(names.map((name) => [name, Math.round(Math.max(...rates[name]))]));
+const best = Object.fromEntries(names.map((name) => [name, 0]));
+for (let round = 0; round < ROUNDS; round++) for (const name of names) best[name] = Math.max(best[name], rate(name));
+const perSecond = Object.fromEntries(names.map((name) => [name, Math.round(best[name])]));
 
 const { floor } = perSecond;
 const GATES = [
@@ -83,7 +81,7 @@ const GATES = [
 if (process.argv.includes('--json')) {
   process.stdout.write(`${JSON.stringify({ floor, gates: GATES })}\n`);
 } else {
-  process.stdout.write(`floor: ${floor} ES384 verifications in a second of CPU time\n`);
+  process.stdout.write(`floor: ${floor} ES384 verifications in a second\n`);
   for (const { what, perSecond: rate, share, target, ofWhat, met } of GATES)
     process.stdout.write(`${what}: ${rate}/s, ${share} × ${ofWhat} (target ${target}): ${met ? 'met' : 'missed'}\n`);
 }

@@ -77,7 +77,7 @@ function readExtensions(wrapper: DerReader): Constraints {
   const found = new Map<string, Uint8Array>();
   do {
     const extension = new DerReader(list.read(TAG.sequence));
-    const id = Buffer.from(extension.read(TAG.objectIdentifier)).toString('hex');
+    const id = view(extension.read(TAG.objectIdentifier)).toString('hex');
     const isCritical = optionalTrue(extension);
     const value = extension.read(TAG.octetString);
     extension.end();
@@ -175,8 +175,7 @@ const noTime = () => malformed('its validity is not a time of RFC 5280');
 function publicKey(info: Uint8Array): PublicKeyInput {
   if (info.length !== P384_KEY_BYTES) throw malformed('its key is not of P-384');
   expectBytes(info.subarray(0, P384_KEY.length), P384_KEY, 'its key is not of P-384');
-  // A view: copying would cost as much as reading the whole certificate.
-  return { key: Buffer.from(info.buffer, info.byteOffset, info.length), format: 'der', type: 'spki' };
+  return { key: view(info), format: 'der', type: 'spki' };
 }
 
 /** Loads a key. Throws `ERR_ATTESTATION_CHAIN`. */
@@ -203,6 +202,9 @@ function withKey<Result>(use: () => Result): Result {
     throw malformed('its key is no point of P-384');
   }
 }
+
+/** The same bytes: copying them would cost more than reading a certificate. */
+const view = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
 function expectBytes(bytes: Uint8Array, expected: Uint8Array, why: string): void {
   if (Buffer.compare(bytes, expected) !== 0) throw malformed(why);

@@ -75,7 +75,8 @@ function registers(value: unknown, field: string): Record<string, string> {
   for (const [index, register] of value) {
     if (!Number.isInteger(index) || index < 0 || index > PCR_INDEX_MOST)
       throw wrong(`${field} has an index that is not one from 0 to ${PCR_INDEX_MOST}`);
-    pcrs[index] = Buffer.from(bytes(register, field, PCR_BYTES, PCR_BYTES)).toString('hex');
+    const { buffer, byteOffset, length } = bytes(register, field, PCR_BYTES, PCR_BYTES);
+    pcrs[index] = Buffer.from(buffer, byteOffset, length).toString('hex');
   }
   return pcrs;
 }
