@@ -3,7 +3,7 @@ import { AttestationError } from './attestation-error.ts';
 import { decodeStrictly } from './strict-cbor.ts';
 
 /** Most bytes of a payload (AWS Nitro Enclaves, "Attestation document specification"). */
-export const PAYLOAD_BYTES = 16_384;
+const PAYLOAD_BYTES = 16_384;
 /** Tag, array, headers and lengths: 13 bytes; signature: 96. */
 const DOCUMENT_BYTES = PAYLOAD_BYTES + 13 + 96;
 

@@ -91,7 +91,7 @@ describeRealDocuments('certificates of AWS', (documents) => {
     const [first] = readable;
     if (first === undefined) throw new Error('there is a document that can be read');
     for (const der of first.cabundle) expectFlipsReadAlike(der);
-  });
+  }, 300_000);
 });
 
 test('certificates of our own are read as other readers do', () => {

@@ -79,6 +79,8 @@ describe('refused for its structure', () => {
     ['a payload in a tag', 'CBOR', () => signPayload(encode(new Tagged(18, 1)), CHAIN.key)],
     ['a field twice', 'CBOR', () => signPayload(withTwice('nonce', NONCE), CHAIN.key)],
     ['a register twice', 'CBOR', () => signPayload(withRegisterTwice(), CHAIN.key)],
+    ['bytes in pieces of indefinite length', 'CBOR', () => signPayload(withNonce('5f4101ff'), CHAIN.key)],
+    ['the end of a map in the place of a value', 'CBOR', () => signPayload(withNonce(''), CHAIN.key)],
     ['a map without its end', 'CBOR', () => signPayload(indefiniteMap(fieldsOf(CHAIN)).subarray(0, -1), CHAIN.key)],
     ['a payload that is no map', 'PAYLOAD', () => signPayload(encode([1, 2]), CHAIN.key)],
     field('a field that no document has', { pcrs_more: 1 }),
@@ -124,6 +126,12 @@ describe('refused for its structure', () => {
 /** Signed under another protected header, which it says. */
 function reheaded(header: Uint8Array): Buffer {
   return Buffer.from(encode([header, new Map(), PAYLOAD, coseSignature(PAYLOAD, CHAIN.key, header)]));
+}
+
+/** A payload whose nonce is written so, in hexadecimal. */
+function withNonce(value: string): Buffer {
+  const others = indefiniteMap(fieldsOf(CHAIN, { nonce: undefined })).subarray(0, -1);
+  return Buffer.concat([others, encode('nonce'), Buffer.from(value, 'hex'), Buffer.of(0xff)]);
 }
 
 /** A payload with a field twice. */
