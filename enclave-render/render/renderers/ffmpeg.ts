@@ -11,7 +11,7 @@ const VALUES = [
   // What is read and written, and how long.
   ...['f', 'ss', 't', 'to', 'itsoffset', 'stream_loop', 'loop', 'start_number', 'framerate', 'frames', 'update'],
   ...['map', 'map_metadata', 'map_chapters', 'metadata', 'disposition', 'output_ts_offset', 'avoid_negative_ts'],
-  ...['movflags', 'brand', 'video_track_timescale', 'muxdelay', 'muxpreload', 'timecode', 'tag'],
+  ...['movflags', 'brand', 'video_track_timescale', 'muxdelay', 'muxpreload', 'mpegts_flags', 'timecode', 'tag'],
   // Filters.
   ...['vf', 'af', 'filter', 'filter_complex', 'filter_threads', 'filter_complex_threads', 'sws_flags'],
   // Encoders.
