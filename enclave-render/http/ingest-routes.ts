@@ -1,0 +1,159 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import * as v from 'valibot';
+import { IngestError, type IngestErrorCode, MOST_MANIFEST_BYTES, type OnJob, wholeManifest } from '../host/ingest.ts';
+
+/** What the route is made of. */
+export interface IngestOptions {
+  onJob: OnJob;
+  /** Secret that senders sign with, 32 bytes or more; several while one is replaced. */
+  secrets: readonly Uint8Array[];
+  /**
+   * The text of an object that S3 told of; the caller decides which buckets it reads. Rejects with `ERR_INGEST_REFUSED` when there is no
+   * such object. Without it, notifications of S3 are refused.
+   */
+  readObject?: (bucket: string, key: string, versionId: string | undefined) => Promise<string>;
+  /** Seconds since the epoch. */
+  now: () => number;
+  /** Told of what was taken, and of failures that are ours. */
+  report: (line: string) => void;
+}
+
+/** How old or early a signature may be, in seconds. */
+const TOLERANCE_SECONDS = 300;
+/** Most records that S3 puts in a notification is one; queues in between may gather some. */
+const MOST_RECORDS = 100;
+export const SIGNATURE_HEADER = 'x-portcullis-signature';
+
+const STATUS: Record<IngestErrorCode, 400 | 401 | 413 | 422 | 503> = {
+  ERR_INGEST_BODY: 400,
+  ERR_INGEST_SIGNATURE: 401,
+  ERR_INGEST_TOO_LARGE: 413,
+  ERR_INGEST_REFUSED: 422,
+  ERR_INGEST_UNAVAILABLE: 503,
+};
+const TITLE: Record<IngestErrorCode, string> = {
+  ERR_INGEST_BODY: 'Neither a job nor a notification',
+  ERR_INGEST_SIGNATURE: 'Not signed',
+  ERR_INGEST_TOO_LARGE: 'Too long',
+  ERR_INGEST_REFUSED: 'Refused',
+  ERR_INGEST_UNAVAILABLE: 'Not just now',
+};
+
+const JobBody = v.strictObject({ manifest: v.string() });
+/** Amazon S3, "Event message structure": of all fields, those that name the object. */
+const S3Notification = v.object({
+  Records: v.pipe(
+    v.array(
+      v.object({
+        eventSource: v.literal('aws:s3'),
+        eventName: v.string(),
+        s3: v.object({
+          bucket: v.object({ name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)) }),
+          object: v.object({ key: v.pipe(v.string(), v.maxLength(3072)), versionId: v.optional(v.string()) }),
+        }),
+      }),
+    ),
+    v.minLength(1),
+    v.maxLength(MOST_RECORDS),
+  ),
+});
+const S3TestEvent = v.object({ Service: v.literal('Amazon S3'), Event: v.literal('s3:TestEvent') });
+
+/**
+ * `POST /v1/render/jobs`: takes a job, `{"manifest":"<compact JWS>"}`, or a notification of S3 that a file with one was created
+ * (`.jws`; other objects are passed over). 202 with the number of jobs that were taken. The body is signed:
+ * `x-portcullis-signature: t=<seconds since the epoch>,v1=<HMAC-SHA-256 of "<t>.<body>", hexadecimal>`. Refusals are problem details
+ * (RFC 9457) with a stable `code`; after 503 the same request may be sent again, as a job may be taken twice and is rendered once.
+ */
+export function createIngestRoutes(options: IngestOptions): Hono {
+  const { secrets, now, report } = options;
+  if (secrets.length === 0 || secrets.some(({ length }) => length < 32)) {
+    throw new RangeError('jobs come in signed: give a secret of 32 bytes or more');
+  }
+  const app = new Hono();
+  const limit = bodyLimit({
+    maxSize: MOST_MANIFEST_BYTES + 1024,
+    onError: () => {
+      throw new IngestError('ERR_INGEST_TOO_LARGE', `a job has ${MOST_MANIFEST_BYTES} bytes at most`);
+    },
+  });
+  app.post('/v1/render/jobs', limit, async (c) => {
+    const body = Buffer.from(await c.req.arrayBuffer());
+    requireSigned(c.req.header(SIGNATURE_HEADER), body, secrets, now());
+    const jobs = await jobsOf(parseJson(body), options);
+    for (const job of jobs) {
+      await options.onJob(job);
+      report(`job taken: ${JSON.stringify(job.name)}`);
+    }
+    return c.json({ jobs: jobs.length }, 202);
+  });
+  app.onError((error, c) => {
+    const isKnown = error instanceof IngestError;
+    if (!isKnown) report(`a job could not be taken: ${(error as NodeJS.ErrnoException).code ?? error.name}`);
+    const code = isKnown ? error.code : 'ERR_INGEST_UNAVAILABLE';
+    const detail = isKnown ? error.message : 'The job was not taken: send it again later.';
+    const status = STATUS[code];
+    if (status === 503) c.header('retry-after', '30');
+    const problem = { type: 'about:blank', title: TITLE[code], status, code, detail };
+    return c.body(JSON.stringify(problem), status, { 'content-type': 'application/problem+json' });
+  });
+  return app;
+}
+
+/** Checks the signature over time and body. All secrets are tried, and each comparison takes as long as any. */
+function requireSigned(header: string | undefined, body: Buffer, secrets: readonly Uint8Array[], now: number): void {
+  const [, time = '', signature = ''] = /^t=(\d{1,12}),v1=([0-9a-f]{64})$/.exec(header ?? '') ?? [];
+  const given = Buffer.from(signature, 'hex');
+  let isSigned = false;
+  for (const secret of secrets) {
+    const expected = createHmac('sha256', secret).update(`${time}.`).update(body).digest();
+    if (given.length === expected.length && timingSafeEqual(given, expected)) isSigned = true;
+  }
+  if (!isSigned || Math.abs(now - Number(time)) > TOLERANCE_SECONDS) {
+    const how = `sign "<t>.<body>" with HMAC-SHA-256 and send ${SIGNATURE_HEADER}: t=<now>,v1=<hex>`;
+    throw new IngestError('ERR_INGEST_SIGNATURE', `there is no valid signature of the last minutes: ${how}`);
+  }
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch {
+    throw new IngestError('ERR_INGEST_BODY', 'the body is not JSON');
+  }
+}
+
+async function jobsOf(body: unknown, { readObject }: IngestOptions) {
+  if (v.is(S3TestEvent, body)) return [];
+  if (v.is(JobBody, body)) return [{ manifest: requireManifest(body.manifest), name: 'webhook' }];
+  const notification = v.safeParse(S3Notification, body);
+  if (!notification.success) {
+    throw new IngestError('ERR_INGEST_BODY', 'send {"manifest":"<compact JWS>"}, or what S3 sends of an object');
+  }
+  if (!readObject) throw new IngestError('ERR_INGEST_REFUSED', 'jobs are not read from S3 here: send the manifest');
+  const jobs = [];
+  for (const { eventName, s3 } of notification.output.Records) {
+    // Form-encoded, with + for a space.
+    const key = decodeKey(s3.object.key);
+    if (!/^(?:s3:)?ObjectCreated:/.test(eventName) || !key.endsWith('.jws')) continue;
+    const text = await readObject(s3.bucket.name, key, s3.object.versionId);
+    jobs.push({ manifest: requireManifest(text), name: `s3://${s3.bucket.name}/${key}` });
+  }
+  return jobs;
+}
+
+function decodeKey(key: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '));
+  } catch {
+    throw new IngestError('ERR_INGEST_BODY', 'the key of an object is not encoded as S3 does it');
+  }
+}
+
+function requireManifest(text: string): string {
+  const manifest = wholeManifest(text);
+  if (manifest === undefined) throw new IngestError('ERR_INGEST_BODY', 'the manifest is no compact JWS of Ed25519');
+  return manifest;
+}
