@@ -152,7 +152,7 @@ export function copyOf(folder: string, to: string): string {
 }
 
 /** Files under some folders that have these bytes in them. */
-export function filesWith(folders: readonly string[], bytes: Uint8Array): string[] {
+export function filesWith(folders: readonly string[], bytes: Buffer): string[] {
   const found: string[] = [];
   for (const folder of folders) {
     for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
