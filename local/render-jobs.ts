@@ -18,6 +18,7 @@ import { readManifest } from '../enclave-render/mastering/opened.ts';
 import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
 import { checkManifestMac, manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
+import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
 import type { RenderEvent } from '../enclave-render/render/event-codes.ts';
 import { wrapUnderJobKey } from '../enclave-render/render/job-key.ts';
@@ -126,6 +127,12 @@ export function tasksOf({ template, parameters, inputs }: RenderManifest): reado
 /** Encrypts the inputs of a job and signs its manifest. Rejects with `ERR_RENDER_TEMPLATE` before anything is encrypted twice. */
 export async function submitJob(shop: RenderShop, job: RenderJob): Promise<SubmittedJob> {
   const { owner, launcher, kms, now } = shop;
+  const output = resolve(job.output);
+  for (const taken of [output, quarantineOf({ output })]) {
+    if (existsSync(taken)) {
+      throw new ReceiptError('ERR_RECEIPT_ACCEPTED_FOLDER', `${taken} is there already: choose another output`);
+    }
+  }
   const jobId = job.jobId ?? `job-${randomBytes(8).toString('hex')}`;
   const folder = join(shop.folder, 'jobs', jobId);
   await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 });
@@ -167,7 +174,6 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
     tasksOf(manifest);
     const jws = await signManifest(manifest, owner.signing);
     const paths = Object.fromEntries(inputs.map(({ input, path }) => [input.name, path]));
-    const output = resolve(job.output);
     await writeFile(join(folder, 'job.json'), JSON.stringify({ inputs: paths, output }), { mode: 0o600 });
     await writeFile(join(folder, 'manifest.jws'), jws, { mode: 0o600 });
     await log(shop, 'job-submitted', jobId, { manifestSha384: payloadSha384(jws) });

@@ -206,7 +206,7 @@ function objectOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(objectOf);
   if (!(value instanceof Map)) return value;
   const entries = [...value].map(([name, content]) => {
-    if (typeof name !== 'string') throw new TypeError('a name is no text');
+    if (typeof name !== 'string' || name === '__proto__') throw new TypeError('no name of a field');
     return [name, objectOf(content)] as const;
   });
   return Object.fromEntries(entries);

@@ -23,8 +23,6 @@ export interface EnclaveChanges extends Partial<Pick<AgentEnclave, 'tasksOf' | '
   pcrs?: Record<string, string>;
   /** Milliseconds since the epoch, by its module. */
   now?: () => number;
-  /** Ends it after so many of its requests. */
-  killAfter?: number;
 }
 
 const LIMITS = { memoryBytes: 4 * 2 ** 30, cpuSeconds: 60, wallSeconds: 120, outputBytes: 64 << 20 };
@@ -62,7 +60,7 @@ export async function socketPair(): Promise<[Socket, Socket]> {
 /** Launches the agent in this process. */
 export function testLauncher(
   { ca, owner }: Awaited<ReturnType<typeof openIdentity>>,
-  { pcrs = PCRS, now = Date.now, killAfter, ...changes }: EnclaveChanges = {},
+  { pcrs = PCRS, now = Date.now, ...changes }: EnclaveChanges = {},
 ): EnclaveLauncher {
   const configuration: RunnerConfiguration = {
     format: 'portcullis-runner/1',
@@ -81,12 +79,6 @@ export function testLauncher(
       const module = connectNsm(nsm);
       const scratch = mkdtempSync(join(tmpdir(), 'portcullis-test-enclave-'));
       const enclave = { module, configuration, sandbox: new BubblewrapSandbox(), scratch, tasksOf, ...changes };
-      let requests = 0;
-      if (killAfter !== undefined) {
-        inside.on('data', () => {
-          if (++requests > killAfter) inside.destroy();
-        });
-      }
       const ended = serveAgent(inside, enclave).then(() => {
         module.close();
         const left = readdirSync(scratch);

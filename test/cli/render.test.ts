@@ -1,0 +1,77 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { portcullis } from '../harness/cli.ts';
+import { complaints, describeWithFfmpeg } from '../harness/media.ts';
+import { testSource } from '../harness/render-shop.ts';
+import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+
+describeWithFfmpeg('portcullis render', () => {
+  const folder = temporaryDirectory();
+  const data = ['--data', join(folder, 'data')];
+  const output = join(folder, 'out');
+  const jobFile = join(folder, 'job.json');
+  let submitted: { jobId: string; receipt: string; auditLog: string; outputs: string[] };
+  afterAll(() => removeDirectory(folder));
+
+  beforeAll(async () => {
+    const inputs = { Source: await testSource(folder) };
+    const job = { template: 'transcode', parameters: { Height: 90 }, inputs, output };
+    writeFileSync(jobFile, JSON.stringify(job));
+    const { code, stdout, stderr } = await portcullis('render', 'submit', jobFile, ...data, '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    submitted = JSON.parse(stdout);
+  });
+
+  test('submit renders, verifies and accepts; what came out opens with the key of the owner, and plays', async () => {
+    expect(submitted).toMatchObject({ ok: true, verified: true, simulated: true });
+    const clear = join(folder, 'clear.mp4');
+    const privateKey = join(folder, 'data', 'render', 'owner', 'open.pem');
+    const [master = ''] = submitted.outputs;
+    const opened = await portcullis('master', 'decrypt', master, clear, '--private-key', privateKey);
+    expect(opened.code).toBe(0);
+    expect(await complaints(clear)).toBe('');
+    expect((await portcullis('audit', 'verify', submitted.auditLog)).code).toBe(0);
+  });
+
+  test('verify says no unless the root of the simulator is named, then says what was proven in plain words', async () => {
+    const keys = JSON.parse((await portcullis('render', 'keys', ...data, '--json')).stdout);
+    const refused = await portcullis('render', 'verify', submitted.receipt, ...data, '--json');
+    expect(refused.code).toBe(1);
+    expect(JSON.parse(refused.stdout)).toMatchObject({ ok: false, code: 'ERR_ATTESTATION_ROOT' });
+    const root = ['--root', keys.simulatorRoot];
+    const verified = await portcullis('render', 'verify', submitted.receipt, ...root, ...data, '--outputs', output);
+    expect(verified.code).toBe(0);
+    expect(verified.stdout).toContain('SIMULATED');
+    expect(verified.stdout).toContain(`Job ${submitted.jobId}`);
+    const owner = join(folder, 'owner.pub.pem');
+    writeFileSync(owner, keys.manifestKey);
+    const elsewhere = ['--data', join(folder, 'elsewhere'), '--owner-key', owner];
+    expect((await portcullis('render', 'verify', submitted.receipt, ...root, ...elsewhere)).code).toBe(0);
+    expect(existsSync(join(folder, 'elsewhere'))).toBe(false);
+    writeFileSync(
+      join(folder, 'altered.json'),
+      readFileSync(submitted.receipt, 'utf8').replace('"exitCode', '"exitC0de'),
+    );
+    const altered = await portcullis('render', 'verify', join(folder, 'altered.json'), ...root, ...data);
+    expect(altered.code).toBe(1);
+  });
+
+  test('what is wrong with a job is said before anything is rendered', async () => {
+    const submit = async (job: object) => {
+      writeFileSync(join(folder, 'bad.json'), JSON.stringify(job));
+      return portcullis('render', 'submit', join(folder, 'bad.json'), ...data);
+    };
+    const good = JSON.parse(readFileSync(jobFile, 'utf8'));
+    expect(await submit({ ...good, template: 'none' })).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('transcode'),
+    });
+    expect((await submit({ ...good, output: undefined })).code).toBe(2);
+    expect((await submit({ ...good, output: join(folder, 'b'), parameters: { Height: 1 } })).code).toBe(2);
+    expect((await submit({ ...good, output: join(folder, 'c'), inputs: { Source: join(folder, 'none') } })).code).toBe(
+      2,
+    );
+    expect((await portcullis('render', 'resume', 'job-none', ...data)).code).toBe(2);
+  });
+});
