@@ -1,18 +1,21 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { AWS_NITRO_ROOT } from '../attestation/attestation-document.ts';
 import { parseAttestation } from '../attestation/verify.ts';
 import type { RecipientKeyPair } from '../kms/recipient.ts';
 import { attestedStatement, sha384 } from '../receipt/attested-statement.ts';
 import { buildReceipt } from '../receipt/build-receipt.ts';
 import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
+import { contentKeysUnderJobKey } from '../render/job-content-keys.ts';
 import { unwrapUnderJobKey } from '../render/job-key.ts';
 import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import type { Renderer, RenderTask } from '../render/render-task.ts';
-import type { Sandbox } from '../render/sandbox.ts';
+import { packageTask } from '../render/renderers/package-task.ts';
+import type { Sandbox, SandboxInput } from '../render/sandbox.ts';
 import type { SecurityModule } from '../security-module/security-module.ts';
-import { type DoneTask, jobCheckpoints } from './agent-checkpoints.ts';
+import { type DoneTask, jobCheckpoints, type TaskOutputs } from './agent-checkpoints.ts';
 import { attestKey, releaseJobKey } from './agent-key.ts';
 import { type OutputRecipients, sealOutput } from './agent-outputs.ts';
 import { type TaskFiles, taskFiles } from './agent-task-files.ts';
@@ -131,18 +134,16 @@ async function renderTask(
   statements: ReadonlyMap<string, string>,
   files: TaskFiles,
 ): Promise<DoneTask> {
-  const { opened, parent, module, configuration, sandbox, keyAttestation, simulated, recipients, signal } = job;
-  const command = programOf(configuration, task.renderer);
-  const rendererSha384 = await fileSha384(command);
+  const { opened, parent, module, sandbox, keyAttestation, simulated, recipients } = job;
   const inputs = await files.inputsOf(task);
   const startedAt = await timeOf(module);
   refuseExpired(startedAt, opened.manifest);
-  const { limits } = configuration;
-  const result = await sandbox.run({ command, args: task.args, inputs, limits, signal });
-  files.keep(task, result);
+  const done =
+    task.renderer === 'package-hls' ? await runPackaging(job, task, inputs) : await runRenderer(job, task, inputs);
+  files.keep(task, done);
   const finishedAt = await timeOf(module);
   const outputs = [];
-  for (const output of task.delivered ? result.outputs : []) {
+  for (const output of task.delivered ? done.outputs : []) {
     const createdAt = Math.floor(finishedAt / 1000);
     const sealed = await sealOutput(task.id, output, recipients, createdAt, (path, offset, bytes, done) =>
       parent.ask('writeOutput', { path, offset, bytes, done }),
@@ -151,16 +152,40 @@ async function renderTask(
     await parent.ask('event', { code: 'OUTPUT_SEALED', task: task.id });
   }
   const statement = taskStatement(opened, task, statements, {
-    rendererSha384,
-    sandbox: { isolation: sandbox.isolation, sha384: result.sandboxSha384 },
+    rendererSha384: done.rendererSha384,
+    sandbox: { isolation: sandbox.isolation, sha384: done.sandboxSha384 },
     launch: launchOf(keyAttestation),
     startedAt,
     finishedAt,
-    exitCode: result.exitCode,
+    exitCode: 0,
     simulated,
     outputs,
   });
   return { attested: await attestedStatement(module, statement, opened.manifest.nonce), keyAttestation };
+}
+
+/** What a task left, and what did it. */
+interface TaskResult extends TaskOutputs {
+  rendererSha384: string;
+  sandboxSha384: string;
+}
+
+async function runRenderer(job: Job, task: RenderTask, inputs: SandboxInput[]): Promise<TaskResult> {
+  const { configuration, sandbox, signal } = job;
+  const command = programOf(configuration, task.renderer);
+  const rendererSha384 = await fileSha384(command);
+  const result = await sandbox.run({ command, args: task.args, inputs, limits: configuration.limits, signal });
+  return { ...result, rendererSha384 };
+}
+
+/** Packaging is part of the agent: no program of its own, and around it the enclave and nothing else. */
+async function runPackaging(job: Job, { args }: RenderTask, inputs: SandboxInput[]): Promise<TaskResult> {
+  const { configuration, opened, jobKey, scratch, signal } = job;
+  const newContentKey = contentKeysUnderJobKey(jobKey, opened.manifest.jobId);
+  const { outputBytes } = configuration.limits;
+  const left = await packageTask({ args, inputs, scratch, newContentKey, outputBytes, signal });
+  const rendererSha384 = await fileSha384(fileURLToPath(import.meta.url));
+  return { ...left, rendererSha384, sandboxSha384: sha384('part of the agent') };
 }
 
 async function handOverReceipt(job: Job, jws: string, tasks: readonly RenderTask[], done: DoneTask[]): Promise<void> {
