@@ -2,11 +2,13 @@ import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
 import { appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
 import type { EnclaveLauncher } from '../enclave-render/host/enclave-launcher.ts';
+import { HostError } from '../enclave-render/host/host-error.ts';
 import { runJob } from '../enclave-render/host/parent.ts';
 import type { RunnerConfiguration } from '../enclave-render/host/runner-configuration.ts';
 import { simulatedLauncher } from '../enclave-render/host/simulated.ts';
@@ -220,6 +222,22 @@ export interface RunOptions {
  * enclave; each step is in the audit log. Resolves with what the receipt has proven; undefined when it was not to be verified.
  */
 export async function runSubmittedJob(
+  shop: RenderShop,
+  job: SubmittedJob,
+  options: RunOptions,
+): Promise<VerifiedReceipt | undefined> {
+  const release = await lock(job.folder, { realpath: false }).catch(() => {
+    const wait = 'wait for it; the lock of one that was killed holds for ten seconds';
+    throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: ${wait}`);
+  });
+  try {
+    return await runLocked(shop, job, options);
+  } finally {
+    await release();
+  }
+}
+
+async function runLocked(
   shop: RenderShop,
   job: SubmittedJob,
   { onEvent, signal, verify = true }: RunOptions,

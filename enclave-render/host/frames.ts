@@ -143,7 +143,7 @@ export function connect<Asks extends Messages, Answers extends Messages>(
 }
 
 /** The frames of a stream until it ends. Throws `ERR_HOST_FRAME` before it takes memory for a frame that is too long. */
-export async function* readFrames(stream: Duplex): AsyncGenerator<Buffer, void> {
+async function* readFrames(stream: Duplex): AsyncGenerator<Buffer, void> {
   const head = Buffer.alloc(LENGTH_BYTES);
   let frame = head;
   let filled = 0;

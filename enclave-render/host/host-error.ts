@@ -9,7 +9,7 @@ export type HostErrorCode =
   | 'ERR_HOST_CLOSED'
   /** The other side refused: `peerCode` says why. */
   | 'ERR_HOST_REFUSED'
-  /** This enclave has a job already. */
+  /** This enclave has a job already, or another process runs this one. */
   | 'ERR_HOST_BUSY'
   /** The parent has no such input, output or checkpoint, or was asked for it out of order. */
   | 'ERR_HOST_REQUEST'

@@ -55,7 +55,9 @@ export interface RenderedJob {
 export async function runJob(options: ParentOptions): Promise<RenderedJob> {
   const { launcher, manifest, files, signal } = options;
   const storage = await jobStorage(files);
-  const enclave = await launcher.launch(signal);
+  const enclave = await launcher.launch(signal).catch((error) => {
+    throw signal?.aborted ? interrupted() : error;
+  });
   const failure: { first?: unknown } = {};
   const parent = connect(enclave.channel, TO_ENCLAVE, TO_PARENT, handlers(options, storage, failure));
   const end = async () => {
@@ -76,7 +78,7 @@ export async function runJob(options: ParentOptions): Promise<RenderedJob> {
     return { receipt, end };
   } catch (error) {
     await end();
-    if (signal?.aborted) throw new HostError('ERR_HOST_INTERRUPTED', 'interrupted: the job can be resumed');
+    if (signal?.aborted) throw interrupted();
     // What failed here first made the enclave give up: that is the reason.
     throw failure.first ?? error;
   } finally {
@@ -239,4 +241,8 @@ function failed(error: unknown): never {
 
 function outOfOrder(why: string): HostError {
   return new HostError('ERR_HOST_REQUEST', `the enclave asks for what it cannot have: ${why}`);
+}
+
+function interrupted(): HostError {
+  return new HostError('ERR_HOST_INTERRUPTED', 'interrupted: the job can be resumed');
 }

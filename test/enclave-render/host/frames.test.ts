@@ -162,7 +162,7 @@ describe('a connection', () => {
     expect((await slow.connection.ended).code).toBe('ERR_HOST_FLOOD');
   });
 
-  test('holds no more memory for an hour of events than for one', async () => {
+  test('takes events for as long as they come one after the other', async () => {
     const { connection, peer } = await parent();
     peer.resume();
     for (let id = 1; id <= 2000; id++) {

@@ -70,7 +70,7 @@ describeWithFfmpeg('a job that is stopped', () => {
     expect(codes.includes('TASK_STARTED shot')).toBe(step < 5);
   });
 
-  test('with its parent, at any step, goes on as well', async () => {
+  test('with its parent, leaves no plaintext, and goes on', async () => {
     const job = await submit('parent');
     const stop = new AbortController();
     const running = runSubmittedJob(shop, job, {
