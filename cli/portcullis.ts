@@ -3,9 +3,6 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
-import { registerAsset } from './asset.ts';
-import { registerAttest } from './attest.ts';
-import { registerAudit } from './audit.ts';
 import { InputError, printable } from './command.ts';
 import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
 
