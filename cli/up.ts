@@ -29,6 +29,7 @@ export function registerUp(program: Command): void {
     .option('--data <dir>', 'where state is kept', DEFAULT_DATA)
     .option('--config <file>', 'configuration (docs/configuration.md); the defaults without')
     .option('--ephemeral', 'keep state in a temporary folder that is removed at the end')
+    .option('--no-render', 'master the title as it was delivered, without rendering it in an enclave first')
     .option('--json', 'print one line of JSON when ready; everything else goes to stderr')
     .addHelpText('after', EXAMPLES)
     .action(async (options: UpOptions) => {
@@ -44,6 +45,7 @@ export function registerUp(program: Command): void {
         api,
         revocation,
         mastering,
+        isRendered: options.render,
         report,
       });
       const ready = {
@@ -67,6 +69,7 @@ interface UpOptions {
   data: string;
   config?: string;
   ephemeral?: boolean;
+  render: boolean;
   json?: boolean;
 }
 

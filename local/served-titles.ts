@@ -10,6 +10,7 @@ import type { DataDirectory } from './data-directory.ts';
 import { openDataKeys } from './data-keys.ts';
 import { masterTitle } from './mastered-title.ts';
 import { packagePath } from './package-root.ts';
+import { openRenderShop, type RenderShop } from './render-jobs.ts';
 import type { TitleChain } from './title-chain.ts';
 
 /** The titles that the origin serves. */
@@ -24,12 +25,13 @@ export interface ServedTitles {
 const MASTERED = 'aurora';
 
 /**
- * Masters and packages the title of the stack into the data directory. What is packaged there, under `titles/`, is served from
+ * Renders (unless told not to), masters and packages the title of the stack into the data directory. What is packaged there, under `titles/`, is served from
  * there; what is not, and the title of the stack when it could not be mastered, as it was committed.
  */
 export async function openTitles(
   data: DataDirectory,
   mastering: MasteringSettings,
+  isRendered: boolean,
   now: () => number,
   report: (line: string) => void,
 ): Promise<ServedTitles> {
@@ -43,6 +45,7 @@ export async function openTitles(
     titles,
     dataKeys,
     keyId: mastering.keyId,
+    openRenderShop: isRendered ? () => openShop(data, mastering, dataKeys) : undefined,
     now,
     report,
   });
@@ -61,6 +64,17 @@ export async function openTitles(
     report,
   });
   return { chain, titleFolder, keyServer: getRequestListener(keyServer.fetch) };
+}
+
+/** The enclave of this machine, simulated; its job keys are in a keystore, also where masters are under a key of AWS. */
+function openShop(data: DataDirectory, { kms, keyId }: MasteringSettings, dataKeys: DataKeys): Promise<RenderShop> {
+  const own = kms.provider === 'embedded' ? { keystore: kms.keystore, passphraseFile: kms.passphraseFile } : {};
+  return openRenderShop({
+    dataDirectory: data.path(''),
+    isolation: 'bubblewrap',
+    mastering: { dataKeys, keyId },
+    ...own,
+  });
 }
 
 /** Without KMS a stack has its committed titles, and says why it has no others. */

@@ -59,6 +59,8 @@ export interface StackOptions {
   revocation: RevocationSettings;
   /** The KMS that masters and content keys are encrypted with. */
   mastering: MasteringSettings;
+  /** Whether the title is rendered in an enclave before it is mastered and packaged. */
+  isRendered: boolean;
   /** Told what is going on, a line at a time. */
   report: (line: string) => void;
 }
@@ -94,6 +96,7 @@ export async function startStack({
   api: apiSettings,
   revocation,
   mastering,
+  isRendered,
   report,
 }: StackOptions): Promise<Stack> {
   const closers: (() => Promise<unknown>)[] = [];
@@ -171,7 +174,7 @@ export async function startStack({
     closers.push(closeDetection);
 
     const originSecret = randomBytes(32).toString('base64url');
-    const { chain, titleFolder, keyServer } = await openTitles(data, mastering, now, report);
+    const { chain, titleFolder, keyServer } = await openTitles(data, mastering, isRendered, now, report);
     originPort.serve(createOrigin({ titleFolder, keyServer, originSecret }));
 
     const issuer = await openIssuer(data);

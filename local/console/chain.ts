@@ -1,4 +1,4 @@
-import type { TitleChain } from '../title-chain.ts';
+import type { RenderChain, TitleChain } from '../title-chain.ts';
 import { byId, create } from './dom.ts';
 import { number, quantity } from './format.ts';
 
@@ -9,6 +9,7 @@ type Fact = [name: string, value: string];
 interface Product {
   name: string;
   facts: Fact[];
+  sentences?: string[];
 }
 
 interface Link {
@@ -22,21 +23,27 @@ interface Link {
 
 const kilobytes = (bytes: number) => `${number(bytes / 1000)} kB`;
 
-function linksOf({ title, encodings, package: packaged }: TitleChain, isMastered: boolean): Link[] {
+function linksOf({ title, encodings, render, failure, package: packaged }: TitleChain): Link[] {
+  const isMastered = failure === undefined;
   return [
     {
       name: 'mezzanine',
       title: 'Mezzanine',
-      what: 'What post-production delivers, one file for each encoding. Here it is joined from the committed title.',
+      what:
+        'What post-production delivers, one file for each encoding. Here it is joined from the committed title.' +
+        (render ? ' The tallest is rendered into every encoding.' : ''),
       kmsKeys: [],
       products: encodings.flatMap(({ name, mezzanine }) =>
         mezzanine ? [{ name: `${name}, ${kilobytes(mezzanine.bytes)}`, facts: [['SHA-256', mezzanine.sha256]] }] : [],
       ),
     },
+    ...(render || failure?.link === 'render' ? [renderLink(render)] : []),
     {
       name: 'master',
       title: 'Encrypted master',
-      what: 'The same under a data key that KMS made. The file in clear goes when the master is there.',
+      what: render
+        ? 'What the enclave sealed: for its owner and for the mastering key. It was accepted when its receipt was verified.'
+        : 'The same under a data key that KMS made. The file in clear goes when the master is there.',
       kmsKeys: encodings.flatMap(({ master }) => master?.kmsKeyId ?? []),
       products: encodings.flatMap(({ name, master }) =>
         master
@@ -79,15 +86,55 @@ function linksOf({ title, encodings, package: packaged }: TitleChain, isMastered
   ];
 }
 
+/** The render, by its verified receipt: registers, what was proven, and the audit log that chains it. */
+function renderLink(render: RenderChain | undefined): Link {
+  return {
+    name: 'render',
+    title: 'Render in an enclave',
+    what: render
+      ? `${render.proven[0] ?? ''} The id of the job is burnt into the picture. The receipt was verified before anything was packaged.`
+      : 'Rendered in an enclave, accepted when its receipt is verified.',
+    kmsKeys: [],
+    products: render
+      ? [
+          {
+            name: `Receipt of job ${render.jobId}`,
+            facts: [
+              ['Receipt SHA-256', render.receiptSha256],
+              ['Manifest SHA-384', render.manifestSha384],
+              ['Enclave', render.moduleId],
+              ['Root of attestation', `${render.root}${render.simulated ? ' (simulated)' : ''}`],
+            ],
+          },
+          {
+            name: 'Measured registers',
+            facts: Object.entries(render.pcrs).map(([index, value]) => [
+              `PCR${index}, ${MEASURED[index] ?? 'other'}`,
+              value,
+            ]),
+          },
+          {
+            name: `Audit log of the owner, ${quantity(render.audit.length, 'line')}`,
+            facts: render.audit.map(({ sequence, event, sha256 }) => [`${sequence} ${event}`, sha256]),
+          },
+          { name: 'What the receipt proves', facts: [], sentences: render.proven.slice(1) },
+        ]
+      : [],
+  };
+}
+
+/** What is measured into a register here (docs/enclave.md). */
+const MEASURED: Record<string, string> = { 0: 'the agent', 1: 'its configuration', 2: 'the renderer' };
+
 /** Shows how the mastered title came from its mezzanine to the edge, and where it broke off if it did. */
 export function showChain(chain: TitleChain): void {
   const { title, failure } = chain;
-  const links = linksOf(chain, failure === undefined);
+  const links = linksOf(chain);
   const broken = failure ? links.findIndex(({ name }) => name === failure.link) : links.length;
   const notRun = links.slice(broken + 1, -1).map((link) => link.title.toLowerCase());
   byId('chain-summary', HTMLParagraphElement).textContent = failure
     ? `The chain of ${title} broke off. The committed title is served instead.`
-    : `${title} was mastered and packaged on this machine. What plays is what came out.`;
+    : `${title} was ${chain.render ? 'rendered in an enclave, ' : ''}mastered and packaged on this machine. What plays is what came out.`;
   const notice = byId('chain-failure', HTMLParagraphElement);
   notice.hidden = failure === undefined;
   notice.textContent = failure
@@ -116,8 +163,9 @@ function row({ name, title, what, kmsKeys, products }: Link, state: 'done' | 'fa
   return made;
 }
 
-function product({ name, facts }: Product): HTMLLIElement {
+function product({ name, facts, sentences = [] }: Product): HTMLLIElement {
   const item = create('li', '', create('strong', 'product-name', name));
+  item.append(...sentences.map((sentence) => create('p', 'sentence', sentence)));
   if (facts.length > 0) item.append(factList(facts));
   return item;
 }

@@ -42,8 +42,13 @@ export function withoutPackage(name: string): string {
   return `--import ${module(`import { register } from 'node:module'; register(${JSON.stringify(module(hook))});`)}`;
 }
 
+/** Starts `portcullis up` on any free ports, and waits until it is ready. Its title is not rendered, which takes its time. */
+export function startStack(data: string, ...more: string[]): Promise<RunningStack> {
+  return startRenderingStack(data, '--no-render', ...more);
+}
+
 /** Starts `portcullis up` as a user would, on any free ports, and waits until it is ready. */
-export async function startStack(data: string, ...more: string[]): Promise<RunningStack> {
+export async function startRenderingStack(data: string, ...more: string[]): Promise<RunningStack> {
   const child: ChildProcess = spawn(process.execPath, [CLI, 'up', '--port', '0', '--data', data, '--json', ...more], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
