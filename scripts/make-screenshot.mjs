@@ -1,5 +1,5 @@
 // Takes the pictures of the console in docs/: a fresh stack while a title plays and after somebody tried three wrong URLs,
-// its session revoked, and the view of suspicious sessions, with what detection might find in an evening.
+// its session revoked, suspicious sessions as detection might find them in an evening, and the way of the title.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -118,6 +118,11 @@ try {
     .nth(SUSPICIOUS.length - 1)
     .waitFor();
   await page.screenshot({ path: `${root}docs/console-suspicious.png`, fullPage: true });
+
+  await page.getByRole('link', { name: 'Mastering' }).click();
+  await page.getByTestId('chain').locator('[data-link]').first().waitFor();
+  await page.setViewportSize({ width: 1280, height: 1180 });
+  await page.screenshot({ path: `${root}docs/console-mastering.png` });
 } finally {
   await browser.close();
   stack.kill('SIGTERM');
