@@ -48,7 +48,7 @@ export async function refuseSourcesIn(path: string, sources: string[]): Promise<
 
 /**
  * Builds a folder beside its place and puts it there when it is complete; what fails leaves nothing behind, and what was there
- * before stays until then. Rejects with `ERR_PACKAGE_EXISTS` unless `force`, with `ERR_PACKAGE_OUTPUT` when it cannot be written,
+ * before stays until then. Folders above it are made, and stay. Rejects with `ERR_PACKAGE_EXISTS` unless `force`, with `ERR_PACKAGE_OUTPUT` when it cannot be written,
  * and with whatever `build` rejects with.
  */
 export async function buildFolder<Result>(
@@ -62,6 +62,7 @@ export async function buildFolder<Result>(
     join(dirname(target), `.${basename(target)}.${what}-${randomBytes(4).toString('hex')}`);
   const partial = sibling('partial');
   try {
+    await mkdir(dirname(target), { recursive: true });
     await mkdir(partial, { mode: 0o755 });
     const result = await build(partial);
     const replaced = isThere ? sibling('replaced') : undefined;
@@ -73,7 +74,8 @@ export async function buildFolder<Result>(
     if (replaced) await rm(replaced, { recursive: true, force: true });
     return result;
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    // What failed first is said, not that there was nothing to remove below a file.
+    await rm(partial, { recursive: true, force: true }).catch(() => undefined);
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (syscall === undefined) throw error;
     throw new PackagingError('ERR_PACKAGE_OUTPUT', `cannot write ${path}: ${code}`);

@@ -463,8 +463,14 @@ describeWithFfmpeg('a title is packaged', () => {
       await expect(over).rejects.toMatchObject({ code: 'ERR_PACKAGE_EXISTS' });
       expect(isThere(precious, 'mezzanine.mp4')).toBe(true);
     }
-    const nowhere = pack([source], {}, join(scratch, 'no', 'such', 'folder'));
-    await expect(nowhere).rejects.toMatchObject({ code: 'ERR_PACKAGE_OUTPUT' });
+    const underFile = pack([source], {}, join(scratch, 'file', 'title'));
+    await expect(underFile).rejects.toMatchObject({ code: 'ERR_PACKAGE_OUTPUT' });
+  });
+
+  test('folders above the title are made', async () => {
+    const below = join(scratch, 'no', 'such', 'folder');
+    await pack([source], {}, below);
+    expect(isThere(below, 'master.m3u8')).toBe(true);
   });
 
   test('it tells how far it is, and stops when told so', async () => {
