@@ -8,13 +8,14 @@ import { readSignKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/
 import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, readText, time } from './command.ts';
 
 const HELP = `
-The log of render jobs is one JSON object a line, each chained to the one before it by its SHA-256 (docs/receipts.md).
+The log of render jobs (of this machine: <data>/render/audit.jsonl) is one JSON object a line, each chained to the one before
+it by its SHA-256 (docs/receipts.md).
 A chain alone does not show what was cut off at the end: checkpoints do, which are signed and best kept on another machine.
 
 Examples:
-  portcullis audit show audit.jsonl
-  portcullis audit checkpoint audit.jsonl --sign-key owner.pem >>checkpoints
-  portcullis audit verify audit.jsonl --checkpoint checkpoints --key owner.pub.pem`;
+  portcullis audit show .portcullis/render/audit.jsonl
+  portcullis audit checkpoint .portcullis/render/audit.jsonl --sign-key audit.pem >>checkpoints
+  portcullis audit verify .portcullis/render/audit.jsonl --checkpoint checkpoints --key audit.pub.pem`;
 
 interface VerifyOptions {
   checkpoint?: string[];
@@ -39,9 +40,9 @@ export function registerAudit(program: Command): void {
       'after',
       `
 Examples:
-  portcullis audit verify audit.jsonl                                   the chain alone
-  portcullis audit verify audit.jsonl --checkpoint checkpoints --key owner.pub.pem
-  portcullis audit verify audit.jsonl --copy /backup/audit.jsonl --json`,
+  portcullis audit verify .portcullis/render/audit.jsonl            the chain alone
+  portcullis audit verify .portcullis/render/audit.jsonl --checkpoint checkpoints --key audit.pub.pem
+  portcullis audit verify .portcullis/render/audit.jsonl --copy /backup/audit.jsonl --json`,
     )
     .action(verify);
 
@@ -50,7 +51,7 @@ Examples:
     .description('print the entries, after verifying their chain')
     .argument('<log>', 'file')
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  portcullis audit show audit.jsonl')
+    .addHelpText('after', '\nExamples:\n  portcullis audit show .portcullis/render/audit.jsonl')
     .action(async (path: string, { json }: { json?: true }) => {
       const { entries } = await verifyAuditLog(await readText(path), { checkpoints: [], keys: [], copies: [] });
       const rows = entries.map((entry) => [`${entry.sequence}`, at(entry), entry.event, entry.jobId, detailsOf(entry)]);
@@ -65,7 +66,7 @@ Examples:
     .requiredOption('--sign-key <file>', 'Ed25519 private key (mode 0600), PEM or JWK')
     .addOption(new Option('--now <time>', 'time to say, instead of that of the clock').argParser(time))
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  portcullis audit checkpoint audit.jsonl --sign-key owner.pem >>checkpoints')
+    .addHelpText('after', '\nExamples:\n  portcullis audit checkpoint .portcullis/render/audit.jsonl --sign-key audit.pem >>checkpoints')
     .action(async (path: string, { signKey, now, json }: { signKey: string; now?: number; json?: true }) => {
       const key = await readSignKeyFile(signKey);
       const { entries, head } = await verifyAuditLog(await readText(path), { checkpoints: [], keys: [], copies: [] });
