@@ -211,6 +211,12 @@ async function openKms(options: KmsOptions): Promise<EmbeddedKms> {
   });
 }
 
+function registers(pcrs: NonNullable<KeyMetadata['attestation']>['pcrs']): string {
+  return Object.entries(pcrs)
+    .map(([index, register]) => `PCR${index} ${register}`)
+    .join(', ');
+}
+
 function printKey(json: boolean | undefined, key: KeyMetadata): void {
   const rows = [
     ['key', key.arn],
@@ -218,7 +224,7 @@ function printKey(json: boolean | undefined, key: KeyMetadata): void {
     ['material', `version ${key.version}, of ${formatTime(key.rotatedAt)}`],
     ['created', formatTime(key.createdAt)],
     ...(key.aliases.length > 0 ? [['aliases', key.aliases.join(' ')]] : []),
-    ...(key.attestation ? [['decrypts for', `enclaves of PCR0 ${key.attestation.pcrs['0']} only`]] : []),
+    ...(key.attestation ? [['decrypts for', `enclaves of ${registers(key.attestation.pcrs)} only`]] : []),
     ...(key.description === '' ? [] : [['description', key.description]]),
   ];
   print(json, key, alignColumns(rows));
