@@ -13,8 +13,10 @@ export function explainReceipt(verified: VerifiedReceipt): string[] {
         `At ${timeOf(at)} enclave ${moduleId} asked for the job key, with the registers that the manifest allows: ` +
         `${registers(pcrs, manifest.pcrs)}.`,
     ),
-    `The ${tasks.length} tasks are those of its template, each done once, with its arguments and inputs; ` +
-      'none is left out, and none is from another run.',
+    tasks.length === 1
+      ? 'Its one task is that of its template, done once, with its arguments and inputs, and not from another run.'
+      : `The ${tasks.length} tasks are those of its template, each done once, with its arguments and inputs; ` +
+        'none is left out, and none is from another run.',
     isolated
       ? 'Each renderer ran in a sandbox without network.'
       : 'At least one renderer ran WITHOUT a sandbox, which was allowed here.',
