@@ -349,7 +349,7 @@ async function openMasterKey({ owner, mastering }: RenderShop, source: string) {
   if (manifest.mode !== 'framed') {
     throw new RenderError(
       'ERR_RENDER_INPUT',
-      `${source} is a master of mode ${manifest.mode}: enclaves read framed ones`,
+      `${source} is a master of mode ${manifest.mode}: give the plain file, or encrypt it with --mode framed`,
     );
   }
   const keys = { privateKey: owner.opening, ...(mastering ? { dataKeys: mastering.dataKeys } : {}) };
