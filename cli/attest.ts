@@ -34,6 +34,9 @@ Examples:
   portcullis attest verify document.bin --at document --pcrs pcrs.json        years later: at its own timestamp
   portcullis attest verify document.bin --at 1795356000000 --pcrs pcrs.json --root 641a… --json`;
 
+/** What to do about `ERR_ATTESTATION_ROOT` at the command line. */
+export const UNKNOWN_ROOT = 'of a simulated enclave? name its root with --root, from portcullis render keys';
+
 export function registerAttest(program: Command): void {
   const attest = program
     .command('attest')
@@ -103,7 +106,8 @@ function verify(document: Uint8Array, pcrs: Pcrs, { at, nonce, root, profile, js
   } catch (error) {
     if (!(error instanceof AttestationError || error instanceof PolicyError)) throw error;
     const kind = error instanceof AttestationError ? 'not genuine' : 'genuine, but not allowed';
-    print(json, { ok: false, code: error.code }, [`${kind}: ${error.message} (${error.code})`]);
+    const advice = error.code === 'ERR_ATTESTATION_ROOT' ? `; ${UNKNOWN_ROOT}` : '';
+    print(json, { ok: false, code: error.code }, [`${kind}: ${error.message}${advice} (${error.code})`]);
     process.exitCode = EXIT_NO;
   }
 }

@@ -66,7 +66,10 @@ Examples:
     .requiredOption('--sign-key <file>', 'Ed25519 private key (mode 0600), PEM or JWK')
     .addOption(new Option('--now <time>', 'time to say, instead of that of the clock').argParser(time))
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  portcullis audit checkpoint .portcullis/render/audit.jsonl --sign-key audit.pem >>checkpoints')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  portcullis audit checkpoint .portcullis/render/audit.jsonl --sign-key audit.pem >>checkpoints',
+    )
     .action(async (path: string, { signKey, now, json }: { signKey: string; now?: number; json?: true }) => {
       const key = await readSignKeyFile(signKey);
       const { entries, head } = await verifyAuditLog(await readText(path), { checkpoints: [], keys: [], copies: [] });

@@ -33,6 +33,7 @@ import {
   tasksOf,
 } from '../local/render-jobs.ts';
 import { openingKeyPath, publicPem } from '../local/render-owner.ts';
+import { UNKNOWN_ROOT } from './attest.ts';
 import { alignColumns, EXIT_NO, InputError, note, print, readJson, readText, report } from './command.ts';
 import { DEFAULT_DATA } from './up.ts';
 
@@ -123,8 +124,12 @@ export function registerRender(program: Command): void {
 
   add(render, 'verify', 'say what a receipt proves', VERIFY_HELP)
     .argument('<receipt>', 'JSON file')
-    .option('--root <sha256...>', 'fingerprints of roots to trust beside that of AWS Nitro')
-    .option('--owner-key <file...>', 'Ed25519 public keys of the owner, PEM or JWK, instead of that of this machine')
+    .option('--root <sha256>', 'fingerprint of a root to trust beside that of AWS Nitro, repeatable', collect)
+    .option(
+      '--owner-key <file>',
+      'Ed25519 public key of the owner, PEM or JWK, instead of that of this machine, repeatable',
+      collect,
+    )
     .option('--outputs <folder>', 'verify the outputs, too')
     .option('--private-key <file>', 'that opens the outputs, instead of that of this machine')
     .addOption(isolation())
@@ -149,6 +154,10 @@ export function registerRender(program: Command): void {
       ]);
     },
   );
+}
+
+function collect(text: string, previous: string[] = []): string[] {
+  return [...previous, text];
 }
 
 function add(parent: Command, name: string, description: string, help: string): Command {
@@ -199,13 +208,24 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
   const interrupted = new AbortController();
   const interrupt = () => interrupted.abort();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt);
+  let isOver = false;
+  let failedTask: string | undefined;
+  const tell = progress(options);
+  const onEvent = (event: RenderEvent) => {
+    if (event.code === 'TASK_FAILED') failedTask = event.task;
+    tell(event);
+  };
   try {
-    const running = { onEvent: progress(options), signal: interrupted.signal, verify: options.verify };
+    if (!options.json) report(`${jobId} is submitted`);
+    const running = { onEvent, signal: interrupted.signal, verify: options.verify };
     const answer = { ok: true, jobId, receipt: receiptPath(job), auditLog: auditLogPath(shop) };
-    const proven = await answering({ ...options, jobId }, async () => ({
-      verified: await runSubmittedJob(shop, job, running),
-    }));
+    const proven = await answering(
+      { ...options, jobId },
+      async () => ({ verified: await runSubmittedJob(shop, job, running) }),
+      () => failedTask,
+    );
     if (!proven) return;
+    isOver = true;
     if (!proven.verified) {
       const outputs = quarantineOf(job);
       note(`nothing was verified; portcullis render resume ${jobId} verifies and accepts it`);
@@ -218,15 +238,16 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
       `The outputs are in ${job.output}, the receipt in ${answer.receipt}; the outputs open with ${openingKeyPath(join(shop.folder, 'owner'))}.`,
     ]);
   } finally {
+    if (!isOver) note(`portcullis render resume ${jobId} goes on with it, while its manifest is valid`);
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, interrupt);
   }
 }
 
-/** Says on stderr what the enclave says. */
+/** Says on stderr what the enclave says, but not that it failed: that is the answer. */
 function progress({ json }: CommonOptions): (event: RenderEvent) => void {
-  return ({ code, task, percent, error }) => {
-    if (json) return;
-    const about = [task, percent === undefined ? undefined : `${percent} %`, error].filter(Boolean).join(' ');
+  return ({ code, task, percent }) => {
+    if (json || code === 'TASK_FAILED' || code === 'JOB_FAILED') return;
+    const about = [task, percent === undefined ? undefined : `${percent} %`].filter(Boolean).join(', ');
     report(`${about ? `${about}: ` : ''}${EVENT_CODES[code]}`);
   };
 }
@@ -235,6 +256,7 @@ function progress({ json }: CommonOptions): (event: RenderEvent) => void {
 async function answering<Result>(
   { json, jobId }: { json?: true; jobId?: string },
   what: () => Promise<Result>,
+  failedTask: () => string | undefined = () => undefined,
 ): Promise<Result | undefined> {
   try {
     return await what();
@@ -243,9 +265,25 @@ async function answering<Result>(
     const code = (error instanceof HostError && error.peerCode) || error.code;
     process.exitCode = EXIT_NO;
     const about = jobId === undefined ? {} : { jobId };
-    print(json, { ok: false, ...about, code, message: error.message }, [`${code}: ${error.message}`]);
+    const message = messageOf(error, code, failedTask());
+    print(json, { ok: false, ...about, code, message }, [`${code}: ${message}`]);
     return undefined;
   }
+}
+
+/** What a library says, with what this command has to do with it. */
+function messageOf({ message }: Refusal, code: string, failedTask: string | undefined): string {
+  if (code === 'ERR_RENDER_TASK') {
+    // Words of a renderer do not leave the enclave.
+    const task = failedTask === undefined ? 'a task' : `task ${failedTask}`;
+    return (
+      `the renderer of ${task} ended with an error or hit a limit (docs/sandbox.md); ` +
+      'run its template on the input with ffmpeg to see why'
+    );
+  }
+  if (code === 'ERR_ATTESTATION_ROOT') return `${message}; ${UNKNOWN_ROOT}`;
+  if (code === 'ERR_RECEIPT_ISOLATION') return `${message}: --isolation none allows it`;
+  return failedTask === undefined ? message : `task ${failedTask}: ${message}`;
 }
 
 type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError;

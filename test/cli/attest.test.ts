@@ -100,7 +100,8 @@ describe('portcullis attest verify', () => {
     const { code, stdout } = await verify(DOCUMENT, '--at', AT, '--pcrs', PCRS);
     expect([code, stdout]).toEqual([
       1,
-      'not genuine: the document does not begin with a root that is trusted (ERR_ATTESTATION_ROOT)\n',
+      'not genuine: the document does not begin with a root that is trusted; of a simulated enclave? ' +
+        'name its root with --root, from portcullis render keys (ERR_ATTESTATION_ROOT)\n',
     ]);
   });
 

@@ -39,7 +39,11 @@ describeWithFfmpeg('portcullis render', () => {
     const refused = await portcullis('render', 'verify', submitted.receipt, ...data, '--json');
     expect(refused.code).toBe(1);
     expect(JSON.parse(refused.stdout)).toMatchObject({ ok: false, code: 'ERR_ATTESTATION_ROOT' });
+    expect(JSON.parse(refused.stdout).message).toContain('--root');
     const root = ['--root', keys.simulatorRoot];
+    const behind = await portcullis('render', 'verify', ...root, submitted.receipt, ...data);
+    expect(behind.code).toBe(0);
+    expect(behind.stdout).toContain('Its one task is that of its template');
     const verified = await portcullis('render', 'verify', submitted.receipt, ...root, ...data, '--outputs', output);
     expect(verified.code).toBe(0);
     expect(verified.stdout).toContain('SIMULATED');
@@ -55,6 +59,20 @@ describeWithFfmpeg('portcullis render', () => {
     );
     const altered = await portcullis('render', 'verify', join(folder, 'altered.json'), ...root, ...data);
     expect(altered.code).toBe(1);
+  });
+
+  test('a renderer that fails is said once, with its task and what to do, and how to go on', async () => {
+    const source = join(folder, 'no-film.mp4');
+    writeFileSync(source, 'this is no film');
+    const job = { template: 'transcode', inputs: { Source: source }, output: join(folder, 'failed') };
+    writeFileSync(join(folder, 'failing.json'), JSON.stringify({ ...job, jobId: 'failing' }));
+    const { code, stdout, stderr } = await portcullis('render', 'submit', join(folder, 'failing.json'), ...data);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^ERR_RENDER_TASK: the renderer of task transcode ended .*docs\/sandbox\.md.*ffmpeg.*\n$/);
+    expect(stderr).toContain('failing is submitted\n');
+    expect(stderr).toContain('portcullis render resume failing');
+    expect(stderr).not.toContain('ERR_RENDER_TASK');
+    expect(stderr).not.toContain('failed');
   });
 
   test('what is wrong with a job is said before anything is rendered', async () => {
