@@ -125,6 +125,8 @@ export function registerPackage(program: Command): void {
         });
         progress.stop();
         if (encryption === 'none') note('the segments are in clear: the token alone guards them');
+        for (const height of transcoded?.leftOut ?? [])
+          note(`no rendition of ${height}p: the source is no larger than a lower rung`);
         title.notes.forEach(note);
         print(options.json, summary(out, title), lines(out, title));
       } finally {

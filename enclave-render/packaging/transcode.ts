@@ -3,7 +3,7 @@ import { runFfmpeg } from '../mastering/ffmpeg.ts';
 import { openRangeView } from '../mastering/range-view.ts';
 import type { Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
-import { ffmpegFailure, ffmpegMissing, probeTracks } from './ffmpeg-input.ts';
+import { ffmpegFailure, ffmpegMissing, type ProbedTracks, probeTracks } from './ffmpeg-input.ts';
 import { handlerTypes } from './mp4-handlers.ts';
 import type { TitleSource } from './package-title.ts';
 import { SealedFile } from './sealed-file.ts';
@@ -42,11 +42,14 @@ export interface TranscodeRequest {
 /** Transcoded renditions, to be packaged and then closed. */
 export interface Transcoded {
   sources: TitleSource[];
+  /** Lines of rungs that were left out, as the source is no larger than a lower one. */
+  leftOut: number[];
   close(): Promise<void>;
 }
 
 /**
- * Transcodes a source with ffmpeg on the PATH into H.264 and AAC in stereo, a rendition a rung, with all of its audio tracks and
+ * Transcodes a source with ffmpeg on the PATH into H.264 and AAC in stereo, a rendition a rung (of those that would be as large as
+ * the source the lowest one only), with all of its audio tracks and
  * their languages. ffmpeg reads through a loopback view of the reader and writes into pipes; what comes out is kept encrypted under a
  * key of this process alone, so that no plaintext touches the disk. Rejects with `ERR_PACKAGE_TRACK` when a track would be dropped,
  * with `ERR_PACKAGE_SOURCE` when there is no picture, with `ERR_PACKAGE_FFMPEG_MISSING`, with `ERR_PACKAGE_FFMPEG` when ffmpeg
@@ -60,10 +63,12 @@ export async function transcode(source: TitleSource, request: TranscodeRequest):
     for (const file of kept) await file.close();
   };
   try {
-    const languages = await requireAllTracks(source, view.url, request);
-    for (const _ of request.rungs) kept.push(await SealedFile.create());
+    const { audios: languages, height } = await requireAllTracks(source, view.url, request);
+    const rungs = withoutDuplicates(request.rungs, height);
+    const leftOut = request.rungs.filter((rung) => !rungs.includes(rung)).map((rung) => rung.height);
+    for (const _ of rungs) kept.push(await SealedFile.create());
     const run = runFfmpeg(view, {
-      outputs: request.rungs.map((rung) => outputArguments(rung, request.segmentSeconds, languages)),
+      outputs: rungs.map((rung) => outputArguments(rung, request.segmentSeconds, languages)),
       onProgress: request.onProgress,
       onLine: (line) => refuseLateTrack(name, line),
       signal: request.signal,
@@ -77,8 +82,8 @@ export async function transcode(source: TitleSource, request: TranscodeRequest):
       run.kill();
       throw error;
     });
-    const sources = kept.map((file, index) => ({ name: `${name} at ${request.rungs[index]?.height}p`, reader: file }));
-    return { sources, close };
+    const sources = kept.map((file, index) => ({ name: `${name} at ${rungs[index]?.height}p`, reader: file }));
+    return { sources, leftOut, close };
   } catch (error) {
     await close();
     throw request.signal?.aborted ? request.signal.reason : (view.failure ?? error);
@@ -87,21 +92,31 @@ export async function transcode(source: TitleSource, request: TranscodeRequest):
   }
 }
 
-/** Everything in the source has to be in the renditions. Resolves to the languages of its audio tracks. */
+/** Everything in the source has to be in the renditions. Resolves to its tracks. */
 async function requireAllTracks(
   { name, reader }: TitleSource,
   url: string,
   { container, signal }: TranscodeRequest,
-): Promise<(string | undefined)[]> {
+): Promise<ProbedTracks> {
   // Of an MP4 also those that ffmpeg leaves out without a word.
   const handlers = await handlerTypes(reader);
-  const { videos, audios, others } = await probeTracks(url, name, signal);
+  const tracks = await probeTracks(url, name, signal);
+  const { videos, audios, others } = tracks;
   refuseDropped(name, container, [...handlers, ...others], videos, audios.length);
   if (videos === 0) {
     const message = `${name} has no video track, which --transcode would make renditions of: package it without`;
     throw new PackagingError('ERR_PACKAGE_SOURCE', message);
   }
-  return audios;
+  return tracks;
+}
+
+/** Rungs that are as large as the source or larger make the same picture: the lowest of them is enough. */
+function withoutDuplicates(rungs: Rung[], sourceHeight: number | undefined): Rung[] {
+  if (sourceHeight === undefined) return rungs;
+  // As outputArguments has it.
+  const lines = Math.trunc(sourceHeight / 2) * 2;
+  const lowest = Math.min(...rungs.map(({ height }) => height).filter((height) => height >= lines));
+  return rungs.filter(({ height }) => height <= lowest);
 }
 
 function outputArguments(

@@ -52,6 +52,24 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     expect((await probe(file, 'packet=pts')).packets).toHaveLength(150);
   });
 
+  test('of rungs that would be as large as the source only the lowest is made, also when it is turned', async () => {
+    const turned = join(scratch, 'turned.mp4');
+    await ffmpeg('-i', old, '-t', '1', '-an', '-c', 'copy', '-metadata:s:v:0', 'rotate=90', turned);
+    const ladder = ['1080p', '720p', '540p', '360p'].map((name) => RUNGS[name] as Rung);
+    const made = async (path: string) => {
+      const reader = await openFile(path);
+      const { sources, leftOut, close } = await transcode({ name: 'it', reader }, { ...request, rungs: ladder });
+      await close();
+      await reader.close();
+      return [sources.map(({ name }) => name), leftOut];
+    };
+    expect(await made(old)).toEqual([
+      ['it at 540p', 'it at 360p'],
+      [1080, 720],
+    ]);
+    expect(await made(turned)).toEqual([['it at 720p', 'it at 540p', 'it at 360p'], [1080]]);
+  });
+
   async function refusal(path: string, changes: Partial<TranscodeRequest> = {}): Promise<string> {
     const reader = await openFile(path);
     const error = await transcode({ name: basename(path), reader }, { ...request, ...changes }).then(
