@@ -226,14 +226,18 @@ export async function runSubmittedJob(
   job: SubmittedJob,
   options: RunOptions,
 ): Promise<VerifiedReceipt | undefined> {
-  const release = await lock(job.folder, { realpath: false }).catch(() => {
+  const lost = new AbortController();
+  // Of a process that was stopped for long, another may have taken the lock.
+  const onCompromised = () => lost.abort(new HostError('ERR_HOST_BUSY', `another process took over job ${job.jobId}`));
+  const release = await lock(job.folder, { realpath: false, onCompromised }).catch(() => {
     const wait = 'wait for it; the lock of one that was killed holds for ten seconds';
     throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: ${wait}`);
   });
   try {
-    return await runLocked(shop, job, options);
+    const signal = AbortSignal.any([lost.signal, ...(options.signal ? [options.signal] : [])]);
+    return await runLocked(shop, job, { ...options, signal });
   } finally {
-    await release();
+    if (!lost.signal.aborted) await release();
   }
 }
 

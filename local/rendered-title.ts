@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
-import { auditLogPath, type RenderShop, receiptPath, runSubmittedJob, submitJob } from './render-jobs.ts';
+import { auditLogPath, quarantineOf, type RenderShop, receiptPath, runSubmittedJob, submitJob } from './render-jobs.ts';
 import type { RenderChain } from './title-chain.ts';
 
 /** What the title of the stack is rendered from and to. */
@@ -85,7 +85,8 @@ export async function renderTitle(options: RenderedTitleOptions): Promise<{ chai
   const known = await rendered(options);
   if (known) return { chain: known, isNew: false };
   report(`rendering ${title} in an enclave with a simulated security module`);
-  await rm(output, { recursive: true, force: true });
+  // Also what a start that was killed, or a job that was refused, has left.
+  for (const left of [output, quarantineOf({ output })]) await rm(left, { recursive: true, force: true });
   const jobId = `${title}-${randomBytes(4).toString('hex')}`;
   const job = await submitJob(shop, {
     jobId,

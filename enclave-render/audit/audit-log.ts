@@ -34,6 +34,39 @@ export function parseEntry(line: string): AuditEntry | undefined {
   return result.success && canonicalJson(result.output) === line ? result.output : undefined;
 }
 
+/**
+ * Whether nothing was edited, taken out, put in or moved: every entry has its number and is chained to the line before it. Throws
+ * `ERR_AUDIT_EDITED`, `ERR_AUDIT_REMOVED`, `ERR_AUDIT_INSERTED`, `ERR_AUDIT_ORDER`.
+ */
+export function requireWhole(lines: readonly string[], entries: readonly AuditEntry[]): void {
+  requireNumbers(entries);
+  requireChain(lines, entries);
+}
+
+/**
+ * Numbers alone say what happened, as long as nobody who changed the log has numbered it anew: then the chain is
+ * broken.
+ */
+function requireNumbers(entries: readonly AuditEntry[]): void {
+  const index = entries.findIndex(({ sequence }, at) => sequence !== at);
+  if (index === -1) return;
+  const numbers = new Set(entries.map(({ sequence }) => sequence));
+  if (numbers.size < entries.length) {
+    throw new AuditError('ERR_AUDIT_INSERTED', `a number is there twice: look at line ${index + 1}`);
+  }
+  if (!numbers.has(index)) throw new AuditError('ERR_AUDIT_REMOVED', `entry ${index} is missing`);
+  throw new AuditError('ERR_AUDIT_ORDER', `entry ${index} is not in its place`);
+}
+
+function requireChain(lines: readonly string[], entries: readonly AuditEntry[]): void {
+  const index = entries.findIndex(({ previous }, at) => previous !== lineHash(lines[at - 1]));
+  if (index === -1) return;
+  throw new AuditError(
+    'ERR_AUDIT_EDITED',
+    index === 0 ? 'entry 0 is not a first entry' : `entry ${index - 1} was changed, or what entry ${index} says of it`,
+  );
+}
+
 /** An audit log, while nobody else appends to it. */
 export interface OpenAuditLog {
   readonly entries: readonly AuditEntry[];
@@ -46,13 +79,14 @@ export interface OpenAuditLog {
 
 /**
  * Runs `use` with the audit log at `path`: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not
- * there. Rejects with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it; whether the chain
- * holds is for `verifyAuditLog`.
+ * there. Rejects with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it, and as `requireWhole` does: what was
+ * tampered with is not continued.
  */
 export function withAuditLog<Result>(path: string, use: (log: OpenAuditLog) => Promise<Result>): Promise<Result> {
   const refused = (why: string) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${path}: ${why}`);
   return withAppendedLines(path, refused, async (file) => {
     const entries = file.lines.map((line, index) => parseEntry(line) ?? noEntry(index));
+    requireWhole(file.lines, entries);
     return use({
       entries,
       async append(event) {

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { AuditCheckpoint, AuditEntry } from './audit-entry.ts';
 import { AuditError } from './audit-error.ts';
-import { lineHash, noEntry, parseEntry } from './audit-log.ts';
+import { lineHash, noEntry, parseEntry, requireWhole } from './audit-log.ts';
 import { openCheckpoint } from './checkpoint.ts';
 
 /** What a log is held against. */
@@ -46,33 +46,8 @@ function readChain(text: string): { lines: string[]; entries: AuditEntry[] } {
     );
   }
   const entries = lines.map((line, index) => parseEntry(line) ?? noEntry(index));
-  requireNumbers(entries);
-  requireChain(lines, entries);
+  requireWhole(lines, entries);
   return { lines, entries };
-}
-
-/**
- * Numbers alone say what happened, as long as nobody who changed the log has numbered it anew: then the chain is
- * broken.
- */
-function requireNumbers(entries: AuditEntry[]): void {
-  const index = entries.findIndex(({ sequence }, at) => sequence !== at);
-  if (index === -1) return;
-  const numbers = new Set(entries.map(({ sequence }) => sequence));
-  if (numbers.size < entries.length) {
-    throw new AuditError('ERR_AUDIT_INSERTED', `a number is there twice: look at line ${index + 1}`);
-  }
-  if (!numbers.has(index)) throw new AuditError('ERR_AUDIT_REMOVED', `entry ${index} is missing`);
-  throw new AuditError('ERR_AUDIT_ORDER', `entry ${index} is not in its place`);
-}
-
-function requireChain(lines: string[], entries: AuditEntry[]): void {
-  const index = entries.findIndex(({ previous }, at) => previous !== lineHash(lines[at - 1]));
-  if (index === -1) return;
-  throw new AuditError(
-    'ERR_AUDIT_EDITED',
-    index === 0 ? 'entry 0 is not a first entry' : `entry ${index - 1} was changed, or what entry ${index} says of it`,
-  );
 }
 
 /** Two checkpoints of one length and different heads: whoever signs has signed two histories. */

@@ -7,6 +7,8 @@ import type { RecipientKeyPair } from '../kms/recipient.ts';
 import { attestedStatement, sha384 } from '../receipt/attested-statement.ts';
 import { buildReceipt } from '../receipt/build-receipt.ts';
 import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
+import type { TaskPredicate } from '../receipt/statement.ts';
+import { requireDeclared } from '../render/declared-outputs.ts';
 import { contentKeysUnderJobKey } from '../render/job-content-keys.ts';
 import { unwrapUnderJobKey } from '../render/job-key.ts';
 import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
@@ -134,13 +136,14 @@ async function renderTask(
   statements: ReadonlyMap<string, string>,
   files: TaskFiles,
 ): Promise<DoneTask> {
-  const { opened, parent, module, sandbox, keyAttestation, simulated, recipients } = job;
+  const { opened, parent, module, keyAttestation, simulated, recipients } = job;
   const inputs = await files.inputsOf(task);
   const startedAt = await timeOf(module);
   refuseExpired(startedAt, opened.manifest);
   const done =
     task.renderer === 'package-hls' ? await runPackaging(job, task, inputs) : await runRenderer(job, task, inputs);
   files.keep(task, done);
+  requireDeclared(task, done.outputs);
   const finishedAt = await timeOf(module);
   const outputs = [];
   for (const output of task.delivered ? done.outputs : []) {
@@ -153,7 +156,7 @@ async function renderTask(
   }
   const statement = taskStatement(opened, task, statements, {
     rendererSha384: done.rendererSha384,
-    sandbox: { isolation: sandbox.isolation, sha384: done.sandboxSha384 },
+    sandbox: { isolation: done.isolation, sha384: done.sandboxSha384 },
     launch: launchOf(keyAttestation),
     startedAt,
     finishedAt,
@@ -167,6 +170,7 @@ async function renderTask(
 /** What a task left, and what did it. */
 interface TaskResult extends TaskOutputs {
   rendererSha384: string;
+  isolation: TaskPredicate['sandbox']['isolation'];
   sandboxSha384: string;
 }
 
@@ -175,7 +179,7 @@ async function runRenderer(job: Job, task: RenderTask, inputs: SandboxInput[]): 
   const command = programOf(configuration, task.renderer);
   const rendererSha384 = await fileSha384(command);
   const result = await sandbox.run({ command, args: task.args, inputs, limits: configuration.limits, signal });
-  return { ...result, rendererSha384 };
+  return { ...result, rendererSha384, isolation: sandbox.isolation };
 }
 
 /** Packaging is part of the agent: no program of its own, and around it the enclave and nothing else. */
@@ -185,7 +189,7 @@ async function runPackaging(job: Job, { args }: RenderTask, inputs: SandboxInput
   const { outputBytes } = configuration.limits;
   const left = await packageTask({ args, inputs, scratch, newContentKey, outputBytes, signal });
   const rendererSha384 = await fileSha384(fileURLToPath(import.meta.url));
-  return { ...left, rendererSha384, sandboxSha384: sha384('part of the agent') };
+  return { ...left, rendererSha384, isolation: 'agent', sandboxSha384: sha384('part of the agent') };
 }
 
 async function handOverReceipt(job: Job, jws: string, tasks: readonly RenderTask[], done: DoneTask[]): Promise<void> {

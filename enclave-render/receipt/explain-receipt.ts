@@ -3,7 +3,8 @@ import type { VerifiedReceipt } from './verify-receipt.ts';
 /** What a receipt has proven, and what it has not, in plain words: a sentence a line, registers and hashes in full. */
 export function explainReceipt(verified: VerifiedReceipt): string[] {
   const { manifest, manifestSha384, owner, launches, tasks, job, outputs, outputsVerified, simulated } = verified;
-  const isolated = tasks.every(({ sandbox }) => sandbox.isolation === 'bubblewrap');
+  const isolated = tasks.every(({ sandbox }) => sandbox.isolation !== 'none');
+  const packaged = tasks.some(({ sandbox }) => sandbox.isolation === 'agent');
   return [
     simulated ? SIMULATED : ATTESTED,
     `Job ${manifest.jobId} was done under the manifest that the owner's key ${owner} signed, ` +
@@ -20,6 +21,7 @@ export function explainReceipt(verified: VerifiedReceipt): string[] {
     isolated
       ? 'Each renderer ran in a sandbox without network.'
       : 'At least one renderer ran WITHOUT a sandbox, which was allowed here.',
+    ...(packaged ? ['Packaging ran as part of the agent: within the enclave, in no sandbox of its own.'] : []),
     `It ended at ${timeOf(job.finishedAt)} by the clock of the security module, before the manifest expired at ` +
       `${timeOf(manifest.expiresAt * 1000)}.`,
     ...outputs.map(({ name, sha256 }) => `It delivered ${name}, encrypted: SHA-256 ${sha256}.`),

@@ -54,7 +54,7 @@ const TaskSchema = v.strictObject({
     inputRootSha256: hex(32),
     saltedPlaintext: v.array(v.strictObject({ name: path, hmacSha256: hex(32) })),
     renderer: v.strictObject({ name, sha384: hex(48), argsSha384: hex(48) }),
-    sandbox: v.strictObject({ isolation: v.picklist(['bubblewrap', 'none']), sha384: hex(48) }),
+    sandbox: v.strictObject({ isolation: v.picklist(['bubblewrap', 'none', 'agent']), sha384: hex(48) }),
     launch,
     startedAt: count,
     finishedAt: count,

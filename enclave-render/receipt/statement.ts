@@ -27,7 +27,8 @@ export interface TaskPredicate {
   /** Of each output in clear, HMAC-SHA-256 under a salt that only its key opens: for whoever renders it again. */
   saltedPlaintext: { name: string; hmacSha256: string }[];
   renderer: { name: string; sha384: string; argsSha384: string };
-  sandbox: { isolation: 'bubblewrap' | 'none'; sha384: string };
+  /** `agent`: packaging, which is part of the agent, without a sandbox within the enclave. */
+  sandbox: { isolation: 'bubblewrap' | 'none' | 'agent'; sha384: string };
   launch: { moduleId: string; keyAttestationSha384: string };
   startedAt: number;
   finishedAt: number;

@@ -2,6 +2,7 @@ import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { canonicalJson } from '../canonical-json.ts';
 import type { MasterManifest } from '../mastering/manifest.ts';
 import { MasterError } from '../mastering/master-error.ts';
 import type { MasterReader } from '../mastering/master-reader.ts';
@@ -108,9 +109,12 @@ function requireRecipients(
   { ownerKey, mastering }: RenderManifest['output'],
 ): void {
   const owner = thumbprint(createPublicKey(ownerKey));
-  const expected = [`public-key ${owner}`, ...(mastering ? [`kms ${mastering.encryptedKey}`] : [])];
+  // Recipients are outside the manifest's MAC: key and context as well are those that the owner signed.
+  const kms = ({ keyId, context, encryptedKey }: { keyId: string; context: object; encryptedKey: string }) =>
+    `kms ${canonicalJson({ keyId, context, encryptedKey })}`;
+  const expected = [`public-key ${owner}`, ...(mastering ? [kms(mastering)] : [])];
   const actual = recipients.map((recipient) =>
-    recipient.type === 'kms' ? `kms ${recipient.encryptedKey}` : `public-key ${recipient.keyId}`,
+    recipient.type === 'kms' ? kms(recipient) : `public-key ${recipient.keyId}`,
   );
   if (mode === 'framed' && actual.sort().join('\n') === expected.sort().join('\n')) return;
   throw new ReceiptError(

@@ -282,7 +282,9 @@ function requireTimes({ content: { predicate }, attestation }: Attested<TaskStat
 }
 
 function requireIsolation({ content }: Attested<TaskStatement>, allowed: readonly Isolation[]): void {
-  if (allowed.includes(content.predicate.sandbox.isolation)) return;
+  const { sandbox, renderer } = content.predicate;
+  // Packaging is part of the measured agent, and of nothing else may that be said.
+  if (sandbox.isolation === 'agent' ? renderer.name === 'package-hls' : allowed.includes(sandbox.isolation)) return;
   throw new ReceiptError('ERR_RECEIPT_ISOLATION', 'a renderer ran in an isolation that is not allowed here');
 }
 

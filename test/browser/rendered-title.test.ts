@@ -16,6 +16,8 @@ describeWith('chromium', 'the title of the stack, rendered in an enclave', () =>
   let page: Page;
 
   beforeAll(async () => {
+    // A start that was killed while it rendered has left this.
+    mkdirSync(join(data, 'masters', 'aurora-rendered.quarantine', 'encode.1'), { recursive: true, mode: 0o700 });
     stack = await startRenderingStack(data);
     browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGUMENTS });
     page = await openChain(stack.console);

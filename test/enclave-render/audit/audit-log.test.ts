@@ -100,6 +100,21 @@ describe('appending', () => {
     await expect(appendAuditEntry(path, event(1))).rejects.toMatchObject({ code: 'ERR_AUDIT_ENTRY' });
   });
 
+  test('does not go on with a log that was tampered with', async () => {
+    const path = newPath();
+    await appendAuditEntry(path, event(0));
+    for (const [kept, code] of [
+      [[0, 2, 3], 'ERR_AUDIT_REMOVED'],
+      [[0, 1, 1], 'ERR_AUDIT_INSERTED'],
+      [[1, 0, 2], 'ERR_AUDIT_ORDER'],
+    ] as const) {
+      const text = textOf(kept.map(line));
+      writeFileSync(path, text, { mode: 0o600 });
+      await expect(appendAuditEntry(path, event(5))).rejects.toMatchObject({ code });
+      expect(readFileSync(path, 'utf8')).toBe(text);
+    }
+  });
+
   test('takes turns with other processes', async () => {
     const path = newPath();
     const script = join(folder, 'append.mjs');

@@ -55,7 +55,12 @@ async function post(body: string | Uint8Array, signature: string | undefined = s
     'content-type': 'application/json',
     ...(signature === '' ? {} : { 'x-portcullis-signature': signature }),
   };
-  const response = await fetch(url, { method: 'POST', body: body as BodyInit, headers });
+  // A connection of its own: that of a refused upload closes when it likes.
+  const response = await fetch(url, {
+    method: 'POST',
+    body: body as BodyInit,
+    headers: { ...headers, connection: 'close' },
+  });
   return {
     status: response.status,
     type: response.headers.get('content-type'),

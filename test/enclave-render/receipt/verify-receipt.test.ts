@@ -347,6 +347,8 @@ describe('tasks', () => {
     ['ERR_RECEIPT_TASK_OTHER', (predicate) => Object.assign(predicate.task, { parameters: { Index: 1 } })],
     ['ERR_RECEIPT_TASK_FAILED', (predicate) => Object.assign(predicate, { exitCode: 1 })],
     ['ERR_RECEIPT_ISOLATION', ({ sandbox }) => Object.assign(sandbox, { isolation: 'none' })],
+    // Said of a renderer that is no part of the agent.
+    ['ERR_RECEIPT_ISOLATION', ({ sandbox }) => Object.assign(sandbox, { isolation: 'agent' })],
     ['ERR_RECEIPT_TIME', (predicate) => Object.assign(predicate, { finishedAt: predicate.finishedAt + 1000 })],
     ['ERR_RECEIPT_TIME', (predicate) => Object.assign(predicate, { startedAt: predicate.finishedAt + 1 })],
     ['ERR_RECEIPT_TIME', (predicate) => Object.assign(predicate, { startedAt: 0 })],
