@@ -328,7 +328,10 @@ function manifestLines(manifest: MasterManifest): string[] {
     manifest;
   return alignColumns([
     ['mode', `${mode}, data key of ${keyBits} bits`],
-    ['plaintext', `${plaintextBytes} bytes, SHA-256 ${plaintextSha256}`],
+    [
+      'plaintext',
+      `${plaintextBytes} bytes, ${plaintextSha256 ? `SHA-256 ${plaintextSha256}` : 'its hash is not told'}`,
+    ],
     ['master', `${manifest.ciphertextBytes} bytes, SHA-256 ${ciphertextSha256}`],
     ['made', formatTime(createdAt)],
     ...recipients.map((recipient) => [

@@ -63,7 +63,7 @@ export async function sealOutput(
   }
 }
 
-type Digests = Pick<MasterManifest, 'plaintextBytes' | 'ciphertextBytes' | 'plaintextSha256' | 'ciphertextSha256'>;
+type Digests = Pick<MasterManifest, 'plaintextBytes' | 'ciphertextBytes' | 'ciphertextSha256'>;
 
 async function seal(
   { fd, bytes: inputBytes }: SandboxOutput,
@@ -73,11 +73,7 @@ async function seal(
   const layout = segmentLayout({ mode: 'framed', direction: 'encrypt', inputBytes });
   const iv = randomBytes(SALT_BYTES);
   const cipher = segmentCipher({ mode: 'framed', direction: 'encrypt', dataKey, iv, inputBytes });
-  const [plaintextHash, ciphertextHash, salted] = [
-    createHash('sha256'),
-    createHash('sha256'),
-    saltedPlaintext(dataKey),
-  ];
+  const [ciphertextHash, salted] = [createHash('sha256'), saltedPlaintext(dataKey)];
   const input = Buffer.alloc(SLOT_BYTES);
   let written = 0;
   try {
@@ -86,7 +82,6 @@ async function seal(
       const plaintext = input.subarray(0, length);
       await fill(fd, plaintext, offset);
       const sealed = Buffer.concat(cipher.transform(index, plaintext));
-      plaintextHash.update(plaintext);
       salted.update(plaintext);
       ciphertextHash.update(sealed);
       for (let at = 0; at < sealed.length; at += CHUNK_BYTES) {
@@ -102,7 +97,6 @@ async function seal(
   return {
     plaintextBytes: inputBytes,
     ciphertextBytes: written,
-    plaintextSha256: plaintextHash.digest('hex'),
     ciphertextSha256: ciphertextHash.digest('hex'),
     hmacSha256: salted.digest('hex'),
   };

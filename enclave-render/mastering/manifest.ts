@@ -25,8 +25,8 @@ export interface MasterManifest {
   iv?: string;
   plaintextBytes: number;
   ciphertextBytes: number;
-  /** Hexadecimal. */
-  plaintextSha256: string;
+  /** Hexadecimal. Of what an enclave sealed it is absent: whoever stores that is not to recognise a plaintext that they can guess. */
+  plaintextSha256?: string;
   ciphertextSha256: string;
   /**
    * Of the modes that authenticate nothing themselves (`ctr`, `cbc`): HMAC-SHA-256 over the IV and the 32 bytes of the ciphertext's

@@ -34,7 +34,7 @@ const ManifestSchema = v.strictObject({
   iv: v.exactOptional(base64),
   plaintextBytes: count,
   ciphertextBytes: count,
-  plaintextSha256: sha256,
+  plaintextSha256: v.exactOptional(sha256),
   ciphertextSha256: sha256,
   mac: v.exactOptional(base64),
   createdAt: count,
@@ -73,6 +73,9 @@ export function parseManifest(json: string): MasterManifest {
     return refuse('iv: wrong length');
   if (cipher[manifest.keyBits] === undefined) return refuse(`keyBits: mode ${manifest.mode} takes other lengths`);
   if ((manifest.mac === undefined) === (authenticatedBy === 'mac')) return refuse('mac: missing, or not of this mode');
+  if (manifest.plaintextSha256 === undefined && manifest.mode !== 'framed') {
+    return refuse('plaintextSha256: only a framed master may do without');
+  }
   if (manifest.ciphertextBytes !== ciphertextLength(manifest.mode, manifest.plaintextBytes)) {
     return refuse('plaintextBytes and ciphertextBytes do not go together');
   }

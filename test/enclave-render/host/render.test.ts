@@ -89,6 +89,32 @@ describeWithFfmpeg('a job that is rendered', () => {
     ]);
   });
 
+  test('hands over nothing that a plaintext could be recognised by', () => {
+    const files = readdirSync(quarantineOf(job), { recursive: true, encoding: 'utf8' });
+    const manifests = files.filter((file) => file.endsWith('.manifest.json'));
+    expect(manifests.length).toBeGreaterThan(0);
+    for (const file of manifests) {
+      expect(readFileSync(join(quarantineOf(job), file), 'utf8')).not.toContain('plaintextSha256');
+    }
+  });
+
+  test('is refused when its recipients lead mastering to another key: they are outside the MAC of a master', async () => {
+    for (const [field, value] of [
+      ['keyId', 'alias/other'],
+      ['context', { service: 'portcullis', purpose: 'other' }],
+    ] as const) {
+      const { answer } = accept(receipt, `recipient-${field}`, (quarantine) => {
+        const files = readdirSync(quarantine, { recursive: true, encoding: 'utf8' });
+        for (const file of files.filter((name) => name.endsWith('.manifest.json'))) {
+          const manifest = JSON.parse(readFileSync(join(quarantine, file), 'utf8'));
+          for (const one of manifest.recipients) if (one.type === 'kms') one[field] = value;
+          writeFileSync(join(quarantine, file), JSON.stringify(manifest));
+        }
+      });
+      await expect(answer).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_RECIPIENTS' });
+    }
+  });
+
   test('is refused when its output was altered, cut off, or is of another name', async () => {
     const output = (quarantine: string) => join(quarantine, 'grade', 'title.mkv');
     const altered = accept(receipt, 'altered', (quarantine) => {
