@@ -1,5 +1,5 @@
 import { constants, type FSWatcher, watch } from 'node:fs';
-import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IngestError, MOST_MANIFEST_BYTES, type OnJob, wholeManifest } from './ingest.ts';
 
@@ -31,7 +31,7 @@ const REFUSED = 'refused';
  */
 export async function watchFolder(options: WatchFolderOptions): Promise<WatchFolder> {
   const { folder, onJob, report, scanMilliseconds = 5000 } = options;
-  for (const name of [DONE, REFUSED]) await mkdir(join(folder, name), { recursive: true });
+  for (const name of [DONE, REFUSED]) await makeFolder(join(folder, name));
   let isClosed = false;
   let scanning: Promise<void> | undefined;
   let isStale = false;
@@ -83,6 +83,15 @@ function watchChanges(folder: string, onChange: () => void, report: (line: strin
   }
 }
 
+/** A folder, and no link to one: whoever may write here could lead what is written there elsewhere. */
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  if ((await lstat(path)).isDirectory()) return;
+  throw new IngestError('ERR_INGEST_REFUSED', `${path} is no folder: remove it, and let the watch make its own`);
+}
+
 async function takeFile(folder: string, name: string, onJob: OnJob, report: (line: string) => void): Promise<void> {
   const path = join(folder, name);
   try {
@@ -99,7 +108,10 @@ async function takeFile(folder: string, name: string, onJob: OnJob, report: (lin
     const why = error instanceof IngestError ? `${code}: ${error.message}` : (code ?? 'ERR_INGEST_UNAVAILABLE');
     report(`${name} was not taken: ${why}`);
     if (!isFinal(error)) return;
-    await writeFile(join(folder, REFUSED, `${name}.reason`), `${why}\n`).catch(() => undefined);
+    const reason = join(folder, REFUSED, `${name}.reason`);
+    // Made anew: a link that somebody has put in its place is not written through.
+    await rm(reason, { force: true }).catch(() => undefined);
+    await writeFile(reason, `${why}\n`, { flag: 'wx', mode: 0o600 }).catch(() => undefined);
     await rename(path, join(folder, REFUSED, name)).catch(() => undefined);
   }
 }

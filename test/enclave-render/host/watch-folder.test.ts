@@ -1,4 +1,13 @@
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { IngestError, type IngestedJob, wholeManifest } from '../../../enclave-render/host/ingest.ts';
@@ -99,6 +108,23 @@ test('puts away what is refused, with the reason', async () => {
   expect(readFileSync(join(folder, 'refused', 'job.jws.reason'), 'utf8')).toBe(
     'ERR_INGEST_REFUSED: of no owner that is known here\n',
   );
+});
+
+test('writes through no link: not of a folder, and not where a reason goes', async () => {
+  const elsewhere = temporaryDirectory();
+  writeFileSync(join(elsewhere, 'precious'), 'content');
+  symlinkSync(elsewhere, join(folder, 'refused'));
+  await expect(start()).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
+  unlinkSync(join(folder, 'refused'));
+  mkdirSync(join(folder, 'refused'));
+  symlinkSync(join(elsewhere, 'precious'), join(folder, 'refused', 'a.jws.reason'));
+  put('a.jws');
+  await start(async () => {
+    throw new IngestError('ERR_INGEST_REFUSED', 'of no owner that is known here');
+  });
+  expect(readFileSync(join(elsewhere, 'precious'), 'utf8')).toBe('content');
+  expect(readFileSync(join(folder, 'refused', 'a.jws.reason'), 'utf8')).toContain('ERR_INGEST_REFUSED');
+  removeDirectory(elsewhere);
 });
 
 test('offers again what could not be taken, and says nothing of its content', async () => {
