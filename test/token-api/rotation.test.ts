@@ -319,7 +319,7 @@ describe('two at once', () => {
           for (const pause of PAUSES) await schedule(secret, works, i, Number.POSITIVE_INFINITY, pause);
           schedules += PAUSES.length;
           // Three: it is interrupted too. All of them in the long tests, else some.
-          for (let j = LONG ? 1 : 1 + (i % 5); j < otherCalls; j += LONG ? 1 : 5) {
+          for (let j = LONG ? 1 : 1 + (i % 10); j < otherCalls; j += LONG ? 1 : 10) {
             await schedule(secret, works, i, j, LONG ? (PAUSES[(i + j) % PAUSES.length] ?? 1) : 1);
             schedules++;
           }
