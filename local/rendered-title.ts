@@ -2,6 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { lineHash } from '../enclave-render/audit/audit-log.ts';
+import { verifyAuditLog } from '../enclave-render/audit/verify-audit-log.ts';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
 import { auditLogPath, quarantineOf, type RenderShop, receiptPath, runSubmittedJob, submitJob } from './render-jobs.ts';
@@ -65,7 +67,6 @@ const TEMPLATE = {
 /** What a render of the title was, kept beside its masters. */
 const StateSchema = v.strictObject({
   sourceSha256: v.string(),
-  receiptSha256: v.string(),
   chain: v.custom<RenderChain>((value) => typeof value === 'object' && value !== null),
 });
 
@@ -116,8 +117,7 @@ export async function renderTitle(options: RenderedTitleOptions): Promise<{ chai
     proven: explainReceipt(verified),
     audit: await auditOf(shop, jobId),
   };
-  const state = { sourceSha256, receiptSha256: chain.receiptSha256, chain };
-  await writeFile(statePath(output), JSON.stringify(state), { mode: 0o600 });
+  await writeFile(statePath(output), JSON.stringify({ sourceSha256, chain }), { mode: 0o600 });
   return { chain, isNew: true };
 }
 
@@ -134,13 +134,14 @@ async function rendered({ shop, output, sourceSha256 }: RenderedTitleOptions): P
   }
 }
 
-/** The entries of the audit log that are about a job, with what chains each to the one before. */
+/** The entries of the audit log that are about a job, with what chains each to the one before. Rejects with `AuditError`. */
 async function auditOf(shop: RenderShop, jobId: string): Promise<RenderChain['audit']> {
-  const lines = (await readFile(auditLogPath(shop), 'utf8')).split('\n').filter((line) => line !== '');
-  return lines
-    .map((line) => ({ entry: JSON.parse(line) as { jobId: string; event: string; sequence: number }, line }))
-    .filter(({ entry }) => entry.jobId === jobId)
-    .map(({ entry, line }) => ({ sequence: entry.sequence, event: entry.event, sha256: sha256(line) }));
+  const text = await readFile(auditLogPath(shop), 'utf8');
+  const { entries } = await verifyAuditLog(text, { checkpoints: [], keys: [], copies: [] });
+  const lines = text.split('\n');
+  return entries
+    .filter((entry) => entry.jobId === jobId)
+    .map(({ sequence, event }) => ({ sequence, event, sha256: lineHash(lines[sequence]) }));
 }
 
 function sha256(bytes: Uint8Array | string): string {
