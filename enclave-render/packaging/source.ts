@@ -66,6 +66,8 @@ const HLS_CODECS: Record<string, string> = { opus: 'Opus', flac: 'fLaC' };
 const LARGEST_LEAD = 0.1;
 /** Rounding of timestamps in seconds. */
 const EPSILON = 1e-6;
+/** Files that came through a container that counts in milliseconds have sound and picture that far apart, in seconds. */
+const MILLISECOND = 0.001;
 
 /**
  * Opens an MP4 or MOV for packaging; `name` is for messages. The caller closes source and reader. Rejects with
@@ -226,12 +228,14 @@ async function codecString(track: InputVideoTrack | InputAudioTrack): Promise<st
 /**
  * The packets with their times from `origin`, without those that begin before it: the packet that primes an audio encoder, which
  * an edit list hides in the source, would shift all sound in segments, which have no edit list; and pictures before the first
- * key frame cannot be decoded.
+ * key frame cannot be decoded. What begins within a millisecond after `origin` begins there: players see a hole before it otherwise,
+ * wait at 0 for what never comes, and skip a tenth of a second.
  */
 async function* packets(track: InputVideoTrack | InputAudioTrack, origin: number): AsyncGenerator<EncodedPacket> {
   for await (const packet of new EncodedPacketSink(track).packets()) {
     const timestamp = packet.timestamp - origin;
     if (timestamp < -EPSILON) continue;
-    yield origin === 0 && timestamp >= 0 ? packet : packet.clone({ timestamp: Math.max(0, timestamp) });
+    const shifted = timestamp < MILLISECOND ? 0 : timestamp;
+    yield shifted === packet.timestamp ? packet : packet.clone({ timestamp: shifted });
   }
 }

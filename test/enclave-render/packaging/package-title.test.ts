@@ -303,6 +303,20 @@ describeWithFfmpeg('a title is packaged', () => {
     await ffmpeg(...inputs, '-map', '0', '-map', '1', '-c', 'copy', file);
     return file;
   }
+
+  test('sound that rounding put after the first picture begins with it: players see no hole', async () => {
+    const rounded = await shifted('rounded.mp4', [0, 4], [0.0004, 4]);
+    const { out, title } = await pack([rounded]);
+    const keys = await contentKeys(join(out, 'keys.json'), dataKeys);
+    const sounds = title.renditions.filter(({ type }) => type === 'audio');
+    // Field baseMediaDecodeTime of tfdt (ISO/IEC 14496-12 §8.8.12).
+    const begins = sounds.map((rendition) => {
+      const file = clearRendition(out, rendition, keys);
+      return file.readBigUInt64BE(file.indexOf('tfdt') + 8);
+    });
+    expect(begins).toEqual([0n]);
+  });
+
   const lasts = (title: PackagedTitle) =>
     title.renditions.map(({ segments }) => segments.map(({ seconds }) => Math.round(seconds * 2) / 2));
 
