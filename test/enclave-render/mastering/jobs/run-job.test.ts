@@ -123,10 +123,12 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
   const moovLast = hasFfmpeg
     ? encoded('moov-last.mp4', '-vf', 'scale=1280:720,noise=alls=50', '-g', '5')
     : Buffer.alloc(0);
-  const MODES = Object.entries(TRANSCODER_MODES);
+  const titleFrames = hasFfmpeg ? frames(title) : '';
 
   for (const bits of [128, 192, 256]) {
-    test.each(MODES)(`input and outputs in mode %s, ${bits} bits`, async (Mode, row) => {
+    // What S3 encrypts has no key of ours, and so no length.
+    const modes = Object.entries(TRANSCODER_MODES).filter(([, { by }]) => by === 'client' || bits === 256);
+    test.each(modes)(`input and outputs in mode %s, ${bits} bits`, async (Mode, row) => {
       const [key, iv] = [randomBytes(bits / 8), randomBytes(16)];
       const isClient = row.by === 'client';
       const input = isClient ? await wrapped(row.mode, key, iv) : undefined;
@@ -145,14 +147,14 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
       for (const { Key: name, Encryption } of made) {
         const stored = read(`aurora/${name}`);
         if (!isClient) {
-          expect(frames(stored)).toBe(frames(title));
+          expect(frames(stored)).toBe(titleFrames);
           expect(atRest.get(`aurora/${name}`)).toEqual(
             Mode === 's3' ? { type: 'SSE-S3' } : { type: 'SSE-KMS', keyId: KMS_KEY },
           );
           continue;
         }
         const { key: outputKey, iv: outputIv } = await opened(Encryption);
-        expect(frames(decrypt(row.mode, outputKey, outputIv, stored))).toBe(frames(title));
+        expect(frames(decrypt(row.mode, outputKey, outputIv, stored))).toBe(titleFrames);
         expect(Encryption.KeyMd5).toBe(
           createHash('md5').update(Buffer.from(Encryption.Key, 'base64')).digest('base64'),
         );
@@ -212,7 +214,7 @@ describe.skipIf(!hasFfmpeg)(hasFfmpeg ? 'a job that is run' : 'a job that is run
   test('an input with more behind its end than ffmpeg reads makes its output', async () => {
     const { surroundings, read } = buckets(Buffer.concat([title, Buffer.alloc(4 << 20)]));
     await runTranscoderJob(jobOf(undefined, [{ Key: 'a.mp4', PresetId: 'x' }]), surroundings);
-    expect(frames(read('aurora/a.mp4'))).toBe(frames(title));
+    expect(frames(read('aurora/a.mp4'))).toBe(titleFrames);
   });
 
   test.each([
