@@ -35,6 +35,7 @@ import {
 import { openingKeyPath, publicPem } from '../local/render-owner.ts';
 import { UNKNOWN_ROOT } from './attest.ts';
 import { alignColumns, EXIT_NO, InputError, note, print, readJson, readText, report } from './command.ts';
+import { type Progress, startProgress } from './progress.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 const SUBMIT_HELP = `
@@ -210,7 +211,7 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt);
   let isOver = false;
   let failedTask: string | undefined;
-  const tell = progress(options);
+  const { tell, stop } = progress(options);
   const onEvent = (event: RenderEvent) => {
     if (event.code === 'TASK_FAILED') failedTask = event.task;
     tell(event);
@@ -223,7 +224,7 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
       { ...options, jobId },
       async () => ({ verified: await runSubmittedJob(shop, job, running) }),
       () => failedTask,
-    );
+    ).finally(stop);
     if (!proven) return;
     isOver = true;
     if (!proven.verified) {
@@ -243,13 +244,32 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
   }
 }
 
-/** Says on stderr what the enclave says, but not that it failed: that is the answer. */
-function progress({ json }: CommonOptions): (event: RenderEvent) => void {
-  return ({ code, task, percent }) => {
-    if (json || code === 'TASK_FAILED' || code === 'JOB_FAILED') return;
-    const about = [task, percent === undefined ? undefined : `${percent} %`].filter(Boolean).join(', ');
-    report(`${about ? `${about}: ` : ''}${EVENT_CODES[code]}`);
+/** Says on stderr what the enclave says, but not that it failed: that is the answer. A bar on a terminal, else every tenth percent. */
+function progress({ json }: CommonOptions): { tell: (event: RenderEvent) => void; stop: () => void } {
+  let bar: Progress | undefined;
+  let tenths = 0;
+  const stop = () => {
+    bar?.stop();
+    bar = undefined;
+    tenths = 0;
   };
+  const tellPercent = (task: string, percent: number) => {
+    if (process.stderr.isTTY) {
+      bar ??= startProgress();
+      bar.update(task, percent, 100);
+    } else if (Math.floor(percent / 10) > tenths) {
+      tenths = Math.floor(percent / 10);
+      report(`${task}: ${percent} %`);
+    }
+  };
+  const tell = ({ code, task, percent }: RenderEvent) => {
+    if (json) return;
+    if (code === 'TASK_PROGRESS') return tellPercent(task ?? '', percent ?? 0);
+    stop();
+    if (code === 'TASK_FAILED' || code === 'JOB_FAILED') return;
+    report(`${task === undefined ? '' : `${task}: `}${EVENT_CODES[code]}`);
+  };
+  return { tell, stop };
 }
 
 /** Prints a refusal as the answer no; a fault of the caller's input or surroundings is an error like any other. */

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { AWS_NITRO_ROOT } from '../attestation/attestation-document.ts';
 import { parseAttestation } from '../attestation/verify.ts';
 import type { RecipientKeyPair } from '../kms/recipient.ts';
+import { movieSeconds } from '../packaging/mp4-movie.ts';
 import { attestedStatement, sha384 } from '../receipt/attested-statement.ts';
 import { buildReceipt } from '../receipt/build-receipt.ts';
 import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
@@ -14,12 +15,15 @@ import { unwrapUnderJobKey } from '../render/job-key.ts';
 import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import type { Renderer, RenderTask } from '../render/render-task.ts';
+import { ffmpegProgress, ffmpegSeconds } from '../render/renderers/ffmpeg.ts';
 import { packageTask } from '../render/renderers/package-task.ts';
 import type { Sandbox, SandboxInput } from '../render/sandbox.ts';
+import { inputReader } from '../render/sandbox-inputs.ts';
 import type { SecurityModule } from '../security-module/security-module.ts';
 import { type DoneTask, jobCheckpoints, type TaskOutputs } from './agent-checkpoints.ts';
 import { attestKey, releaseJobKey } from './agent-key.ts';
 import { type OutputRecipients, sealOutput } from './agent-outputs.ts';
+import { taskProgress } from './agent-progress.ts';
 import { type TaskFiles, taskFiles } from './agent-task-files.ts';
 import { type Connection, codeOf } from './frames.ts';
 import { CHUNK_BYTES, type TO_PARENT } from './messages.ts';
@@ -178,8 +182,22 @@ async function runRenderer(job: Job, task: RenderTask, inputs: SandboxInput[]): 
   const { configuration, sandbox, signal } = job;
   const command = programOf(configuration, task.renderer);
   const rendererSha384 = await fileSha384(command);
-  const result = await sandbox.run({ command, args: task.args, inputs, limits: configuration.limits, signal });
+  const onOutput = await progressOf(job, task, inputs);
+  const { limits } = configuration;
+  const result = await sandbox.run({ command, args: task.args, inputs, limits, signal, ...(onOutput && { onOutput }) });
   return { ...result, rendererSha384, isolation: sandbox.isolation };
+}
+
+/** What tells the parent of the progress in what a renderer prints; undefined where nobody knows how much there is to do. */
+async function progressOf({ parent }: Job, { id, renderer, args }: RenderTask, inputs: readonly SandboxInput[]) {
+  if (renderer !== 'ffmpeg') return undefined;
+  const first = inputs.find(({ name }) => args[args.indexOf('-i') + 1] === `/in/${name}`);
+  const inputSeconds = first && (await movieSeconds(await inputReader(first.fd)));
+  const seconds = ffmpegSeconds(args, inputSeconds);
+  if (seconds === undefined) return undefined;
+  const tell = (percent: number) => parent.ask('event', { code: 'TASK_PROGRESS', task: id, percent });
+  const progress = taskProgress({ tell, now: () => performance.now() });
+  return (text: string) => progress((ffmpegProgress(text) ?? 0) / seconds);
 }
 
 /** Packaging is part of the agent: no program of its own, and around it the enclave and nothing else. */

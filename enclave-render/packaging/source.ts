@@ -15,7 +15,7 @@ import {
 import type { MasterReader } from '../mastering/master-reader.ts';
 import { CONTAINERS, type Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
-import { handlerTypes } from './mp4-handlers.ts';
+import { handlerTypes } from './mp4-movie.ts';
 
 /** A video track of a source. Packets come in decode order, their times in seconds from the first frame. */
 export interface VideoTrack {

@@ -4,7 +4,7 @@ import { openRangeView } from '../mastering/range-view.ts';
 import type { Container } from './containers.ts';
 import { PackagingError } from './errors.ts';
 import { ffmpegFailure, ffmpegMissing, type ProbedTracks, probeTracks } from './ffmpeg-input.ts';
-import { handlerTypes } from './mp4-handlers.ts';
+import { handlerTypes } from './mp4-movie.ts';
 import type { TitleSource } from './package-title.ts';
 import { SealedFile } from './sealed-file.ts';
 import { refuseDropped } from './source.ts';

@@ -1,6 +1,7 @@
-import { constants, fchmod, fstat } from 'node:fs';
+import { constants, fchmod, fstat, read } from 'node:fs';
 import { type FileHandle, readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import type { MasterReader } from '../mastering/master-reader.ts';
 import { RenderError } from './render-manifest.ts';
 import type { SandboxInput } from './sandbox.ts';
 
@@ -12,6 +13,7 @@ const MOST_INPUTS = 2048;
 
 const statDescriptor = promisify(fstat);
 const changeMode = promisify(fchmod);
+const readDescriptor = promisify(read);
 
 /**
  * Checks inputs and takes from their files what permission there is to write: a renderer runs as the same user, and opens the
@@ -63,6 +65,20 @@ async function inheritable(): Promise<number[]> {
 
 /** <asm-generic/fcntl.h>; Node has no name for it. */
 const O_CLOEXEC = 0o2000000;
+
+/** Reads of an open descriptor, which its owner closes; at the end there is less than was asked for. */
+export async function inputReader(fd: number): Promise<MasterReader> {
+  const { size } = await statDescriptor(fd);
+  return {
+    size,
+    read: async (offset, length) => {
+      const piece = Buffer.alloc(Math.max(0, Math.min(length, size - offset)));
+      const { bytesRead } = await readDescriptor(fd, piece, 0, piece.length, offset);
+      return piece.subarray(0, bytesRead);
+    },
+    close: async () => undefined,
+  };
+}
 
 /** Flags of an open descriptor, proc_pid_fdinfo(5). */
 async function descriptor(fd: number): Promise<{ flags: number }> {

@@ -112,7 +112,7 @@ export function twoStepJob(folder: string, changes: Partial<RenderJob> = {}): Re
         { name: 'Output', ...path, dataFlow: 'OUT', default: 'title.mkv' },
       ],
       steps: [
-        { name: 'shot', script: onRun(['-i', '{{Param.Source}}', '-c:v', 'ffv1', '/out/shot.mkv']) },
+        { name: 'shot', script: onRun(['-t', '0.4', '-i', '{{Param.Source}}', '-c:v', 'ffv1', '/out/shot.mkv']) },
         {
           name: 'grade',
           dependencies: [{ dependsOn: 'shot' }],

@@ -142,3 +142,20 @@ export function ffmpegProgress(text: string): number | undefined {
   const microseconds = [...text.matchAll(/out_time_us=(\d{1,15})/g)].at(-1)?.[1];
   return microseconds === undefined ? undefined : Number(microseconds) / 1e6;
 }
+
+/**
+ * How many seconds a task is about, by its arguments: that of `-t`, or the rest of its first input behind `-ss`. `inputSeconds`: length
+ * of that input, if it is known. Undefined when nothing says it.
+ */
+export function ffmpegSeconds(args: readonly string[], inputSeconds: number | undefined): number | undefined {
+  const value = (option: string, within: readonly string[]) => {
+    const at = within.indexOf(option);
+    return at < 0 ? undefined : Number(within[at + 1]);
+  };
+  const skipped = value('-ss', args.slice(0, args.indexOf('-i'))) ?? 0;
+  const seconds = Math.min(
+    value('-t', args) ?? Number.POSITIVE_INFINITY,
+    (inputSeconds ?? Number.POSITIVE_INFINITY) - skipped,
+  );
+  return seconds > 0 && Number.isFinite(seconds) ? seconds : undefined;
+}

@@ -1,17 +1,13 @@
-import { fstat, read } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { MasterReader } from '../../mastering/master-reader.ts';
 import type { NewContentKey } from '../../packaging/content-keys.ts';
 import { packageTitle } from '../../packaging/package-title.ts';
 import { RenderError } from '../render-manifest.ts';
 import type { SandboxInput, SandboxOutput } from '../sandbox.ts';
+import { inputReader } from '../sandbox-inputs.ts';
 import { closeOutputs, openOutputs } from '../sandbox-outputs.ts';
 import { packageArguments } from './package-hls.ts';
-
-const readFile = promisify(read);
-const statFile = promisify(fstat);
 
 /** One run of packaging. */
 export interface PackageRun {
@@ -59,15 +55,5 @@ async function readerOf(
 ): Promise<{ name: string; reader: MasterReader }> {
   const input = inputs.find(({ name }) => path === `/in/${name}`);
   if (!input) throw new RenderError('ERR_RENDER_TASK', `there is no ${path}: no earlier task left it`);
-  const { size } = await statFile(input.fd);
-  const reader: MasterReader = {
-    size,
-    read: async (offset, length) => {
-      const piece = Buffer.alloc(Math.max(0, Math.min(length, size - offset)));
-      const { bytesRead } = await readFile(input.fd, piece, 0, piece.length, offset);
-      return piece.subarray(0, bytesRead);
-    },
-    close: async () => undefined,
-  };
-  return { name: path, reader };
+  return { name: path, reader: await inputReader(input.fd) };
 }

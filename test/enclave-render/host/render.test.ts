@@ -11,6 +11,7 @@ import { sealForRecipient } from '../../../enclave-render/kms/seal-for-recipient
 import { decryptMaster } from '../../../enclave-render/mastering/decrypt.ts';
 import { acceptReceipt } from '../../../enclave-render/receipt/accept-receipt.ts';
 import { verifyReceipt } from '../../../enclave-render/receipt/verify-receipt.ts';
+import type { RenderEvent } from '../../../enclave-render/render/event-codes.ts';
 import {
   auditLogPath,
   quarantineOf,
@@ -28,6 +29,7 @@ import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 describeWithFfmpeg('a job that is rendered', () => {
   const folder = temporaryDirectory();
   const events: string[] = [];
+  const percents: number[] = [];
   let shop: RenderShop;
   let job: SubmittedJob;
   let receipt: string;
@@ -37,7 +39,10 @@ describeWithFfmpeg('a job that is rendered', () => {
     await testSource(folder);
     shop = await testShop(folder);
     job = await submitJob(shop, twoStepJob(folder, { mastering: true }));
-    const onEvent = ({ code, task }: { code: string; task?: string }) => events.push(task ? `${code} ${task}` : code);
+    const onEvent = ({ code, task, percent }: RenderEvent) => {
+      if (percent === undefined) events.push(task ? `${code} ${task}` : code);
+      else percents.push(percent);
+    };
     await runSubmittedJob(shop, job, { onEvent, verify: false });
     receipt = readFileSync(receiptPath(job), 'utf8');
   });
@@ -87,6 +92,9 @@ describeWithFfmpeg('a job that is rendered', () => {
       'TASK_FINISHED grade',
       'RECEIPT_ISSUED',
     ]);
+    // Of the task that says how long it is; how many depends on how busy the machine is.
+    expect(percents.length).toBeGreaterThan(0);
+    expect(percents).toEqual([...new Set(percents)].sort((a, b) => a - b));
   });
 
   test('hands over nothing that a plaintext could be recognised by', () => {

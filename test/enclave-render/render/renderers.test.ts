@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyTable } from '../../../enclave-render/packaging/key-table.ts';
+import { movieSeconds } from '../../../enclave-render/packaging/mp4-movie.ts';
 import { readTitle } from '../../../enclave-render/packaging/title.ts';
 import { contentKeysToKms, contentKeysUnderJobKey } from '../../../enclave-render/render/job-content-keys.ts';
 import { expandTemplate } from '../../../enclave-render/render/job-template.ts';
-import { ffmpegProgress } from '../../../enclave-render/render/renderers/ffmpeg.ts';
+import { ffmpegProgress, ffmpegSeconds } from '../../../enclave-render/render/renderers/ffmpeg.ts';
 import { splitTemplate } from '../../../enclave-render/render/split-template.ts';
 import { AWS_KEY, awsLikeDataKeys } from '../../harness/data-keys.ts';
 import {
@@ -318,6 +319,66 @@ describe('progress of ffmpeg', () => {
     ['', undefined],
   ])('%j', (text, seconds) => {
     expect(ffmpegProgress(text)).toBe(seconds);
+  });
+});
+
+test.each([
+  [['-i', '/in/a.mov', '/out/a.mp4'], 12.5, 12.5],
+  [['-i', '/in/a.mov', '/out/a.mp4'], undefined, undefined],
+  [['-ss', '10', '-t', '5', '-i', '/in/a.mov', '/out/a.mp4'], undefined, 5],
+  [['-ss', '10', '-t', '5', '-i', '/in/a.mov', '/out/a.mp4'], 12, 2],
+  [['-ss', '10', '-i', '/in/a.mov', '/out/a.mp4'], 10, undefined],
+  [['-i', '/in/a.mov', '-t', '00:00:05', '/out/a.mp4'], 12, undefined],
+])('ffmpeg %j of %s seconds is about %s', (args, input, seconds) => {
+  expect(ffmpegSeconds(args, input)).toBe(seconds);
+});
+
+describe('the length of a movie', () => {
+  const box = (type: string, ...content: Buffer[]) => {
+    const header = Buffer.alloc(8);
+    header.writeUInt32BE(8 + Buffer.concat(content).length);
+    return Buffer.concat(
+      [header, Buffer.from(type), ...content].map((part, at) => (at === 0 ? part.subarray(0, 4) : part)),
+    );
+  };
+  const numbers = (...values: number[]) =>
+    Buffer.concat(
+      values.map((value) => {
+        const bytes = Buffer.alloc(4);
+        bytes.writeUInt32BE(value);
+        return bytes;
+      }),
+    );
+  const secondsOf = (bytes: Buffer) => {
+    let reads = 0;
+    const read = async (offset: number, length: number) => {
+      if (++reads > 1e5) throw new Error('reads for ever');
+      return bytes.subarray(offset, offset + length);
+    };
+    return movieSeconds({ size: bytes.length, read });
+  };
+
+  test.each<[string, Buffer, number | undefined]>([
+    ['32 bits', box('moov', box('mvhd', numbers(0, 1, 2, 1000, 2500))), 2.5],
+    ['64 bits', box('moov', box('free'), box('mvhd', numbers(1 << 24, 0, 1, 0, 2, 1000, 1, 0))), 2 ** 32 / 1000],
+    [
+      'behind the media',
+      Buffer.concat([
+        box('ftyp', numbers(1)),
+        box('mdat', numbers(2)),
+        box('moov', box('mvhd', numbers(0, 1, 2, 10, 25))),
+      ]),
+      2.5,
+    ],
+    ['no scale', box('moov', box('mvhd', numbers(0, 1, 2, 0, 2500))), undefined],
+    ['no length', box('moov', box('mvhd', numbers(0, 1, 2, 1000, 0))), undefined],
+    ['an unknown length', box('moov', box('mvhd', numbers(0, 1, 2, 1000, 0xffff_ffff))), undefined],
+    ['half a header', box('moov', box('mvhd', numbers(0, 1))), undefined],
+    ['a box that is longer than the file', numbers(100, 0x6d6f6f76), undefined],
+    ['empty boxes without end', Buffer.concat(Array<Buffer>(100_000).fill(box('free'))), undefined],
+    ['nothing', Buffer.alloc(0), undefined],
+  ])('%s', async (_, bytes, seconds) => {
+    expect(await secondsOf(bytes)).toBe(seconds);
   });
 });
 
