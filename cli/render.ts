@@ -1,9 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
-import * as v from 'valibot';
-import { readConfiguration } from '../config/configuration.ts';
+import type { Command } from 'commander';
 import { AWS_NITRO_ROOT } from '../enclave-render/attestation/attestation-document.ts';
 import { AttestationError, PolicyError } from '../enclave-render/attestation/attestation-error.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
@@ -12,18 +9,14 @@ import { thumbprint } from '../enclave-render/mastering/public-key.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import { type VerifiedReceipt, verifyReceipt } from '../enclave-render/receipt/verify-receipt.ts';
-import { EVENT_CODES, type RenderEvent } from '../enclave-render/render/event-codes.ts';
+import type { RenderEvent } from '../enclave-render/render/event-codes.ts';
 import { RenderError } from '../enclave-render/render/render-manifest.ts';
 import type { Isolation } from '../enclave-render/render/sandbox.ts';
-import { openDataKeys } from '../local/data-keys.ts';
-import { packagePath } from '../local/package-root.ts';
+import { parseJobFile } from '../local/render-job-file.ts';
 import {
   auditLogPath,
   openIdentity,
-  openRenderShop,
   quarantineOf,
-  type RenderJob,
-  RenderJobSchema,
   type RenderShop,
   receiptPath,
   runSubmittedJob,
@@ -34,8 +27,9 @@ import {
 } from '../local/render-jobs.ts';
 import { openingKeyPath, publicPem } from '../local/render-owner.ts';
 import { UNKNOWN_ROOT } from './attest.ts';
-import { alignColumns, EXIT_NO, InputError, note, print, readJson, readText, report } from './command.ts';
-import { type Progress, startProgress } from './progress.ts';
+import { alignColumns, EXIT_NO, note, print, readJson, readText, report } from './command.ts';
+import { isolationOption, openShop, type ShopOptions, sayProgress } from './render-shop.ts';
+import { registerRenderWatch } from './render-watch.ts';
 import { DEFAULT_DATA } from './up.ts';
 
 const SUBMIT_HELP = `
@@ -84,9 +78,9 @@ interface CommonOptions {
   json?: true;
 }
 
-interface SubmitOptions extends CommonOptions {
+interface SubmitOptions extends ShopOptions {
   verify: boolean;
-  isolation: Isolation;
+  json?: true;
 }
 
 interface VerifyOptions extends CommonOptions {
@@ -99,17 +93,12 @@ interface VerifyOptions extends CommonOptions {
 
 export function registerRender(program: Command): void {
   const render = program.command('render').description('have titles rendered in an enclave, and verify what was done');
-  const isolation = () =>
-    new Option('--isolation <how>', 'how renderers are kept in; none is in every receipt')
-      .choices(['bubblewrap', 'none'])
-      .default('bubblewrap');
-
   add(render, 'submit', 'render a job, verify its receipt, and accept its outputs', SUBMIT_HELP)
     .argument('<job>', 'JSON file')
     .option('--no-verify', 'leave the outputs where they are, unverified')
-    .addOption(isolation())
+    .addOption(isolationOption())
     .action(async (file: string, options: SubmitOptions) => {
-      const job = await readJob(file);
+      const job = await parseJobFile(file, await readJson(file));
       const shop = await openShop(options, job.mastering);
       await run(shop, await answering(options, () => submitJob(shop, job)), options);
     });
@@ -117,11 +106,13 @@ export function registerRender(program: Command): void {
   add(render, 'resume', 'go on with a job that was interrupted', RESUME_HELP)
     .argument('<jobId>', 'id of the job')
     .option('--no-verify', 'leave the outputs where they are, unverified')
-    .addOption(isolation())
+    .addOption(isolationOption())
     .action(async (jobId: string, options: SubmitOptions) => {
       const shop = await openShop(options, false);
       await run(shop, await answering(options, () => submittedJob(shop, jobId)), options);
     });
+
+  registerRenderWatch(render);
 
   add(render, 'verify', 'say what a receipt proves', VERIFY_HELP)
     .argument('<receipt>', 'JSON file')
@@ -133,7 +124,7 @@ export function registerRender(program: Command): void {
     )
     .option('--outputs <folder>', 'verify the outputs, too')
     .option('--private-key <file>', 'that opens the outputs, instead of that of this machine')
-    .addOption(isolation())
+    .addOption(isolationOption())
     .action(verify);
 
   add(render, 'keys', "the owner's public keys, and the root of simulated enclaves here", KEYS_HELP).action(
@@ -171,38 +162,6 @@ function add(parent: Command, name: string, description: string, help: string): 
     .addHelpText('after', help);
 }
 
-async function readJob(file: string): Promise<RenderJob> {
-  const content = await readJson(file);
-  const template = (content as { template?: unknown } | null)?.template;
-  const named = typeof template === 'string' ? { ...(content as object), template: await preset(template) } : content;
-  const result = v.safeParse(RenderJobSchema, named);
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  throw new InputError(`${file}: ${v.getDotPath(issue) ?? 'the job'} has to be ${issue.expected ?? issue.message}`);
-}
-
-/** A template of ours by its name. */
-async function preset(name: string): Promise<unknown> {
-  const folder = packagePath('dist/render-templates');
-  const names = (await readdir(folder)).map((file) => file.replace(/\.json$/, ''));
-  if (names.includes(name)) return readJson(join(folder, `${name}.json`));
-  throw new InputError(`there is no template ${name}: name one of ${names.join(', ')}, or write the template itself`);
-}
-
-async function openShop({ data, config, isolation }: Omit<SubmitOptions, 'verify'>, mastering: boolean) {
-  const { mastering: settings } = await readConfiguration(config);
-  // AWS KMS would not believe a simulated enclave: job keys are under keys of this machine.
-  const embedded = settings.kms.provider === 'aws' ? undefined : settings.kms;
-  const keys = mastering ? { dataKeys: await openDataKeys(settings, data, { create: true }) } : undefined;
-  return openRenderShop({
-    dataDirectory: data,
-    isolation,
-    keystore: embedded?.keystore,
-    passphraseFile: embedded?.passphraseFile,
-    mastering: keys && { ...keys, keyId: settings.keyId },
-  });
-}
-
 async function run(shop: RenderShop, job: SubmittedJob | undefined, options: SubmitOptions): Promise<void> {
   if (!job) return;
   const { jobId } = job;
@@ -211,7 +170,7 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt);
   let isOver = false;
   let failedTask: string | undefined;
-  const { tell, stop } = progress(options);
+  const { tell, stop } = sayProgress(options.json);
   const onEvent = (event: RenderEvent) => {
     if (event.code === 'TASK_FAILED') failedTask = event.task;
     tell(event);
@@ -242,34 +201,6 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
     if (!isOver) note(`portcullis render resume ${jobId} goes on with it, while its manifest is valid`);
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, interrupt);
   }
-}
-
-/** Says on stderr what the enclave says, but not that it failed: that is the answer. A bar on a terminal, else every tenth percent. */
-function progress({ json }: CommonOptions): { tell: (event: RenderEvent) => void; stop: () => void } {
-  let bar: Progress | undefined;
-  let tenths = 0;
-  const stop = () => {
-    bar?.stop();
-    bar = undefined;
-    tenths = 0;
-  };
-  const tellPercent = (task: string, percent: number) => {
-    if (process.stderr.isTTY) {
-      bar ??= startProgress();
-      bar.update(task, percent, 100);
-    } else if (Math.floor(percent / 10) > tenths) {
-      tenths = Math.floor(percent / 10);
-      report(`${task}: ${percent} %`);
-    }
-  };
-  const tell = ({ code, task, percent }: RenderEvent) => {
-    if (json) return;
-    if (code === 'TASK_PROGRESS') return tellPercent(task ?? '', percent ?? 0);
-    stop();
-    if (code === 'TASK_FAILED' || code === 'JOB_FAILED') return;
-    report(`${task === undefined ? '' : `${task}: `}${EVENT_CODES[code]}`);
-  };
-  return { tell, stop };
 }
 
 /** Prints a refusal as the answer no; a fault of the caller's input or surroundings is an error like any other. */
@@ -311,8 +242,11 @@ type Refusal = HostError | ReceiptError | AttestationError | PolicyError | Rende
 function isRefusal(error: unknown): error is Refusal {
   const kinds = [HostError, ReceiptError, AttestationError, PolicyError];
   if (kinds.some((kind) => error instanceof kind)) return true;
-  // A template or a manifest that is none is the caller's to mend.
-  return error instanceof RenderError && !['ERR_RENDER_TEMPLATE', 'ERR_RENDER_MANIFEST'].includes(error.code);
+  // A job, a template or a manifest that is none is the caller's to mend.
+  return (
+    error instanceof RenderError &&
+    !['ERR_RENDER_JOB', 'ERR_RENDER_TEMPLATE', 'ERR_RENDER_MANIFEST'].includes(error.code)
+  );
 }
 
 async function verify(file: string, options: VerifyOptions): Promise<void> {

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
@@ -177,7 +177,9 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
     const jws = await signManifest(manifest, owner.signing);
     const paths = Object.fromEntries(inputs.map(({ input, path }) => [input.name, path]));
     await writeFile(join(folder, 'job.json'), JSON.stringify({ inputs: paths, output }), { mode: 0o600 });
-    await writeFile(join(folder, 'manifest.jws'), jws, { mode: 0o600 });
+    // Last, and whole: a job without it was not submitted.
+    await writeFile(join(folder, 'manifest.partial'), jws, { mode: 0o600 });
+    await rename(join(folder, 'manifest.partial'), join(folder, 'manifest.jws'));
     await log(shop, 'job-submitted', jobId, { manifestSha384: payloadSha384(jws) });
     return submittedJob(shop, jobId);
   } catch (error) {

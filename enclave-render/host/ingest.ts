@@ -1,9 +1,13 @@
-/** A job that came in: the owner's manifest, still to be verified by the enclave that renders it. */
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+/** A job that came in. */
 export interface IngestedJob {
-  /** Compact JWS (RFC 7515 §7.1). */
-  manifest: string;
-  /** Where it came from, for the log: a file name, or bucket and key. */
-  name: string;
+  /** Names it for good: one that comes in again has the same. */
+  id: string;
+  /** The job file, JSON (docs/render-jobs.md). */
+  text: string;
 }
 
 /**
@@ -15,12 +19,14 @@ export type OnJob = (job: IngestedJob) => Promise<void>;
 export type IngestErrorCode =
   /** No signature, one of another key, body or time. */
   | 'ERR_INGEST_SIGNATURE'
-  /** Neither a manifest nor a notification of S3. */
+  /** Neither a job nor a notification of S3. */
   | 'ERR_INGEST_BODY'
-  /** Longer than a manifest may be. */
+  /** Longer than a job may be. */
   | 'ERR_INGEST_TOO_LARGE'
   /** A job that will never be taken. */
   | 'ERR_INGEST_REFUSED'
+  /** The folder cannot be used, or another process uses it. */
+  | 'ERR_INGEST_FOLDER'
   /** Not just now. */
   | 'ERR_INGEST_UNAVAILABLE';
 
@@ -34,14 +40,53 @@ export class IngestError extends Error {
   }
 }
 
-/** Most bytes of a manifest as it comes in. */
-export const MOST_MANIFEST_BYTES = 1 << 20;
+/** Most bytes of a job file. */
+export const MOST_JOB_BYTES = 1 << 20;
+/** How a job file is called: manifests of masters, which end with `.json` too, lie beside them. */
+export const JOB_SUFFIX = '.job.json';
 
-/** A JWS with a signature of Ed25519, which is always 64 bytes: what is cut off is none. */
-const MANIFEST = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$/;
+/** The id of a job: letters, digits, `.`, `_`, `-` of its name, and 16 digits that tell it from another of that name. */
+export function jobId(name: string, digits: string): string {
+  const plain = name
+    .replace(/\.job\.json$/, '')
+    .replaceAll(/[^A-Za-z0-9._-]/g, '_')
+    .slice(-80);
+  return `${/^[A-Za-z0-9]/.test(plain) ? plain : `job${plain}`}-${digits}`;
+}
 
-/** The manifest in a text, undefined when there is none or not all of it. Whose it is, and whether it is genuine, the enclave finds out. */
-export function wholeManifest(text: string): string | undefined {
-  const trimmed = text.trim();
-  return trimmed.length <= MOST_MANIFEST_BYTES && MANIFEST.test(trimmed) ? trimmed : undefined;
+/** 16 digits that are the same for the same origin. */
+export function originDigits(...origin: readonly string[]): string {
+  return createHash('sha256').update(JSON.stringify(origin)).digest('hex').slice(0, 16);
+}
+
+/** Whether a text is all of a job file: a JSON object, which none is that was cut off. */
+export function isWholeJob(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+/** The text of a job file. Rejects with `ERR_INGEST_BODY` for a link and what is no file, with `ERR_INGEST_TOO_LARGE`, and as `open`. */
+export async function readJobFile(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ELOOP') throw error;
+      throw new IngestError('ERR_INGEST_BODY', 'it is a link: move the file itself here');
+    },
+  );
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw new IngestError('ERR_INGEST_BODY', 'it is no file');
+    if (found.size > MOST_JOB_BYTES) throw tooLarge();
+    return await file.readFile('utf8');
+  } finally {
+    await file.close();
+  }
+}
+
+export function tooLarge(): IngestError {
+  return new IngestError('ERR_INGEST_TOO_LARGE', `a job has ${MOST_JOB_BYTES} bytes at most`);
 }

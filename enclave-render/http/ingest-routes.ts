@@ -1,8 +1,20 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { basename } from 'node:path';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import * as v from 'valibot';
-import { IngestError, type IngestErrorCode, MOST_MANIFEST_BYTES, type OnJob, wholeManifest } from '../host/ingest.ts';
+import {
+  IngestError,
+  type IngestErrorCode,
+  type IngestedJob,
+  isWholeJob,
+  JOB_SUFFIX,
+  jobId,
+  MOST_JOB_BYTES,
+  type OnJob,
+  originDigits,
+  tooLarge,
+} from '../host/ingest.ts';
 
 /** What the route is made of. */
 export interface IngestOptions {
@@ -16,12 +28,14 @@ export interface IngestOptions {
   readObject?: (bucket: string, key: string, versionId: string | undefined) => Promise<string>;
   /** Seconds since the epoch. */
   now: () => number;
-  /** Told of what was taken, and of failures that are ours. */
+  /** Told of failures that are ours. */
   report: (line: string) => void;
 }
 
 /** How old or early a signature may be, in seconds. */
 const TOLERANCE_SECONDS = 300;
+/** Shortest secret, in bytes. */
+export const LEAST_SECRET_BYTES = 32;
 /** Most records that S3 puts in a notification is one; queues in between may gather some. */
 const MOST_RECORDS = 100;
 export const SIGNATURE_HEADER = 'x-portcullis-signature';
@@ -31,6 +45,7 @@ const STATUS: Record<IngestErrorCode, 400 | 401 | 413 | 422 | 503> = {
   ERR_INGEST_SIGNATURE: 401,
   ERR_INGEST_TOO_LARGE: 413,
   ERR_INGEST_REFUSED: 422,
+  ERR_INGEST_FOLDER: 503,
   ERR_INGEST_UNAVAILABLE: 503,
 };
 const TITLE: Record<IngestErrorCode, string> = {
@@ -38,10 +53,10 @@ const TITLE: Record<IngestErrorCode, string> = {
   ERR_INGEST_SIGNATURE: 'Not signed',
   ERR_INGEST_TOO_LARGE: 'Too long',
   ERR_INGEST_REFUSED: 'Refused',
+  ERR_INGEST_FOLDER: 'Not just now',
   ERR_INGEST_UNAVAILABLE: 'Not just now',
 };
 
-const JobBody = v.strictObject({ manifest: v.string() });
 /** Amazon S3, "Event message structure": of all fields, those that name the object. */
 const S3Notification = v.object({
   Records: v.pipe(
@@ -51,7 +66,13 @@ const S3Notification = v.object({
         eventName: v.string(),
         s3: v.object({
           bucket: v.object({ name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)) }),
-          object: v.object({ key: v.pipe(v.string(), v.maxLength(3072)), versionId: v.optional(v.string()) }),
+          object: v.object({
+            key: v.pipe(v.string(), v.maxLength(3072)),
+            versionId: v.optional(v.string()),
+            eTag: v.optional(v.string()),
+            /** The same when the event is sent again, another for another object of that key. */
+            sequencer: v.optional(v.string()),
+          }),
         }),
       }),
     ),
@@ -62,31 +83,28 @@ const S3Notification = v.object({
 const S3TestEvent = v.object({ Service: v.literal('Amazon S3'), Event: v.literal('s3:TestEvent') });
 
 /**
- * `POST /v1/render/jobs`: takes a job, `{"manifest":"<compact JWS>"}`, or a notification of S3 that a file with one was created
- * (`.jws`; other objects are passed over). 202 with the number of jobs that were taken. The body is signed:
- * `x-portcullis-signature: t=<seconds since the epoch>,v1=<HMAC-SHA-256 of "<t>.<body>", hexadecimal>`. Refusals are problem details
- * (RFC 9457) with a stable `code`; after 503 the same request may be sent again, as a job may be taken twice and is rendered once.
+ * `POST /v1/render/jobs`: takes a job file, or a notification of S3 that one was created (`NAME.job.json`; other objects are passed
+ * over). 202 with the number of jobs that were taken. The body is signed: `x-portcullis-signature: t=<seconds since the epoch>,v1=<HMAC-
+ * SHA-256 of "<t>.<body>", hexadecimal>`. Refusals are problem details (RFC 9457) with a stable `code`; the same request may be sent
+ * again, as a job has its id from its bytes, or from the event of S3, and is rendered once.
  */
 export function createIngestRoutes(options: IngestOptions): Hono {
   const { secrets, now, report } = options;
-  if (secrets.length === 0 || secrets.some(({ length }) => length < 32)) {
+  if (secrets.length === 0 || secrets.some(({ length }) => length < LEAST_SECRET_BYTES)) {
     throw new RangeError('jobs come in signed: give a secret of 32 bytes or more');
   }
   const app = new Hono();
   const limit = bodyLimit({
-    maxSize: MOST_MANIFEST_BYTES + 1024,
+    maxSize: MOST_JOB_BYTES,
     onError: () => {
-      throw new IngestError('ERR_INGEST_TOO_LARGE', `a job has ${MOST_MANIFEST_BYTES} bytes at most`);
+      throw tooLarge();
     },
   });
   app.post('/v1/render/jobs', limit, async (c) => {
     const body = Buffer.from(await c.req.arrayBuffer());
     requireSigned(c.req.header(SIGNATURE_HEADER), body, secrets, now());
-    const jobs = await jobsOf(parseJson(body), options);
-    for (const job of jobs) {
-      await options.onJob(job);
-      report(`job taken: ${JSON.stringify(job.name)}`);
-    }
+    const jobs = await jobsOf(textOf(body), options);
+    for (const job of jobs) await options.onJob(job);
     return c.json({ jobs: jobs.length }, 202);
   });
   app.onError((error, c) => {
@@ -117,29 +135,38 @@ function requireSigned(header: string | undefined, body: Buffer, secrets: readon
   }
 }
 
-function parseJson(body: Buffer): unknown {
+function textOf(body: Buffer): string {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return new TextDecoder('utf-8', { fatal: true }).decode(body);
   } catch {
     throw new IngestError('ERR_INGEST_BODY', 'the body is not JSON');
   }
 }
 
-async function jobsOf(body: unknown, { readObject }: IngestOptions) {
+async function jobsOf(text: string, { readObject }: IngestOptions): Promise<IngestedJob[]> {
+  if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'the body is no job: send a JSON object');
+  const body: unknown = JSON.parse(text);
   if (v.is(S3TestEvent, body)) return [];
-  if (v.is(JobBody, body)) return [{ manifest: requireManifest(body.manifest), name: 'webhook' }];
+  if (!Object.hasOwn(body as object, 'Records')) return [{ id: jobId('webhook', originDigits(text)), text }];
   const notification = v.safeParse(S3Notification, body);
   if (!notification.success) {
-    throw new IngestError('ERR_INGEST_BODY', 'send {"manifest":"<compact JWS>"}, or what S3 sends of an object');
+    throw new IngestError('ERR_INGEST_BODY', 'send a job, or what S3 sends of an object');
   }
-  if (!readObject) throw new IngestError('ERR_INGEST_REFUSED', 'jobs are not read from S3 here: send the manifest');
+  if (!readObject)
+    throw new IngestError(
+      'ERR_INGEST_REFUSED',
+      'jobs are not read from S3 here: send the job itself, or start the watch with --bucket',
+    );
   const jobs = [];
   for (const { eventName, s3 } of notification.output.Records) {
     // Form-encoded, with + for a space.
     const key = decodeKey(s3.object.key);
-    if (!/^(?:s3:)?ObjectCreated:/.test(eventName) || !key.endsWith('.jws')) continue;
+    if (!/^(?:s3:)?ObjectCreated:/.test(eventName) || !key.endsWith(JOB_SUFFIX)) continue;
+    const { versionId = '', eTag = '', sequencer = '' } = s3.object;
     const text = await readObject(s3.bucket.name, key, s3.object.versionId);
-    jobs.push({ manifest: requireManifest(text), name: `s3://${s3.bucket.name}/${key}` });
+    if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'an object is no job: it has to be a JSON object');
+    const digits = originDigits(s3.bucket.name, key, versionId, eTag, sequencer);
+    jobs.push({ id: jobId(basename(key), digits), text });
   }
   return jobs;
 }
@@ -150,10 +177,4 @@ function decodeKey(key: string): string {
   } catch {
     throw new IngestError('ERR_INGEST_BODY', 'the key of an object is not encoded as S3 does it');
   }
-}
-
-function requireManifest(text: string): string {
-  const manifest = wholeManifest(text);
-  if (manifest === undefined) throw new IngestError('ERR_INGEST_BODY', 'the manifest is no compact JWS of Ed25519');
-  return manifest;
 }

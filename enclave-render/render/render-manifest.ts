@@ -75,6 +75,8 @@ export type RenderManifest = v.InferOutput<typeof RenderManifestSchema>;
 export type CommittedKey = v.InferOutput<typeof committedKey>;
 
 export type RenderErrorCode =
+  /** Not a job file. */
+  | 'ERR_RENDER_JOB'
   /** Not a manifest, or not of an owner that this enclave knows. */
   | 'ERR_RENDER_MANIFEST'
   /** Its time is over, by the clock of the security module. */

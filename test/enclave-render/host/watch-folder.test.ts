@@ -1,171 +1,188 @@
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { IngestError, type IngestedJob, wholeManifest } from '../../../enclave-render/host/ingest.ts';
+import { isWholeJob, jobId, readJobFile } from '../../../enclave-render/host/ingest.ts';
+import { type JobQueue, openJobQueue } from '../../../enclave-render/host/job-queue.ts';
 import { type WatchFolder, watchFolder } from '../../../enclave-render/host/watch-folder.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
-const MANIFEST = `eyJhbGciOiJFZERTQSJ9.e30.${'A'.repeat(86)}`;
+const JOB = '{"template":"transcode"}';
+/** Never looks by itself unless told of a change. */
+const HOURLY = 3_600_000;
 
 let folder: string;
+let queue: JobQueue;
 let watching: WatchFolder | undefined;
-let taken: IngestedJob[];
 let reported: string[];
-beforeEach(() => {
+beforeEach(async () => {
   folder = temporaryDirectory();
-  taken = [];
   reported = [];
+  queue = await openJobQueue(folder);
 });
 afterEach(async () => {
   await watching?.close();
+  watching = undefined;
+  await queue.close();
   removeDirectory(folder);
 });
 
-/** Never looks by itself unless told of a change. */
-const HOURLY = 3_600_000;
-async function start(
-  onJob: (job: IngestedJob) => Promise<void> = async (job) => void taken.push(job),
-  scanMilliseconds = HOURLY,
-) {
-  watching = await watchFolder({ folder, onJob, report: (line) => reported.push(line), scanMilliseconds });
+async function start(take: (name: string) => Promise<unknown> = (name) => queue.take(name), scanMilliseconds = HOURLY) {
+  const report = (line: string) => reported.push(line);
+  watching = await watchFolder({ folder, take, report, now: Date.now, scanMilliseconds });
   return watching;
 }
-const put = (name: string, text = MANIFEST) => writeFileSync(join(folder, name), text);
+const put = (name: string, text = JOB) => writeFileSync(join(folder, name), text);
 const names = (...path: string[]) => readdirSync(join(folder, ...path)).sort();
+/** Names of the jobs in a place, without their digits. */
+const jobs = (place: string) => names(place).map((id) => id.replace(/-[0-9a-f]{16}$/, ''));
+const next = () => queue.next(new AbortController().signal);
 
-test('takes what is there already, in the order of names, and puts it away', async () => {
-  put('b.jws', `${MANIFEST}\n`);
-  put('a.jws');
+test('takes what is there already, in the order of names', async () => {
+  put('b.job.json');
+  put('a.job.json', `${JOB}\n`);
   await start();
-  expect(taken).toEqual([
-    { manifest: MANIFEST, name: 'a.jws' },
-    { manifest: MANIFEST, name: 'b.jws' },
-  ]);
-  expect(names()).toEqual(['done', 'refused']);
-  expect(names('done')).toEqual(['a.jws', 'b.jws']);
+  expect(names()).toEqual(['done', 'failed', 'taken', 'taken.lock']);
+  const first = await next();
+  expect(first?.id).toMatch(/^a-[0-9a-f]{16}$/);
+  expect(await readJobFile(first?.file ?? '')).toBe(`${JOB}\n`);
 });
 
 test.each([
   ['told by the system', HOURLY],
   ['by looking from time to time', 20],
 ])('takes what is moved there, %s', async (_, scanMilliseconds) => {
-  let resolve = (_job: IngestedJob): void => undefined;
-  const job = new Promise<IngestedJob>((done) => {
-    resolve = done;
-  });
-  await start(async (one) => resolve(one), scanMilliseconds);
+  await start(undefined, scanMilliseconds);
+  const waiting = queue.next(new AbortController().signal);
   put('job.partial');
-  renameSync(join(folder, 'job.partial'), join(folder, 'job.jws'));
-  expect(await job).toEqual({ manifest: MANIFEST, name: 'job.jws' });
+  renameSync(join(folder, 'job.partial'), join(folder, 'job.job.json'));
+  expect((await waiting)?.id).toMatch(/^job-/);
 });
 
-test('waits for the end of what is written in place', async () => {
+test('waits for the end of what is written in place, and a minute for what is no job', async () => {
   const { scan } = await start();
-  put('slow.jws', '');
-  for (const letter of MANIFEST) {
+  put('slow.job.json', '');
+  for (const letter of JOB) {
     await scan();
-    expect(taken).toEqual([]);
-    appendFileSync(join(folder, 'slow.jws'), letter);
+    expect(names('taken')).toEqual([]);
+    appendFileSync(join(folder, 'slow.job.json'), letter);
   }
+  put('broken.job.json', '{"template":');
   await scan();
-  expect(taken).toHaveLength(1);
+  expect(jobs('taken')).toEqual(['slow']);
+  const before = Date.now() / 1000 - 61;
+  utimesSync(join(folder, 'broken.job.json'), before, before);
+  await scan();
+  expect(jobs('taken')).toEqual(['broken', 'slow']);
 });
 
-test('leaves other files alone', async () => {
-  for (const name of ['readme.txt', '.hidden.jws', 'job.jws.partial', 'a b.jws']) put(name);
+test('leaves other files alone, manifests of masters among them', async () => {
+  for (const name of ['readme.txt', '.hidden.job.json', 'a.job.json.partial', 'a b.job.json', 'film.manifest.json'])
+    put(name);
   await start();
-  expect(taken).toEqual([]);
-  expect(names()).toHaveLength(6);
+  expect(names('taken')).toEqual([]);
 });
 
-test('follows no link, and takes no folder and nothing that is too long', async () => {
+test('follows no link, and reads no folder and nothing that is too long', async () => {
   const secret = join(folder, 'secret');
-  writeFileSync(secret, MANIFEST);
-  symlinkSync(secret, join(folder, 'link.jws'));
-  mkdirSync(join(folder, 'folder.jws'));
-  put('long.jws', 'a'.repeat((1 << 20) + 1));
+  writeFileSync(secret, JOB);
+  symlinkSync(secret, join(folder, 'link.job.json'));
+  mkdirSync(join(folder, 'folder.job.json'));
+  put('long.job.json', 'a'.repeat((1 << 20) + 1));
   await start();
-  expect(taken).toEqual([]);
-  expect(names('refused')).toEqual(['folder.jws', 'link.jws', 'long.jws'].flatMap((name) => [name, `${name}.reason`]));
-  expect(readFileSync(join(folder, 'refused', 'long.jws.reason'), 'utf8')).toMatch(/^ERR_INGEST_TOO_LARGE: /);
+  const codes = [];
+  for (const id of names('taken')) {
+    codes.push(await readJobFile(join(folder, 'taken', id, 'job.json')).catch(({ code }) => code));
+  }
+  expect(codes).toEqual(['ERR_INGEST_BODY', 'ERR_INGEST_BODY', 'ERR_INGEST_TOO_LARGE']);
 });
 
-test('puts away what is refused, with the reason', async () => {
-  put('job.jws');
-  await start(async () => {
-    throw new IngestError('ERR_INGEST_REFUSED', 'of no owner that is known here');
-  });
-  expect(names('refused')).toEqual(['job.jws', 'job.jws.reason']);
-  expect(readFileSync(join(folder, 'refused', 'job.jws.reason'), 'utf8')).toBe(
-    'ERR_INGEST_REFUSED: of no owner that is known here\n',
-  );
+test('writes into no folder that is a link', async () => {
+  const [elsewhere, other] = [temporaryDirectory(), temporaryDirectory()];
+  symlinkSync(elsewhere, join(other, 'done'));
+  await expect(openJobQueue(other)).rejects.toMatchObject({ code: 'ERR_INGEST_FOLDER' });
+  unlinkSync(join(other, 'done'));
+  await (await openJobQueue(other)).close();
+  for (const path of [elsewhere, other]) removeDirectory(path);
+  await expect(openJobQueue(other)).rejects.toMatchObject({ code: 'ERR_INGEST_FOLDER' });
 });
 
-test('writes through no link: not of a folder, and not where a reason goes', async () => {
-  const elsewhere = temporaryDirectory();
-  writeFileSync(join(elsewhere, 'precious'), 'content');
-  symlinkSync(elsewhere, join(folder, 'refused'));
-  await expect(start()).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
-  unlinkSync(join(folder, 'refused'));
-  mkdirSync(join(folder, 'refused'));
-  symlinkSync(join(elsewhere, 'precious'), join(folder, 'refused', 'a.jws.reason'));
-  put('a.jws');
-  await start(async () => {
-    throw new IngestError('ERR_INGEST_REFUSED', 'of no owner that is known here');
-  });
-  expect(readFileSync(join(elsewhere, 'precious'), 'utf8')).toBe('content');
-  expect(readFileSync(join(folder, 'refused', 'a.jws.reason'), 'utf8')).toContain('ERR_INGEST_REFUSED');
-  removeDirectory(elsewhere);
+test('is for one process at a time', async () => {
+  await expect(openJobQueue(folder)).rejects.toMatchObject({ code: 'ERR_INGEST_FOLDER' });
 });
 
-test('offers again what could not be taken, and says nothing of its content', async () => {
-  put('job.jws');
-  let isDown = true;
-  const { scan } = await start(async (job) => {
-    if (isDown) throw Object.assign(new Error(`cannot queue ${job.manifest}`), { code: 'ECONNREFUSED' });
-    taken.push(job);
+test('takes again what could not be taken', async () => {
+  put('job.job.json');
+  let isFull = true;
+  const { scan } = await start(async (name) => {
+    if (isFull) throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
+    return queue.take(name);
   });
-  expect(names()).toContain('job.jws');
-  expect(reported).toEqual(['job.jws was not taken: ECONNREFUSED']);
-  isDown = false;
+  expect(reported).toEqual(['job.job.json was not taken, and will be tried again: ENOSPC']);
+  isFull = false;
   await scan();
-  expect(taken).toHaveLength(1);
+  expect(jobs('taken')).toEqual(['job']);
 });
 
-test('takes one job at a time, and each once however often it is told of it', async () => {
-  let running = 0;
-  const { scan } = await start(async (job) => {
-    expect(++running).toBe(1);
-    await new Promise(setImmediate);
-    running--;
-    taken.push(job);
-  });
-  for (let index = 0; index < 20; index++) put(`job-${index}.jws`);
+test('takes each job once however often it is told of it, and nothing once it is closed', async () => {
+  const { scan, close } = await start();
+  for (let index = 0; index < 20; index++) put(`job-${index}.job.json`);
   await Promise.all([scan(), scan(), scan()]);
-  expect(new Set(taken.map(({ name }) => name)).size).toBe(20);
-  expect(taken).toHaveLength(20);
-});
-
-test('takes nothing more once it is closed', async () => {
-  const { close, scan } = await start();
+  expect(new Set(jobs('taken')).size).toBe(20);
   await close();
-  put('late.jws');
+  put('late.job.json');
   await scan();
-  expect(taken).toEqual([]);
+  expect(names()).toContain('late.job.json');
 });
 
-test.each(['', 'a.b', 'a.b.c', `${MANIFEST}A`, MANIFEST.slice(0, -1), `${MANIFEST}.a`, `${MANIFEST}\n${MANIFEST}`])(
-  'is no manifest: %j',
-  (text) => {
-    expect(wholeManifest(text)).toBeUndefined();
-  },
-);
+test('keeps a job once, until it is over and after it', async () => {
+  const job = { id: 'webhook-0123456789abcdef', text: JOB };
+  expect(await queue.keep(job)).toBe(true);
+  expect(await queue.keep(job)).toBe(false);
+  const taken = await next();
+  expect(taken?.id).toBe(job.id);
+  const outcome = { ok: false, code: 'ERR_RENDER_TASK' };
+  const place = await queue.finish(taken as NonNullable<typeof taken>, 'failed', outcome);
+  expect(JSON.parse(readFileSync(join(place, 'outcome.json'), 'utf8'))).toEqual(outcome);
+  expect(names('taken')).toEqual([]);
+  expect(await queue.keep(job)).toBe(false);
+});
+
+test('is opened again with what was taken; a crash before a job was taken leaves it where it was', async () => {
+  put('a.job.json');
+  const id = await queue.take('a.job.json');
+  expect(await queue.take('gone.job.json')).toBeUndefined();
+  expect(names('taken')).toEqual([id]);
+  await queue.close();
+  // What a crash leaves of one that came by HTTP and was not answered.
+  mkdirSync(join(folder, 'taken', 'webhook-1'));
+  writeFileSync(join(folder, 'taken', 'webhook-1', 'job.json.partial'), '{"templ');
+  queue = await openJobQueue(folder);
+  expect((await next())?.id).toBe(id);
+  expect(await queue.keep({ id: 'webhook-1', text: JOB })).toBe(true);
+  expect(existsSync(join(folder, 'taken', 'webhook-1', 'job.json'))).toBe(true);
+});
+
+test.each(['', '{', 'null', '[]', '1', '"{}"', JOB.slice(0, -1), `${JOB}}`])('is no whole job: %j', (text) => {
+  expect(isWholeJob(text)).toBe(false);
+});
+
+test.each([
+  ['film.job.json', 'film-1'],
+  ['../../etc/passwd', 'job.._.._etc_passwd-1'],
+  ['', 'job-1'],
+  ['ä ö', 'job___-1'],
+  [`${'a'.repeat(200)}.job.json`, `${'a'.repeat(80)}-1`],
+])('the id of %j is a name', (name, id) => {
+  expect(jobId(name, '1')).toBe(id);
+});

@@ -5,7 +5,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { IngestError, type IngestedJob } from '../../../enclave-render/host/ingest.ts';
 import { createIngestRoutes } from '../../../enclave-render/http/ingest-routes.ts';
 
-const MANIFEST = `eyJhbGciOiJFZERTQSJ9.e30.${'A'.repeat(86)}`;
 const SECRET = randomBytes(32);
 const NEXT_SECRET = randomBytes(48);
 const NOW = 1_800_000_000;
@@ -14,8 +13,8 @@ const taken: IngestedJob[] = [];
 const reported: string[] = [];
 let failure: Error | undefined;
 const objects = new Map([
-  ['masters/jobs/new film.jws', `${MANIFEST}\n`],
-  ['masters/jobs/broken.jws', 'no manifest'],
+  ['masters/jobs/new film.job.json', '{"template":"transcode"}'],
+  ['masters/jobs/broken.job.json', 'no job'],
 ]);
 const read: string[] = [];
 
@@ -67,7 +66,7 @@ async function post(body: string | Uint8Array, signature: string | undefined = s
     body: (await response.json()) as { code?: string },
   };
 }
-const job = JSON.stringify({ manifest: MANIFEST });
+const job = JSON.stringify({ template: 'transcode', parameters: { Text: 'Ann Example' } });
 const record = (key: string, more: object = {}) => ({
   eventVersion: '2.1',
   eventSource: 'aws:s3',
@@ -82,10 +81,11 @@ describe('a job that comes in by HTTP', () => {
     for (const secret of [SECRET, NEXT_SECRET]) {
       expect(await post(job, sign(job, NOW, secret))).toMatchObject({ status: 202, body: { jobs: 1 } });
     }
-    expect(taken).toEqual([
-      { manifest: MANIFEST, name: 'webhook' },
-      { manifest: MANIFEST, name: 'webhook' },
-    ]);
+    // The same job is the same, so that it is rendered once.
+    expect(taken[0]).toEqual({ id: expect.stringMatching(/^webhook-[0-9a-f]{16}$/), text: job });
+    expect(taken[1]).toEqual(taken[0]);
+    await post(`${job} `);
+    expect(taken[2]?.id).not.toBe(taken[0]?.id);
   });
 
   test.each<[string, () => string]>([
@@ -109,18 +109,12 @@ describe('a job that comes in by HTTP', () => {
     expect(taken).toEqual([]);
   });
 
-  test.each([
-    '',
-    '{',
-    '[]',
-    'null',
-    '{"manifest":1}',
-    '{"manifest":"a.b.c"}',
-    `{"manifest":"${MANIFEST}","more":1}`,
-    '{"Records":[]}',
-  ])('is not taken when its body is %j', async (body) => {
-    expect(await post(body)).toMatchObject({ status: 400, body: { code: 'ERR_INGEST_BODY' } });
-  });
+  test.each(['', '{', '[]', 'null', '1', '{"Records":[]}', '{"Records":1}'])(
+    'is not taken when its body is %j',
+    async (body) => {
+      expect(await post(body)).toMatchObject({ status: 400, body: { code: 'ERR_INGEST_BODY' } });
+    },
+  );
 
   test('is not taken when its body is no UTF-8', async () => {
     const body = Buffer.from(job);
@@ -148,10 +142,10 @@ describe('a job that comes in by HTTP', () => {
   test('is refused by its own code, or later, without a word of what failed', async () => {
     failure = new IngestError('ERR_INGEST_REFUSED', 'of no owner that is known here');
     expect(await post(job)).toMatchObject({ status: 422, body: { code: 'ERR_INGEST_REFUSED' } });
-    failure = Object.assign(new Error(`no queue for ${MANIFEST}`), { code: 'ECONNREFUSED' });
+    failure = Object.assign(new Error(`no queue for Ann Example`), { code: 'ECONNREFUSED' });
     const later = await post(job);
     expect(later).toMatchObject({ status: 503, body: { code: 'ERR_INGEST_UNAVAILABLE' } });
-    expect(JSON.stringify([later, reported])).not.toContain(MANIFEST);
+    expect(JSON.stringify([later, reported])).not.toContain('Ann Example');
     expect(reported).toEqual(['a job could not be taken: ECONNREFUSED']);
   });
 });
@@ -159,13 +153,24 @@ describe('a job that comes in by HTTP', () => {
 describe('a notification of S3', () => {
   test('brings the jobs whose files were created, and passes over the rest', async () => {
     const body = event(
-      record('jobs/new+film.jws'),
+      record('jobs/new+film.job.json'),
       record('jobs/plate.mov'),
-      record('jobs/new+film.jws', { eventName: 'ObjectRemoved:Delete' }),
+      record('jobs/new+film.job.json', { eventName: 'ObjectRemoved:Delete' }),
     );
     expect(await post(body)).toMatchObject({ status: 202, body: { jobs: 1 } });
-    expect(taken).toEqual([{ manifest: MANIFEST, name: 's3://masters/jobs/new film.jws' }]);
-    expect(read).toEqual(['masters/jobs/new film.jws@v1']);
+    expect(taken).toEqual([{ id: expect.stringMatching(/^new_film-[0-9a-f]{16}$/), text: '{"template":"transcode"}' }]);
+    expect(read).toEqual(['masters/jobs/new film.job.json@v1']);
+  });
+
+  test('is of the same job when it is sent again, and of another for another object of that key', async () => {
+    const of = (sequencer: string) => {
+      const { s3, ...rest } = record('jobs/new+film.job.json') as { s3: { object: object } };
+      return event({ ...rest, s3: { ...s3, object: { ...s3.object, sequencer } } });
+    };
+    for (const sequencer of ['01', '01', '02']) await post(of(sequencer));
+    const [first, again, other] = taken.map(({ id }) => id);
+    expect(again).toBe(first);
+    expect(other).not.toBe(first);
   });
 
   test('that S3 sends when it is set up is answered', async () => {
@@ -174,11 +179,11 @@ describe('a notification of S3', () => {
   });
 
   test.each([
-    ['an object that is not there', event(record('jobs/gone.jws')), 422, 'ERR_INGEST_REFUSED'],
-    ['an object that is no manifest', event(record('jobs/broken.jws')), 400, 'ERR_INGEST_BODY'],
-    ['a key that is not encoded', event(record('jobs/%zz.jws')), 400, 'ERR_INGEST_BODY'],
-    ['another service', event(record('jobs/new+film.jws', { eventSource: 'aws:sqs' })), 400, 'ERR_INGEST_BODY'],
-    ['too many records', event(...Array.from({ length: 101 }, () => record('a.jws'))), 400, 'ERR_INGEST_BODY'],
+    ['an object that is not there', event(record('jobs/gone.job.json')), 422, 'ERR_INGEST_REFUSED'],
+    ['an object that is no job', event(record('jobs/broken.job.json')), 400, 'ERR_INGEST_BODY'],
+    ['a key that is not encoded', event(record('jobs/%zz.job.json')), 400, 'ERR_INGEST_BODY'],
+    ['another service', event(record('jobs/new+film.job.json', { eventSource: 'aws:sqs' })), 400, 'ERR_INGEST_BODY'],
+    ['too many records', event(...Array.from({ length: 101 }, () => record('a.job.json'))), 400, 'ERR_INGEST_BODY'],
   ])('is refused for %s', async (_, body, status, code) => {
     expect(await post(body)).toMatchObject({ status, body: { code } });
     expect(taken).toEqual([]);
@@ -186,7 +191,7 @@ describe('a notification of S3', () => {
 
   test('is refused where jobs are not read from S3', async () => {
     const without = createIngestRoutes({ onJob: async () => {}, secrets: [SECRET], now: () => NOW, report: () => {} });
-    const body = event(record('jobs/new+film.jws'));
+    const body = event(record('jobs/new+film.job.json'));
     const headers = { 'x-portcullis-signature': sign(body) };
     const response = await without.request('/v1/render/jobs', { method: 'POST', body, headers });
     expect(response.status).toBe(422);
