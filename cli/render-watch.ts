@@ -93,10 +93,11 @@ async function watch(folder: string, options: WatchOptions): Promise<void> {
   const close: (() => Promise<unknown>)[] = [() => queue.close()];
   const say = (event: string, answer: object, line: string) => print(json, { event, ...answer }, [line]);
   try {
-    const url = listen && (await serve(listen, { queue, secrets, bucket }, close));
+    const onTaken = (jobId: string) => say('taken', { jobId }, `${jobId}: taken`);
+    const url = listen && (await serve(listen, { queue, secrets, bucket, onTaken }, close));
     const take = async (name: string) => {
       const jobId = await queue.take(name);
-      if (jobId !== undefined) say('taken', { jobId, file: name }, `${jobId}: taken`);
+      if (jobId !== undefined) onTaken(jobId);
     };
     say(
       'watching',
@@ -148,16 +149,23 @@ async function openBucket(name: string): Promise<JobBucket> {
   return { name, store: s3ObjectStore(client, name) };
 }
 
+interface Webhook {
+  queue: JobQueue;
+  secrets: Uint8Array[];
+  bucket: JobBucket | undefined;
+  onTaken: (jobId: string) => void;
+}
+
 /** Serves the webhook; resolves with its URL. */
 async function serve(
   { host, port }: Listen,
-  { queue, secrets, bucket }: { queue: JobQueue; secrets: Uint8Array[]; bucket: JobBucket | undefined },
+  { queue, secrets, bucket, onTaken }: Webhook,
   close: (() => Promise<unknown>)[],
 ): Promise<string> {
   const app = createIngestRoutes({
     onJob: async (job) => {
       await checkIncoming(job.text);
-      await queue.keep(job);
+      if (await queue.keep(job)) onTaken(job.id);
     },
     secrets,
     ...(bucket && { readObject: jobObjects(bucket) }),

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, open, readFile, realpath, rm } from 'node:fs/promises';
+import { createWriteStream, existsSync } from 'node:fs';
+import { copyFile, mkdir, readFile, realpath, rm } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -182,8 +182,7 @@ async function fetchMaster(store: ObjectStore, key: string, own: string): Promis
       const way = 'inputs in a bucket are masters: portcullis master encrypt, then portcullis storage put';
       throw new IngestError('ERR_INGEST_REFUSED', `there is no object ${object}; ${way}`);
     });
-    await using handle = await open(file, 'w', 0o600);
-    await pipeline(body, handle.createWriteStream({ autoClose: false }));
+    await pipeline(body, createWriteStream(file, { mode: 0o600 }));
   }
   return path;
 }
