@@ -40,6 +40,7 @@ JOB is a JSON file:
     "inputs": {"Source": "mezzanine.mov"},     plain files, encrypted first, or framed masters
     "output": "rendered",                folder of the outputs, not there yet
     "mastering": true,                   the mastering key of the configuration opens them, too
+    "splitSeconds": 60,                  transcode in parts, a task each; of MP4 and MOV
     "expiresInSeconds": 3600
   }
 The job runs in a simulated enclave on this machine: its receipt shows that the parts fit together, not who saw the

@@ -11,6 +11,9 @@ import { type RenderJob, RenderJobSchema } from './render-jobs.ts';
  */
 export async function parseJobFile(name: string, content: unknown): Promise<RenderJob> {
   const template = (content as { template?: unknown } | null)?.template;
+  if (Object.hasOwn(Object(content), 'splitSeconds') && template !== 'transcode') {
+    throw refused(`${name}: splitSeconds goes with the template transcode`);
+  }
   const named = typeof template === 'string' ? { ...(content as object), template: await preset(template) } : content;
   const result = v.safeParse(RenderJobSchema, named);
   if (result.success) return result.output;

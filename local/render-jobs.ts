@@ -16,9 +16,13 @@ import { commitment } from '../enclave-render/kms/commitment.ts';
 import { type DataKeys, KmsError } from '../enclave-render/kms/data-keys.ts';
 import { EmbeddedKms } from '../enclave-render/kms/embedded.ts';
 import { encryptMaster } from '../enclave-render/mastering/encrypt.ts';
+import type { MasterReader } from '../enclave-render/mastering/master-reader.ts';
+import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { readManifest } from '../enclave-render/mastering/opened.ts';
 import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
 import { checkManifestMac, manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
+import { openFile } from '../enclave-render/packaging/file-reader.ts';
+import { handlerTypes, movieSeconds } from '../enclave-render/packaging/mp4-movie.ts';
 import { acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
@@ -29,6 +33,7 @@ import { signManifest } from '../enclave-render/render/manifest-signature.ts';
 import { RenderError, type RenderManifest } from '../enclave-render/render/render-manifest.ts';
 import type { RenderTask } from '../enclave-render/render/render-task.ts';
 import type { Isolation } from '../enclave-render/render/sandbox.ts';
+import { splitTemplate } from '../enclave-render/render/split-template.ts';
 import { openSimulatorCa } from '../enclave-render/security-module/simulator-ca.ts';
 import { keystorePath } from './data-keys.ts';
 import { packagePath } from './package-root.ts';
@@ -54,6 +59,8 @@ export const RenderJobSchema = v.strictObject({
   output: path,
   /** Whether the mastering key of the configuration may open the outputs as well. */
   mastering: v.exactOptional(v.boolean(), false),
+  /** Has `transcode` done in parts of so many seconds, a task each: `template` is then made for its source. */
+  splitSeconds: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(86_400))),
   expiresInSeconds: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(60), v.maxValue(604_800))),
 });
 export type RenderJob = v.InferOutput<typeof RenderJobSchema>;
@@ -135,6 +142,7 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
       throw new ReceiptError('ERR_RECEIPT_ACCEPTED_FOLDER', `${taken} is there already: choose another output`);
     }
   }
+  const template = await templateOf(shop, job);
   const jobId = job.jobId ?? `job-${randomBytes(8).toString('hex')}`;
   const folder = join(shop.folder, 'jobs', jobId);
   await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 });
@@ -166,7 +174,7 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
         commitment: commitment(jobKey.plaintext),
       },
       inputs: inputs.map(({ input }) => input),
-      template: job.template,
+      template,
       parameters: job.parameters,
       output: {
         ownerKey: publicPem(owner.opening),
@@ -188,6 +196,35 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
   } finally {
     jobKey.plaintext.fill(0);
   }
+}
+
+/** The template of a job; of one that is to be split, one that is made for its source. Rejects with `ERR_RENDER_JOB`. */
+async function templateOf(
+  shop: RenderShop,
+  { template, splitSeconds, inputs }: RenderJob,
+): Promise<RenderJob['template']> {
+  if (splitSeconds === undefined) return template;
+  const source = inputs.Source;
+  if (source === undefined) throw new RenderError('ERR_RENDER_JOB', 'there is no input Source that could be split');
+  const path = resolve(typeof source === 'string' ? source : source.path);
+  const reader = await openClear(shop, path);
+  try {
+    const seconds = await movieSeconds(reader);
+    if (seconds === undefined) {
+      const way = 'leave out splitSeconds, or make it one without encoding: ffmpeg -i SOURCE -c copy source.mov';
+      throw new RenderError('ERR_RENDER_JOB', `${path} is no MP4 or MOV file that says how long it is; ${way}`);
+    }
+    const sound = (await handlerTypes(reader)).includes('soun');
+    return { ...splitTemplate({ seconds: Math.ceil(seconds), partSeconds: splitSeconds, sound }) };
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Reads an input in clear, a plain file or a master. */
+async function openClear({ owner, mastering }: RenderShop, path: string): Promise<MasterReader> {
+  if (!existsSync(manifestPath(path))) return openFile(path);
+  return openMaster(path, { privateKey: owner.opening, ...(mastering ? { dataKeys: mastering.dataKeys } : {}) });
 }
 
 /** A job that was submitted before. Rejects with `ERR_RENDER_MANIFEST` when there is none of that name. */

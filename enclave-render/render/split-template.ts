@@ -14,7 +14,7 @@ export interface SplitRequest {
 const MOST_PARTS = 256;
 
 /**
- * A template that encodes a long source (parameter `Source`) part by part, a task each, and joins the parts into `Output`: an enclave
+ * The template `transcode`, with its parameters, for a long source: part by part, a task each, and then joined into `Output`. An enclave
  * that ends in between goes on with the part it was at. Parts are cut at frames, begin with key frames, and are joined without being
  * encoded again. Throws `ERR_RENDER_TEMPLATE` for more than 256 parts.
  */
@@ -42,7 +42,12 @@ export function splitTemplate({ seconds, partSeconds, sound }: SplitRequest): Jo
         ...['-ss', start, '-t', `${partSeconds}`, '-i', '{{Param.Source}}', '-map', '0:v:0', '-map_metadata', '-1'],
         // Each has the times that it will have in the whole, and a second more: B-frames are decoded before they are shown, and
         // no time is negative in a transport stream.
-        ...['-vf', `format=yuv420p,setpts=PTS+(1+${start})/TB`, '-fps_mode', 'passthrough'],
+        ...[
+          '-vf',
+          `scale=-2:{{Param.Height}}:flags=bicubic,format=yuv420p,setpts=PTS+(1+${start})/TB`,
+          '-fps_mode',
+          'passthrough',
+        ],
         ...['-c:v', 'libx264', '-threads', '4', '-preset', 'medium', '-crf', '{{Param.Crf}}'],
         ...['-g', '{{Param.KeyFrames}}', '-keyint_min', '{{Param.KeyFrames}}', '-sc_threshold', '0'],
         ...['-muxdelay', '0', '-muxpreload', '0'],
@@ -78,6 +83,7 @@ export function splitTemplate({ seconds, partSeconds, sound }: SplitRequest): Jo
     parameterDefinitions: [
       { name: 'Source', type: 'PATH', objectType: 'FILE', dataFlow: 'IN' },
       { name: 'Output', type: 'PATH', objectType: 'FILE', dataFlow: 'OUT', default: 'title.mp4' },
+      { name: 'Height', type: 'INT', default: 1080, minValue: 16, maxValue: 4320 },
       { name: 'Crf', type: 'INT', default: 18, minValue: 0, maxValue: 51 },
       { name: 'KeyFrames', type: 'INT', default: 50, minValue: 1, maxValue: 600 },
     ],

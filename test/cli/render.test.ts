@@ -1,10 +1,14 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
-import { complaints, describeWithFfmpeg } from '../harness/media.ts';
+import { complaints, describeWithFfmpeg, ffmpeg } from '../harness/media.ts';
 import { testSource } from '../harness/render-shop.ts';
-import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 describeWithFfmpeg('portcullis render', () => {
   const folder = temporaryDirectory();
@@ -61,6 +65,48 @@ describeWithFfmpeg('portcullis render', () => {
     expect(altered.code).toBe(1);
   });
 
+  test('watch renders what comes into a folder and by HTTP, split where it is asked for, and ends when told', async () => {
+    const watched = join(folder, 'watched');
+    mkdirSync(watched);
+    await ffmpeg(
+      ...['-f', 'lavfi', '-i', 'testsrc2=d=1.2:s=64x48:r=10', '-f', 'lavfi', '-i', 'sine=d=1.3'],
+      join(watched, 'source.mov'),
+    );
+    const secret = join(folder, 'secret');
+    writeFileSync(secret, `${'s'.repeat(32)}\n`, { mode: 0o600 });
+    const args = ['render', 'watch', watched, ...data, '--listen', '0', '--secret', secret, '--json'];
+    const child = spawn(process.execPath, [CLI, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      const ended = once(child, 'close');
+      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+      const next = async () => JSON.parse((await lines.next()).value);
+      const job = { template: 'transcode', parameters: { Height: 48 }, inputs: { Source: 'source.mov' } };
+      const { event, url } = await next();
+      expect(event).toBe('watching');
+      const body = JSON.stringify({ ...job, splitSeconds: 1 });
+      const t = Math.floor(Date.now() / 1000);
+      const v1 = createHmac('sha256', 's'.repeat(32)).update(`${t}.${body}`).digest('hex');
+      const post = (signature: string) =>
+        fetch(url, { method: 'POST', body, headers: { 'x-portcullis-signature': signature, connection: 'close' } });
+      expect((await post(`t=${t},v1=${v1.replace(/./g, '0')}`)).status).toBe(401);
+      expect((await post(`t=${t},v1=${v1}`)).status).toBe(202);
+      expect(await next()).toMatchObject({ event: 'taken', jobId: expect.stringMatching(/^webhook-/) });
+      const done = await next();
+      expect(done).toMatchObject({ event: 'done', ok: true });
+      const { tasks } = JSON.parse(readFileSync(join(done.folder, 'receipt.json'), 'utf8'));
+      // Two parts, the sound, and what joins them.
+      expect(tasks).toHaveLength(4);
+      writeFileSync(join(watched, 'film.job.json'), JSON.stringify({ ...job, inputs: { Source: 'none.mov' } }));
+      expect(await next()).toMatchObject({ event: 'taken' });
+      expect(await next()).toMatchObject({ event: 'failed', code: 'ERR_INGEST_REFUSED' });
+      child.kill('SIGTERM');
+      expect(await next()).toEqual({ event: 'stopped' });
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
   test('a renderer that fails is said once, with its task and what to do, and how to go on', async () => {
     const source = join(folder, 'no-film.mp4');
     writeFileSync(source, 'this is no film');
@@ -86,6 +132,9 @@ describeWithFfmpeg('portcullis render', () => {
       stderr: expect.stringContaining('transcode'),
     });
     expect((await submit({ ...good, output: undefined })).code).toBe(2);
+    // Neither is the source one that says how long it is, nor is every template one that can be split.
+    expect((await submit({ ...good, output: join(folder, 's'), splitSeconds: 1 })).stderr).toContain('splitSeconds');
+    expect((await portcullis('render', 'watch', folder, ...data, '--listen', '0')).stderr).toContain('--secret');
     expect((await submit({ ...good, output: join(folder, 'b'), parameters: { Height: 1 } })).code).toBe(2);
     expect((await submit({ ...good, output: join(folder, 'c'), inputs: { Source: join(folder, 'none') } })).code).toBe(
       2,

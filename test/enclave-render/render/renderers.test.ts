@@ -184,7 +184,7 @@ describeWithFfmpeg('templates of ffmpeg', () => {
 
   test('split a long source into tasks, and join the parts to what one pass would have shown', async () => {
     const template = splitTemplate({ seconds: 5, partSeconds: 2, sound: true });
-    const tasks = expandTemplate(template, { Crf: 10 }, inputs());
+    const tasks = expandTemplate(template, { Crf: 10, Height: 180 }, inputs());
     expect(tasks.map(({ id, delivered }) => `${id} ${delivered}`)).toEqual([
       'part.1 false',
       'part.2 false',
