@@ -203,7 +203,5 @@ describeWithFfmpeg('jobs that come in', () => {
         moto.stop();
       }
     },
-    // moto_server takes its time to start on a busy machine.
-    180_000,
   );
 });
