@@ -52,8 +52,9 @@ describeWithFfmpeg('a job that is stopped', () => {
       },
     };
     let events = 0;
-    const onEvent = () => {
-      if (++events === step) running?.channel.destroy();
+    const onEvent = ({ code }: { code: string }) => {
+      // How many percents are told depends on how busy the machine is.
+      if (code !== 'TASK_PROGRESS' && ++events === step) running?.channel.destroy();
     };
     // The last event comes when the receipt is there; what is lost then is the answer.
     await expect(runSubmittedJob({ ...shop, launcher }, job, { onEvent })).rejects.toMatchObject({
