@@ -1,8 +1,10 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { type Command, Option } from 'commander';
+import { buildEnclaveImage } from '../enclave-render/host/enclave-image.ts';
 import { buildEif, type EifParts } from '../enclave-render/measurement/build-eif.ts';
 import { ARCHITECTURES } from '../enclave-render/measurement/eif-format.ts';
 import { type EifMeasurement, measureEif } from '../enclave-render/measurement/measure-eif.ts';
+import { packagePath } from '../local/package-root.ts';
 import { alignColumns, InputError, print, readText } from './command.ts';
 
 const MEASURE_HELP = `
@@ -23,12 +25,37 @@ Examples:
   portcullis enclave build --kernel bzImage --cmdline "reboot=k panic=30" --ramdisk init.cpio \\
     --sign-cert certificate.pem --sign-key key.pem render.eif`;
 
-interface BuildOptions extends Omit<EifParts, 'ramdisks' | 'architecture' | 'version' | 'signer'> {
+const IMAGE_HELP = `
+Puts the enclave image of the render agent together, of the programs that are installed here: Node, ffmpeg, bubblewrap and
+the libraries that they are linked with, fonts, the agent, and its configuration, which names the owners whose jobs it takes
+(docs/enclave.md). Kernel, its command line and nsm.ko are those of aws-nitro-enclaves-cli, /usr/share/nitro_enclaves/blobs.
+The same files make the same image. Once before: node scripts/build-enclave-programs.mjs
+
+Examples:
+  portcullis enclave image --kernel bzImage --cmdline "$(cat cmdline)" --nsm-module nsm.ko \\
+    --configuration runner.json render.eif
+  portcullis enclave image --kernel bzImage --cmdline "$(cat cmdline)" --configuration runner.json render.eif \\
+    --json | jq .pcrs >pcrs.json`;
+
+interface ImageOptions extends SigningOptions {
+  kernel: string;
+  cmdline: string;
+  configuration: string;
+  nsmModule?: string;
+  name: string;
+  imageVersion: string;
+  json?: true;
+}
+
+interface SigningOptions {
+  signCert?: string;
+  signKey?: string;
+}
+
+interface BuildOptions extends SigningOptions, Omit<EifParts, 'ramdisks' | 'architecture' | 'version' | 'signer'> {
   ramdisk: string[];
   arch: EifParts['architecture'];
   imageVersion: string;
-  signCert?: string;
-  signKey?: string;
   json?: true;
 }
 
@@ -60,14 +87,39 @@ export function registerEnclave(program: Command): void {
     .action(async (out: string, options: BuildOptions) => {
       const { kernel, cmdline, ramdisk: ramdisks, arch: architecture, name, imageVersion: version } = options;
       const parts: EifParts = { kernel, cmdline, ramdisks, architecture, name, version };
-      if ((options.signCert === undefined) !== (options.signKey === undefined)) {
-        throw new InputError('signing takes both: --sign-cert FILE and --sign-key FILE');
-      }
-      if (options.signCert !== undefined && options.signKey !== undefined) {
-        parts.signer = { certificate: await readText(options.signCert), privateKey: await readKey(options.signKey) };
-      }
+      const signer = await readSigner(options);
+      if (signer) parts.signer = signer;
       printMeasurement(options.json, await buildEif(out, parts));
     });
+  enclave
+    .command('image')
+    .description('build the enclave image that renders, of what is installed here')
+    .argument('<out>', 'enclave image to write')
+    .requiredOption('--kernel <file>', 'kernel image')
+    .requiredOption('--cmdline <text>', 'command line of the kernel')
+    .requiredOption('--configuration <file>', 'owners, renderers and limits, JSON; measured')
+    .option('--nsm-module <file>', "driver of the security module, where it is not the kernel's own")
+    .option('--name <name>', 'name in the metadata, which is not measured', 'portcullis')
+    .option('--image-version <version>', 'version in the metadata', '1')
+    .option('--sign-cert <file>', 'certificate to sign with, PEM')
+    .option('--sign-key <file>', 'its private key, PEM')
+    .option('--json', 'print JSON')
+    .addHelpText('after', IMAGE_HELP)
+    .action(async (out: string, options: ImageOptions) => {
+      const { kernel, cmdline, configuration, nsmModule, name, imageVersion: version } = options;
+      const built = packagePath('dist/enclave');
+      const signer = await readSigner(options);
+      const parts = { kernel, cmdline, configuration, nsmModule, name, version, built };
+      printMeasurement(options.json, await buildEnclaveImage(out, { ...parts, ...(signer && { signer }) }));
+    });
+}
+
+async function readSigner({ signCert, signKey }: SigningOptions): Promise<EifParts['signer']> {
+  if ((signCert === undefined) !== (signKey === undefined)) {
+    throw new InputError('signing takes both: --sign-cert FILE and --sign-key FILE');
+  }
+  if (signCert === undefined || signKey === undefined) return undefined;
+  return { certificate: await readText(signCert), privateKey: await readKey(signKey) };
 }
 
 function collect(value: string, before: string[] = []): string[] {

@@ -43,8 +43,8 @@ export function shimmedHelper(folder: string): (environment: Record<string, stri
   const helper = join(folder, 'nsm-helper');
   const shim = join(folder, 'nsm-shim.so');
   const stdio = ['ignore', 'ignore', 'inherit'] as ['ignore', 'ignore', 'inherit'];
-  const build = packagePath('scripts', 'build-nsm-helper.mjs');
-  execFileSync(process.execPath, [build, '--dynamic', '--out', helper], { stdio });
+  const build = packagePath('scripts', 'build-enclave-programs.mjs');
+  execFileSync(process.execPath, [build, '--only', 'nsm-helper', '--dynamic', '--out', folder], { stdio });
   const flags = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-shared', '-fPIC'];
   execFileSync('gcc', [...flags, '-o', shim, packagePath('test', 'harness', 'nsm-shim.c')], { stdio });
   let scripts = 0;
