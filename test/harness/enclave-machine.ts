@@ -21,15 +21,11 @@ export function whyNoMachine(): string {
 }
 
 /** What of this machine is in the place of the programs of an image, read-only. */
-const PROGRAMS = ['bwrap', 'prlimit', 'ffmpeg'].map((name) => `/usr/bin/${name}`);
-const FOLDERS = [
-  '/usr/lib',
-  '/usr/lib64',
-  '/usr/share/fonts',
-  '/usr/share/fontconfig',
-  '/etc/alternatives',
-  '/etc/fonts',
-];
+const SYSTEM = [
+  ...['/usr/lib', '/usr/lib64', '/usr/share/fonts', '/usr/share/fontconfig', '/etc/alternatives', '/etc/fonts'],
+  ...['/usr/bin/bwrap', '/usr/bin/prlimit', '/usr/bin/ffmpeg'],
+].map((path): [string, string] => [path, path]);
+const BOUND: [from: string, to: string][] = [...SYSTEM, [process.execPath, '/usr/bin/node']];
 
 /** A machine that starts enclaves from the file system of an image, but for the hardware. */
 export interface EnclaveMachine {
@@ -50,6 +46,7 @@ export interface EnclaveMachine {
 export async function enclaveMachine(
   { ca, owner }: Awaited<ReturnType<typeof openIdentity>>,
   machine: string,
+  bound = BOUND,
 ): Promise<EnclaveMachine> {
   const folder = join(machine, 'ramdisk');
   const enclave = join(folder, 'rootfs', 'enclave');
@@ -68,9 +65,7 @@ export async function enclaveMachine(
   };
   writeFileSync(join(enclave, 'configuration.json'), JSON.stringify(configuration));
   const close = await serveModule(ca, enclave);
-  const found = FOLDERS.filter((path) => existsSync(path)).map((path) => [path, path]);
-  const bound = [...found, ...PROGRAMS.map((path) => [path, path]), [process.execPath, '/usr/bin/node']];
-  const binds = bound.flatMap(([from, to]) => ['--ro-bind', from, `/rootfs${to}`]);
+  const binds = bound.filter(([path]) => existsSync(path)).flatMap(([from, to]) => ['--ro-bind', from, `/rootfs${to}`]);
   const setHeartbeat = (heartbeat: number) =>
     writeFileSync(join(machine, 'enclave.json'), JSON.stringify({ binds, heartbeat }));
   setHeartbeat(0xb7);
