@@ -18,7 +18,9 @@ export type HostErrorCode =
   /** An enclave could not be started. */
   | 'ERR_HOST_LAUNCH'
   /** The job was interrupted by its caller. */
-  | 'ERR_HOST_INTERRUPTED';
+  | 'ERR_HOST_INTERRUPTED'
+  /** Settings of a parent that are none. */
+  | 'ERR_HOST_SETTINGS';
 
 /** Why enclave and parent could not go on. The message says nothing of what was sent. */
 export class HostError extends Error {
