@@ -11,7 +11,7 @@ import { AWS_NITRO_ROOT, type Pcrs } from '../attestation/attestation-document.t
 import type { EnclaveLauncher, RunningEnclave } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
 
-/** Where the agent listens, inside: socat in the image has it at descriptor 3 of the agent. */
+/** Where the image's first process listens (`init.c`), which has the connection at descriptor 3 of the agent. */
 export const VSOCK_PORT = 5005;
 const CONNECT_ATTEMPTS = 100;
 const CONNECT_MS = 100;
@@ -39,7 +39,7 @@ export interface NitroOptions {
 /**
  * Launches enclaves of AWS Nitro on an EC2 parent with EnclaveOptions: `nitro-cli run-enclave`, never in debug mode, whose console
  * would be open and whose registers are zero. The stream comes through socat from vsock, which Node cannot open. Rejects with
- * `ERR_HOST_LAUNCH`. Tried against stand-ins for both programs; never on Nitro hardware.
+ * `ERR_HOST_LAUNCH`. Tried with a stand-in for nitro-cli; never on Nitro hardware.
  */
 export function nitroLauncher(options: NitroOptions): EnclaveLauncher {
   return { pcrs: options.pcrs, root: AWS_NITRO_ROOT, launch: (signal) => launch(options, signal) };

@@ -2,7 +2,10 @@ import * as v from 'valibot';
 import { HostError } from '../host-error.ts';
 import { parentSettings } from '../parent-settings.ts';
 
-const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,500}$/));
+const name = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9/][A-Za-z0-9._/-]{0,500}$/, 'a name of letters, digits, dots, dashes and slashes'),
+);
 
 const UserDataSettingsSchema = v.strictObject({
   /** Zip file with what is in `dist/enclave/parent` and the image `render.eif`, in S3: an asset of CDK. */
@@ -34,10 +37,8 @@ export function parentUserData(settings: UserDataSettings): string {
   const result = v.safeParse(UserDataSettingsSchema, settings);
   if (!result.success) {
     const [issue] = result.issues;
-    throw new HostError(
-      'ERR_HOST_SETTINGS',
-      `user data: ${v.getDotPath(issue) ?? 'settings'} has to be ${issue.expected}`,
-    );
+    const expected = issue.type === 'regex' ? issue.message : issue.expected;
+    throw new HostError('ERR_HOST_SETTINGS', `user data: ${v.getDotPath(issue) ?? 'settings'} has to be ${expected}`);
   }
   const { artefacts, region, bucket, cpus, memoryMib, logGroup } = result.output;
   const image = `${HOME}/render.eif`;

@@ -1,0 +1,201 @@
+import { createPublicKey } from 'node:crypto';
+import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { verifyAuditLog } from '../../../enclave-render/audit/verify-audit-log.ts';
+import { type ParentAgentOptions, runIncoming } from '../../../enclave-render/host/parent-agent.ts';
+import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
+import { verifyReceipt } from '../../../enclave-render/receipt/verify-receipt.ts';
+import { fileObjectStore } from '../../../enclave-render/storage/files.ts';
+import type { ObjectStore } from '../../../enclave-render/storage/object-store.ts';
+import { type RenderShop, type SubmittedJob, submitJob, tasksOf } from '../../../local/render-jobs.ts';
+import { describeWithFfmpeg } from '../../harness/media.ts';
+import { testShop, testSource, twoStepJob } from '../../harness/render-shop.ts';
+import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
+
+// The agent is in this process, as in the other tests of the host; that it is started from an image is another test's.
+describeWithFfmpeg('the parent', () => {
+  const folder = temporaryDirectory();
+  const forever = new AbortController().signal;
+  let shop: RenderShop;
+  let bucket: string;
+  let store: ObjectStore;
+  let lines: Record<string, unknown>[];
+  let parent: ParentAgentOptions;
+  let count = 0;
+  afterAll(() => removeDirectory(folder));
+
+  beforeAll(async () => {
+    await testSource(folder);
+    shop = await testShop(folder);
+  });
+  beforeEach(() => {
+    bucket = join(folder, `bucket-${++count}`);
+    mkdirSync(bucket);
+    store = fileObjectStore(bucket);
+    lines = [];
+    parent = {
+      ...{ store, launcher: shop.launcher, kms: shop.kms, work: join(folder, `work-${count}`), now: Date.now },
+      log: (line) => lines.push(line),
+    };
+    mkdirSync(parent.work);
+  });
+
+  /** Signs a job as its owner, and puts what the parent needs of it into the bucket. */
+  const submit = async (): Promise<SubmittedJob> => {
+    const job = await submitJob(shop, twoStepJob(folder, { output: join(folder, `out-${count}`) }));
+    const { inputs } = payload(job.manifest);
+    for (const { name, sha256 } of inputs) {
+      await store.put(`inputs/${sha256}`, createReadStream(job.inputs[name] as string));
+    }
+    await offer(job.manifest);
+    return job;
+  };
+  const payload = (jws: string) => JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString());
+  const offer = (text: string, name = 'job.jws') => store.put(`incoming/${name}`, Readable.from([Buffer.from(text)]));
+  const incoming = () => {
+    const at = join(bucket, 'incoming');
+    return existsSync(at) ? readdirSync(at) : [];
+  };
+  /** How many entries the log in the bucket has, whose chain holds. */
+  const audited = async () =>
+    (await verifyAuditLog(readFileSync(join(bucket, 'audit.jsonl'), 'utf8'), { checkpoints: [], keys: [], copies: [] }))
+      .entries.length;
+  const readJson = (key: string) => JSON.parse(readFileSync(join(bucket, key), 'utf8'));
+  const codes = () => lines.map(({ event, code }) => (event === 'enclave' ? code : event));
+
+  /** What the owner does with what is in the bucket. */
+  const verify = (job: SubmittedJob) =>
+    verifyReceipt(readFileSync(join(bucket, 'jobs', job.jobId, 'receipt.json'), 'utf8'), {
+      ownerKeys: [createPublicKey(shop.owner.signing)],
+      manifestSha384: job.manifestSha384,
+      roots: [shop.launcher.root],
+      isolation: ['bubblewrap'],
+      nonceUsedFor: 'not-checked',
+      tasksOf,
+      outputs: { folder: join(bucket, 'jobs', job.jobId, 'outputs'), privateKey: shop.owner.opening },
+    });
+
+  test('renders a job of the bucket: its owner finds receipt and outputs there, and nothing is left on its disk', async () => {
+    const job = await submit();
+    await runIncoming(parent, forever);
+    expect((await verify(job)).outputsVerified).toBe(true);
+    expect(incoming()).toEqual([]);
+    expect(readdirSync(join(parent.work, 'jobs'))).toEqual([]);
+    expect(codes()).toContain('job-done');
+    expect(await audited()).toBe(2);
+    // Offered again, it has its receipt already.
+    const receipt = readFileSync(join(bucket, 'jobs', job.jobId, 'receipt.json'));
+    await offer(job.manifest);
+    await runIncoming(parent, forever);
+    expect(readFileSync(join(bucket, 'jobs', job.jobId, 'receipt.json'))).toEqual(receipt);
+    expect(incoming()).toEqual([]);
+  });
+
+  test('another instance goes on where one was lost, with nothing but the bucket', async () => {
+    const job = await submit();
+    const lost = new AbortController();
+    // Lost once the first task's checkpoint is in the bucket.
+    const watched: ObjectStore = {
+      ...store,
+      async put(key, ...rest) {
+        const info = await store.put(key, ...rest);
+        if (key.includes('/checkpoints/')) lost.abort();
+        return info;
+      },
+    };
+    await runIncoming({ ...parent, store: watched }, lost.signal);
+    expect(incoming()).toEqual(['job.jws']);
+    expect(existsSync(join(bucket, 'jobs', job.jobId, 'receipt.json'))).toBe(false);
+    lines = [];
+    const other = join(folder, `work-${++count}`);
+    mkdirSync(other);
+    await runIncoming({ ...parent, work: other }, forever);
+    expect(codes()).toContain('TASK_RESUMED');
+    expect((await verify(job)).outputsVerified).toBe(true);
+    expect(await audited()).toBe(4);
+  });
+
+  test('waits for a KMS that is away, until the manifest has expired', async () => {
+    const job = await submit();
+    const decryptForRecipient = async () => {
+      throw new KmsError('ERR_KMS_UNAVAILABLE', 'away');
+    };
+    const kms = { decryptForRecipient } as unknown as ParentAgentOptions['kms'];
+    await runIncoming({ ...parent, kms }, forever);
+    expect(incoming()).toEqual(['job.jws']);
+    await runIncoming({ ...parent, kms, now: () => 1000 * payload(job.manifest).expiresAt }, forever);
+    expect(incoming()).toEqual([]);
+    expect(readJson(`jobs/${job.jobId}/failure.json`).code).toBe('ERR_KMS_UNAVAILABLE');
+    // Its owner may put it there again.
+    await offer(job.manifest);
+    await runIncoming(parent, forever);
+    expect((await verify(job)).outputsVerified).toBe(true);
+    expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
+  });
+
+  const signature = 'A'.repeat(86);
+  const forged = (manifest: object) =>
+    `e30.${Buffer.from(JSON.stringify(manifest)).toString('base64url')}.${signature}`;
+
+  test('fails a job whose manifest is altered or of nobody known, by the code of the enclave', async () => {
+    const { manifest } = await submit();
+    await offer(forged({ ...payload(manifest), jobId: 'altered' }));
+    await runIncoming(parent, forever);
+    expect(readJson('jobs/altered/failure.json').code).toBe('ERR_RENDER_MANIFEST');
+    expect(incoming()).toEqual([]);
+  });
+
+  test('fails a job whose input is missing, or was exchanged', async () => {
+    const job = await submit();
+    const [input] = payload(job.manifest).inputs;
+    const path = join(bucket, 'inputs', input.sha256);
+    const bytes = readFileSync(path);
+    writeFileSync(path, Buffer.alloc(bytes.length));
+    await runIncoming(parent, forever);
+    expect(readJson(`jobs/${job.jobId}/failure.json`).code).toBe('ERR_RENDER_INPUT');
+    await store.delete(`inputs/${input.sha256}`);
+    await offer(job.manifest);
+    await runIncoming(parent, forever);
+    expect(readJson(`jobs/${job.jobId}/failure.json`).code).toBe('ERR_STORAGE_NOT_FOUND');
+  });
+
+  test('refuses what is no job, is for another image, or takes the id of another, and writes nothing into that one', async () => {
+    const job = await submit();
+    await offer('not a manifest', 'a.jws');
+    await offer(forged({ ...payload(job.manifest), jobId: '../../etc' }), 'b.jws');
+    await offer(forged({ ...payload(job.manifest), pcrs: { '0': 'ff'.repeat(48) } }), 'c.jws');
+    await offer(forged(payload(job.manifest)), 'z.jws');
+    await runIncoming(parent, forever);
+    expect(incoming()).toEqual([]);
+    const refusals = readdirSync(join(bucket, 'refused'));
+    expect(refusals.map((name) => [name, readJson(`refused/${name}`).code])).toEqual([
+      ['a.jws.failure.json', 'ERR_INGEST_BODY'],
+      ['b.jws.failure.json', 'ERR_INGEST_BODY'],
+      ['c.jws.failure.json', 'ERR_INGEST_REFUSED'],
+      ['z.jws.failure.json', 'ERR_INGEST_REFUSED'],
+    ]);
+    expect((await verify(job)).outputsVerified).toBe(true);
+    expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
+  });
+
+  test('takes no checkpoint by a name that leads elsewhere', async () => {
+    const job = await submit();
+    const listed = `jobs/${job.jobId}/checkpoints/../../../../../escaped`;
+    const hostile: ObjectStore = {
+      ...store,
+      async *list(prefix) {
+        yield* store.list(prefix);
+        if (prefix.endsWith('checkpoints/')) yield { key: listed, bytes: 1, etag: '' };
+      },
+      get: (key, options) =>
+        key === listed
+          ? Promise.resolve({ info: { key, bytes: 1, etag: '' }, body: Readable.from(['x']) })
+          : store.get(key, options),
+    };
+    await runIncoming({ ...parent, store: hostile }, forever);
+    expect(existsSync(join(dirname(parent.work), 'escaped'))).toBe(false);
+    expect((await verify(job)).outputsVerified).toBe(true);
+  });
+});
