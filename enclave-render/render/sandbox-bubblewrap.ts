@@ -1,5 +1,4 @@
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, type FileHandle, open, stat, statfs } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -10,6 +9,7 @@ import { RenderError } from './render-manifest.ts';
 import type { Sandbox, SandboxLimits, SandboxResult, SandboxRun } from './sandbox.ts';
 import { readOnlyInputs, withInputs } from './sandbox-inputs.ts';
 import { closeOutputs, openOutputs } from './sandbox-outputs.ts';
+import { oneAtATime, sandboxSha384 } from './sandbox-runs.ts';
 import { type Architecture, systemCallFilter } from './seccomp.ts';
 
 const BUBBLEWRAP = '/usr/bin/bwrap';
@@ -74,7 +74,7 @@ export class BubblewrapSandbox implements Sandbox {
   readonly isolation = 'bubblewrap';
   readonly #bubblewrap: string;
   readonly #filter: Buffer;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly run = oneAtATime((run) => this.#run(run));
 
   /** Throws `ERR_RENDER_SANDBOX` on a machine whose system calls it does not know. */
   constructor(bubblewrap = BUBBLEWRAP, architecture: string = process.arch) {
@@ -83,12 +83,6 @@ export class BubblewrapSandbox implements Sandbox {
     }
     this.#bubblewrap = bubblewrap;
     this.#filter = systemCallFilter(architecture satisfies Architecture);
-  }
-
-  run(run: SandboxRun): Promise<SandboxResult> {
-    const result = this.#last.then(() => this.#run(run));
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 
   async #run(run: SandboxRun): Promise<SandboxResult> {
@@ -112,8 +106,18 @@ export class BubblewrapSandbox implements Sandbox {
       checkEnding(ended, run.limits, (await statfs(path)).bfree === 0);
       const outputs = await openOutputs(path, run.limits.outputBytes);
       const { cpuSeconds, wallSeconds } = ended;
-      const sandboxSha384 = digest(fixed, this.#filter, run.limits);
-      return { exitCode: 0, outputs, sandboxSha384, cpuSeconds, wallSeconds, dispose: () => closeOutputs(outputs) };
+      return {
+        exitCode: 0,
+        outputs,
+        // The same on every machine of an architecture for the same limits.
+        sandboxSha384: sandboxSha384(
+          { isolation: this.isolation, arguments: fixed, filter: this.#filter.toString('base64') },
+          run.limits,
+        ),
+        cpuSeconds,
+        wallSeconds,
+        dispose: () => closeOutputs(outputs),
+      };
     } finally {
       // The open outputs keep the tmpfs, and it ends with the last of them.
       await opened.outputs?.close();
@@ -209,16 +213,4 @@ function endProcess(pid: number): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
-}
-
-/** The same on every machine of an architecture for the same limits. */
-function digest(fixed: string[], filter: Buffer, limits: SandboxLimits): string {
-  const { memoryBytes, cpuSeconds, wallSeconds, outputBytes } = limits;
-  const sandbox = {
-    isolation: 'bubblewrap',
-    arguments: fixed,
-    filter: filter.toString('base64'),
-    limits: { memoryBytes, cpuSeconds, wallSeconds, outputBytes },
-  };
-  return createHash('sha384').update(JSON.stringify(sandbox)).digest('hex');
 }

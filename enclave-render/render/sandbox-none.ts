@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, open, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { checkEnding, checkProgram, type EndedProcess, runLimited } from './limited-process.ts';
-import type { Sandbox, SandboxLimits, SandboxResult, SandboxRun } from './sandbox.ts';
+import type { Sandbox, SandboxResult, SandboxRun } from './sandbox.ts';
 import { readOnlyInputs, withInputs } from './sandbox-inputs.ts';
 import { closeOutputs, openOutputs } from './sandbox-outputs.ts';
+import { oneAtATime, sandboxSha384 } from './sandbox-runs.ts';
 
 /** Has a program die with this process, as bubblewrap would. */
 const SETPRIV = ['/usr/bin/setpriv', '--pdeathsig', 'KILL'];
@@ -21,13 +21,7 @@ const FOLDER = /(?<![\w./-])\/(in|out)(?![\w.-])/g;
  */
 export class UnconfinedSandbox implements Sandbox {
   readonly isolation = 'none';
-  #last: Promise<unknown> = Promise.resolve();
-
-  run(run: SandboxRun): Promise<SandboxResult> {
-    const result = this.#last.then(() => this.#run(run));
-    this.#last = result.catch(() => undefined);
-    return result;
-  }
+  readonly run = oneAtATime((run) => this.#run(run));
 
   async #run(run: SandboxRun): Promise<SandboxResult> {
     await checkProgram(run.command);
@@ -38,8 +32,14 @@ export class UnconfinedSandbox implements Sandbox {
       checkEnding(ended, run.limits, false);
       const outputs = await openOutputs(join(folder, 'out'), run.limits.outputBytes);
       const { cpuSeconds, wallSeconds } = ended;
-      const sandboxSha384 = digest(run.limits);
-      return { exitCode: 0, outputs, sandboxSha384, cpuSeconds, wallSeconds, dispose: () => closeOutputs(outputs) };
+      return {
+        exitCode: 0,
+        outputs,
+        sandboxSha384: sandboxSha384({ isolation: this.isolation }, run.limits),
+        cpuSeconds,
+        wallSeconds,
+        dispose: () => closeOutputs(outputs),
+      };
     } finally {
       // Outputs are open, and need no name.
       await rm(folder, { recursive: true, force: true });
@@ -77,9 +77,4 @@ function endGroup({ pid }: ChildProcess): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
-}
-
-function digest({ memoryBytes, cpuSeconds, wallSeconds, outputBytes }: SandboxLimits): string {
-  const sandbox = { isolation: 'none', limits: { memoryBytes, cpuSeconds, wallSeconds, outputBytes } };
-  return createHash('sha384').update(JSON.stringify(sandbox)).digest('hex');
 }
