@@ -83,10 +83,9 @@ export function connect<Asks extends Messages, Answers extends Messages>(
         (value) => ({ id, ok: true, value }),
         (error) => ({ id, ok: false, code: codeOf(error) }),
       )
-      .then((outcome) => {
-        underWay.delete(id);
-        return send(stream, outcome);
-      })
+      .then((outcome) => send(stream, outcome))
+      // Only now: answers that the other side does not read are in the memory of this one.
+      .then(() => underWay.delete(id))
       .catch((error) => end(error instanceof HostError ? error : closed()));
   };
 

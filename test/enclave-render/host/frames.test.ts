@@ -1,11 +1,13 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { encode } from 'cborg';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Connection, connect, MOST_UNDER_WAY } from '../../../enclave-render/host/frames.ts';
 import { HostError } from '../../../enclave-render/host/host-error.ts';
-import { FRAME_BYTES, TO_ENCLAVE, TO_PARENT } from '../../../enclave-render/host/messages.ts';
+import { CHUNK_BYTES, FRAME_BYTES, TO_ENCLAVE, TO_PARENT } from '../../../enclave-render/host/messages.ts';
 import { RenderError } from '../../../enclave-render/render/render-manifest.ts';
 import { LONG } from '../../harness/programs.ts';
 import { socketPair } from '../../harness/render-shop.ts';
@@ -16,7 +18,7 @@ afterEach(() => {
 });
 
 /** A parent whose enclave is whatever a test writes. */
-async function parent(onEvent: () => Promise<unknown> = async () => undefined) {
+async function parent(onEvent: () => Promise<unknown> = async () => undefined, onOutput?: () => Promise<object>) {
   const [near, far] = await socketPair();
   open.push(near, far);
   const unexpected = async () => {
@@ -25,7 +27,7 @@ async function parent(onEvent: () => Promise<unknown> = async () => undefined) {
   const connection: Connection<typeof TO_ENCLAVE> = connect(near, TO_ENCLAVE, TO_PARENT, {
     readInput: async ({ length }) => ({ bytes: Buffer.alloc(length) }),
     decryptKey: unexpected,
-    writeOutput: unexpected,
+    writeOutput: onOutput ?? unexpected,
     writeCheckpoint: unexpected,
     writeReceipt: async () => ({}),
     listCheckpoints: async () => ({ checkpoints: [] }),
@@ -53,6 +55,14 @@ async function endingOf(bytes: Uint8Array, { isOver = true } = {}): Promise<stri
   if (isOver) peer.end(bytes);
   else peer.write(bytes);
   return (await connection.ended).code;
+}
+
+/** Bytes outside of the heap of JavaScript, where frames are, once what nobody holds has gone. */
+function bytesHeld(): number {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+  const { external, arrayBuffers } = process.memoryUsage();
+  return external + arrayBuffers;
 }
 
 describe('a connection', () => {
@@ -196,5 +206,65 @@ describe('a connection', () => {
       { numRuns },
     );
     expect(await endingOf(session)).toBe('ERR_HOST_CLOSED');
+  });
+
+  describe('takes no more memory than a few frames', () => {
+    /** Of 1.1 MiB each: eight requests, with what sockets and decoding hold of them. Unlimited, each of these would take ten times it. */
+    const MOST_BYTES = 40 * FRAME_BYTES;
+
+    test('for lengths that are announced and not sent, of frames and within them', async () => {
+      const before = bytesHeld();
+      const announced: Buffer[] = [Buffer.from('ffffffff', 'hex'), Buffer.from('7fffffff', 'hex')];
+      // Bytes, text, lists, maps and lists in maps, of four billion or more.
+      for (const head of ['5affffffff', '7affffffff', '9affffffff', 'baffffffff', 'a1617a9b0010000000000000']) {
+        announced.push(frame(Buffer.concat([Buffer.from(head, 'hex'), Buffer.alloc(64)])));
+      }
+      for (const bytes of announced) {
+        for (let times = 0; times < 20; times++) {
+          const { connection, peer } = await parent();
+          peer.on('error', () => undefined).write(bytes);
+          expect((await connection.ended).code).toMatch(/^ERR_HOST_(?:FRAME|MESSAGE)$/);
+        }
+      }
+      expect(bytesHeld() - before).toBeLessThan(MOST_BYTES);
+    });
+
+    test('for a flood of the largest messages, whose handling takes its time', async () => {
+      let begun = 0;
+      const { connection, peer } = await parent(undefined, () => {
+        begun++;
+        return new Promise(() => undefined);
+      });
+      const before = bytesHeld();
+      peer.on('error', () => undefined);
+      const output = { type: 'writeOutput', path: 'a', offset: 0, bytes: Buffer.alloc(CHUNK_BYTES), done: false };
+      let id = 0;
+      const flood = async () => {
+        while (!peer.destroyed) {
+          if (!peer.write(message({ ...output, id: ++id })))
+            await Promise.race([once(peer, 'drain'), connection.ended]);
+        }
+      };
+      flood().catch(() => undefined);
+      expect((await connection.ended).code).toBe('ERR_HOST_FLOOD');
+      peer.destroy();
+      expect(begun).toBe(MOST_UNDER_WAY);
+      expect(bytesHeld() - before).toBeLessThan(MOST_BYTES);
+    });
+
+    test('for answers that nobody reads', async () => {
+      const { connection, peer } = await parent();
+      const before = bytesHeld();
+      peer.pause().on('error', () => undefined);
+      const asked = 400;
+      let most = 0;
+      for (let id = 1; id <= asked && !peer.destroyed; id++) {
+        peer.write(message({ id, type: 'readInput', name: 'a', offset: 0, length: CHUNK_BYTES }));
+        await new Promise(setImmediate);
+        if (id % 40 === 0) most = Math.max(most, bytesHeld() - before);
+      }
+      expect(most).toBeLessThan(MOST_BYTES);
+      expect((await connection.ended).code).toBe('ERR_HOST_FLOOD');
+    });
   });
 });
