@@ -1,9 +1,10 @@
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
+import { syncFolder } from '../enclave-render/appended-lines.ts';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
 import { appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
@@ -126,6 +127,7 @@ export interface SubmittedJob {
   output: string;
 }
 
+/** Paths of inputs are from the folder of the job. */
 const SubmittedSchema = v.strictObject({ inputs: v.record(v.string(), v.string()), output: v.string() });
 
 /** The tasks of a manifest's template. Throws `ERR_RENDER_TEMPLATE`. */
@@ -145,18 +147,20 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
   const template = await templateOf(shop, job);
   const jobId = job.jobId ?? `job-${randomBytes(8).toString('hex')}`;
   const folder = join(shop.folder, 'jobs', jobId);
-  await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 });
-  await mkdir(folder, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-    throw new RenderError('ERR_RENDER_MANIFEST', `there is a job ${jobId} already: resume it, or choose another jobId`);
-  });
+  const taken = () =>
+    new RenderError('ERR_RENDER_MANIFEST', `there is a job ${jobId} already: resume it, or choose another jobId`);
+  if (existsSync(folder)) throw taken();
   const keyId = await jobKmsKey(kms, launcher.pcrs);
   const context = { service: 'portcullis', purpose: 'render', job: jobId };
   const jobKey = await kms.generate(keyId, 256, context);
+  // Has the name of the job once all of it is there: one that was killed in between is none, and can be submitted again.
+  const partial = join(shop.folder, 'submitting', randomBytes(8).toString('hex'));
   try {
+    await mkdir(partial, { recursive: true, mode: 0o700 });
+    await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     const inputs = [];
     for (const [parameter, given] of Object.entries(job.inputs)) {
-      inputs.push(await encryptInput(shop, folder, parameter, given, jobKey.plaintext));
+      inputs.push(await encryptInput(shop, partial, parameter, given, jobKey.plaintext));
     }
     const issuedAt = Math.floor(now() / 1000);
     const manifest: RenderManifest = {
@@ -184,16 +188,21 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
     tasksOf(manifest);
     const jws = await signManifest(manifest, owner.signing);
     const paths = Object.fromEntries(inputs.map(({ input, path }) => [input.name, path]));
-    await writeFile(join(folder, 'job.json'), JSON.stringify({ inputs: paths, output }), { mode: 0o600 });
-    // Last, and whole: a job without it was not submitted.
-    await writeFile(join(folder, 'manifest.partial'), jws, { mode: 0o600 });
-    await rename(join(folder, 'manifest.partial'), join(folder, 'manifest.jws'));
+    const file = { mode: 0o600, flush: true };
+    await writeFile(join(partial, 'job.json'), JSON.stringify({ inputs: paths, output }), file);
+    await writeFile(join(partial, 'manifest.jws'), jws, file);
+    await syncFolder(partial);
     await log(shop, 'job-submitted', jobId, { manifestSha384: payloadSha384(jws) });
+    // Fails where somebody was first: their folder is not empty.
+    await rename(partial, folder).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'ENOTEMPTY' || error.code === 'EEXIST' ? taken() : error;
+    });
+    await syncFolder(dirname(folder));
     return submittedJob(shop, jobId);
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
-    throw error;
+    throw storageFailure(error);
   } finally {
+    await rm(partial, { recursive: true, force: true });
     jobKey.plaintext.fill(0);
   }
 }
@@ -234,7 +243,10 @@ export async function submittedJob(shop: Pick<RenderShop, 'folder'>, jobId: stri
     if (!v.is(name, jobId)) throw new Error('no name of a job');
     const { inputs, output } = v.parse(SubmittedSchema, JSON.parse(await readFile(join(folder, 'job.json'), 'utf8')));
     const manifest = await readFile(join(folder, 'manifest.jws'), 'utf8');
-    return { jobId, folder, manifest, manifestSha384: payloadSha384(manifest), inputs, output };
+    const paths = Object.fromEntries(
+      Object.entries(inputs).map(([parameter, path]) => [parameter, resolve(folder, path)]),
+    );
+    return { jobId, folder, manifest, manifestSha384: payloadSha384(manifest), inputs: paths, output };
   } catch {
     throw new RenderError('ERR_RENDER_MANIFEST', `there is no submitted job ${jobId} in ${folder}`);
   }
@@ -351,7 +363,7 @@ async function jobKmsKey(kms: EmbeddedKms, pcrs: Pcrs): Promise<string> {
 
 type Input = RenderManifest['inputs'][number];
 
-/** A master of an input, and what the manifest says of it: a plain file is encrypted, of a `framed` master the key is wrapped anew. */
+/** A master of an input, by its path from `folder`, and what the manifest says of it: a plain file is encrypted, of a `framed` master the key is wrapped anew. */
 async function encryptInput(
   shop: RenderShop,
   folder: string,
@@ -362,8 +374,10 @@ async function encryptInput(
   const source = resolve(typeof given === 'string' ? given : given.path);
   const fileName = typeof given === 'string' ? plainName(source) : given.fileName;
   const isMaster = existsSync(manifestPath(source));
-  const path = isMaster ? source : join(folder, `input-${parameter}`);
-  const { manifest, dataKey } = isMaster ? await openMasterKey(shop, source) : await encryptPlain(shop, source, path);
+  const path = isMaster ? source : `input-${parameter}`;
+  const { manifest, dataKey } = isMaster
+    ? await openMasterKey(shop, source)
+    : await encryptPlain(shop, source, join(folder, path));
   try {
     const { ciphertextBytes: bytes, ciphertextSha256: sha256 } = manifest;
     const wrappedKey = await wrapUnderJobKey(dataKey, jobKey);
@@ -411,6 +425,14 @@ async function masteringKey({ mastering }: RenderShop, jobKey: Uint8Array) {
   } finally {
     plaintext.fill(0);
   }
+}
+
+/** What the disk refuses, as an error of ours. */
+function storageFailure(error: unknown): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
+  const why = code === 'ENOSPC' ? 'the disk is full: make room, and submit it again' : code;
+  return new HostError('ERR_HOST_STORAGE', `a file of the job cannot be written: ${why}`);
 }
 
 /** SHA-384 of the payload of a JWS, hexadecimal. */

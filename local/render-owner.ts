@@ -1,7 +1,9 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { link, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readPrivateKeyFile } from '../enclave-render/mastering/key-files.ts';
+import { fileError } from '../enclave-render/mastering/master-error.ts';
 
 /** The keys of whoever has things rendered: private ones, which leave this folder for nowhere. */
 export interface RenderOwner {
@@ -20,7 +22,9 @@ export function openingKeyPath(folder: string): string {
 
 /** Opens the owner's keys in a folder (mode 0700, files 0600), and makes them when they are not there. Rejects with `MasterError`. */
 export async function openRenderOwner(folder: string): Promise<RenderOwner> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw fileError(folder, error);
+  });
   const signing = await keyIn(join(folder, FILES.signing), () => generateKeyPairSync('ed25519'));
   const opening = await keyIn(openingKeyPath(folder), () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }));
   return { signing, opening };
@@ -32,12 +36,19 @@ export function publicPem(key: KeyObject): string {
 }
 
 async function keyIn(path: string, make: () => { privateKey: KeyObject }): Promise<KeyObject> {
-  const partial = `${path}.${process.pid}`;
-  await writeFile(partial, make().privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-  // A key that is there stays; of two who make it at once, both get the same.
-  await link(partial, path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-  });
-  await rm(partial);
+  if (!existsSync(path)) await writeKey(path, make().privateKey);
   return readPrivateKeyFile(path);
+}
+
+async function writeKey(path: string, key: KeyObject): Promise<void> {
+  const partial = `${path}.${process.pid}`;
+  try {
+    await writeFile(partial, key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flush: true });
+    // Of two who make it at once, both get the same.
+    await link(partial, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(path, error);
+  } finally {
+    await rm(partial, { force: true });
+  }
 }
