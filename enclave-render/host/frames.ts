@@ -12,7 +12,7 @@ export type Handlers<Of extends Messages> = {
   [Type in keyof Of]: (request: RequestOf<Of, Type>) => Promise<AnswerOf<Of, Type>>;
 };
 
-/** Most requests of one side that may wait for their answers. */
+/** Most requests of one side that may wait for their answers, until these have been sent. */
 export const MOST_UNDER_WAY = 8;
 
 const LENGTH_BYTES = 4;

@@ -3,7 +3,7 @@ export type HostErrorCode =
   | 'ERR_HOST_FRAME'
   /** A message that is no strict CBOR, or none that may be sent here. */
   | 'ERR_HOST_MESSAGE'
-  /** More requests at once than may be. */
+  /** More requests at once than may be, or answers that the other side does not read. */
   | 'ERR_HOST_FLOOD'
   /** The connection has ended: the other side is gone. */
   | 'ERR_HOST_CLOSED'

@@ -1,17 +1,9 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RunningEnclave } from '../../../enclave-render/host/enclave-launcher.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
-import { packagePath } from '../../../local/package-root.ts';
-import {
-  openRenderShop,
-  quarantineOf,
-  type RenderShop,
-  runSubmittedJob,
-  submitJob,
-} from '../../../local/render-jobs.ts';
+import { quarantineOf, type RenderShop, runSubmittedJob, submitJob } from '../../../local/render-jobs.ts';
 import { describeWithFfmpeg } from '../../harness/media.ts';
 import { LONG } from '../../harness/programs.ts';
 import { filesWith, testShop, testSource, twoStepJob } from '../../harness/render-shop.ts';
@@ -111,57 +103,4 @@ describeWithFfmpeg('a job that is stopped', () => {
     await runSubmittedJob(shop, job, { onEvent: () => undefined });
     expect(existsSync(job.output)).toBe(true);
   });
-
-  test('by a disk that is full, says so, and goes on when there is room', async (context) => {
-    const job = await submit('disk');
-    const small = join(folder, 'small');
-    mkdirSync(small);
-    const isMounted = mount(['-t', 'tmpfs', '-o', 'size=16k', 'none', small]);
-    if (!isMounted) context.skip('no right to mount a disk');
-    try {
-      const full = { ...job, output: join(small, 'out') };
-      const failure = runSubmittedJob(shop, full, { onEvent: () => undefined });
-      await expect(failure).rejects.toMatchObject({ code: 'ERR_HOST_STORAGE' });
-      expect(plaintextLeft()).toEqual([]);
-    } finally {
-      execFileSync('umount', [small]);
-    }
-    await runSubmittedJob(shop, job, { onEvent: () => undefined });
-    expect(existsSync(job.output)).toBe(true);
-  });
-
-  test('in a sandbox of its own with kill -9, leaves nothing, and goes on', async () => {
-    const walled = await openRenderShop({
-      dataDirectory: join(folder, 'walled'),
-      isolation: 'bubblewrap',
-      agent: packagePath('dist/enclave/agent'),
-    });
-    const job = await submitJob(walled, twoStepJob(source, { output: join(folder, 'walled-out') }));
-    let running: RunningEnclave | undefined;
-    const launcher = {
-      ...walled.launcher,
-      async launch() {
-        running = await walled.launcher.launch();
-        return running;
-      },
-    };
-    const onEvent = ({ code }: { code: string }) => {
-      if (code === 'INPUT_VERIFIED') running?.end();
-    };
-    await expect(runSubmittedJob({ ...walled, launcher }, job, { onEvent })).rejects.toMatchObject({
-      code: 'ERR_HOST_CLOSED',
-    });
-    expect(plaintextLeft()).toEqual([]);
-    const verified = await runSubmittedJob(walled, job, { onEvent: () => undefined });
-    expect(verified?.tasks.map(({ sandbox }) => sandbox.isolation)).toEqual(['bubblewrap', 'bubblewrap']);
-  });
 });
-
-function mount(args: string[]): boolean {
-  try {
-    execFileSync('mount', args, { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -92,6 +92,8 @@ describeWithFfmpeg('a command that renders and is stopped', () => {
 
   test('in one way after another goes on each time, redoes no task, and delivers a title', async (context) => {
     const isMade = await inWorld(async (world) => {
+      // Half a submission is none, and does not stand in the way of another.
+      await stop(world, 'submit', 'writeFile /data/render/submitting/N/manifest.jws (1)', 'parent');
       const input = 'event an input is the one of the manifest (1)';
       expect(await stop(world, 'submit', input, 'enclave')).toMatchObject({ answer: 'ERR_HOST_CLOSED' });
       await stop(world, 'resume', 'event shot: a task is done, and what it left is sealed (1)', 'parent');
