@@ -1,7 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { lock } from 'proper-lockfile';
+import { takeLock } from './process-lock.ts';
+
+/** About twenty seconds. */
+const LOCK_TRIES = 100;
 
 /** A file of lines, while nobody else appends to it. */
 export interface AppendedLines {
@@ -27,16 +30,10 @@ export async function withAppendedLines<Result>(
   await mkdir(dirname(place), { recursive: true, mode: 0o700 }).catch((error) => {
     throw failed(error);
   });
-  let isOurs = true;
-  const release = await lock(place, {
-    realpath: false,
-    retries: { retries: 100, minTimeout: 20, maxTimeout: 200 },
-    onCompromised: () => {
-      isOurs = false;
-    },
-  }).catch((error) => {
-    throw error.code === 'ELOCKED' ? refused(`another process is using it (${path}.lock)`) : failed(error);
+  const release = await takeLock(`${place}.lock`, LOCK_TRIES).catch((error) => {
+    throw failed(error);
   });
+  if (!release) throw refused(`another process is using it (${path}.lock)`);
   let file: FileHandle | undefined;
   try {
     const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -56,7 +53,6 @@ export async function withAppendedLines<Result>(
     return await use({
       lines,
       async append(line) {
-        if (!isOurs) throw refused('this process was held up, and another may have changed it: run it again');
         try {
           await handle.truncate(end);
           const appended = Buffer.from(`${line}\n`);
@@ -75,8 +71,7 @@ export async function withAppendedLines<Result>(
     });
   } finally {
     await file?.close();
-    // A lock that was lost is no longer there to release.
-    await release().catch(() => {});
+    await release();
   }
 }
 

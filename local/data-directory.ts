@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { link, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
+import { startedAt } from '../enclave-render/process-lock.ts';
 import { StackError } from './errors.ts';
 
 /** File in which a running stack says where it is, for the commands that talk to it. */
@@ -24,26 +25,6 @@ export interface DataDirectory {
   read(name: string): Promise<unknown>;
   /** Unlocks it and, when it was made for this run alone, removes it. */
   close(): Promise<void>;
-}
-
-/**
- * When a process was started, in clock ticks since boot (proc(5), field 22 of stat); undefined when it does not run.
- * Tells the owner of a lock from a later process that happens to have its id.
- */
-function startedAt(pid: number): string | undefined {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return undefined;
-  }
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // A zombie has ended; only its parent has not looked yet.
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
-  } catch {
-    return 'running';
-  }
 }
 
 /** Whether the process that a lock file names still runs. */

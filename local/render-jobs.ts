@@ -2,7 +2,6 @@ import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
 import { syncFolder } from '../enclave-render/appended-lines.ts';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
@@ -24,6 +23,7 @@ import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
 import { checkManifestMac, manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
 import { handlerTypes, movieSeconds } from '../enclave-render/packaging/mp4-movie.ts';
+import { takeLock } from '../enclave-render/process-lock.ts';
 import { acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
@@ -277,18 +277,14 @@ export async function runSubmittedJob(
   job: SubmittedJob,
   options: RunOptions,
 ): Promise<VerifiedReceipt | undefined> {
-  const lost = new AbortController();
-  // Of a process that was stopped for long, another may have taken the lock.
-  const onCompromised = () => lost.abort(new HostError('ERR_HOST_BUSY', `another process took over job ${job.jobId}`));
-  const release = await lock(job.folder, { realpath: false, onCompromised }).catch(() => {
-    const wait = 'wait for it; the lock of one that was killed holds for ten seconds';
-    throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: ${wait}`);
+  const release = await takeLock(join(job.folder, 'lock')).catch((error) => {
+    throw new HostError('ERR_HOST_STORAGE', `cannot lock ${job.folder}: ${error.code}`);
   });
+  if (!release) throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: wait for it, or end it`);
   try {
-    const signal = AbortSignal.any([lost.signal, ...(options.signal ? [options.signal] : [])]);
-    return await runLocked(shop, job, { ...options, signal });
+    return await runLocked(shop, job, options);
   } finally {
-    if (!lost.signal.aborted) await release();
+    await release();
   }
 }
 

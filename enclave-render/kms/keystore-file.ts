@@ -1,15 +1,18 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
+import { syncFolder } from '../appended-lines.ts';
+import { takeLock } from '../process-lock.ts';
 import { KmsError } from './data-keys.ts';
 import { type Keystore, KeystoreSchema } from './keystore.ts';
 import { decryptText, encryptText, type Kdf, KdfSchema, keyOf, newKey, readPassphrase } from './passphrase.ts';
 import { readPrivateFile } from './private-file.ts';
 
 const FORMAT = 'portcullis-keystore/1';
+/** About twenty seconds. */
+const LOCK_TRIES = 100;
 
 /** The file: its content in clear with a checksum, or encrypted under a passphrase. */
 const FileSchema = v.union([
@@ -90,8 +93,7 @@ export function keystoreFile(path: string, passphraseFile?: string): KeystoreFil
       : { format: FORMAT, sha256: checksum(content), content: keystore };
     await writeFileAtomic(place, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
     // The rename is in the folder: until that is on the disk, a loss of power brings the old keystore back.
-    const folder = await open(dirname(place));
-    await folder.sync().finally(() => folder.close());
+    await syncFolder(dirname(place));
   };
 
   const missing = () =>
@@ -119,28 +121,20 @@ export function keystoreFile(path: string, passphraseFile?: string): KeystoreFil
       } else if ((await readPrivateFile(path)) === undefined) {
         throw missing();
       }
-      let isOurs = true;
-      const release = await lock(place, {
-        realpath: false,
-        retries: { retries: 100, minTimeout: 20, maxTimeout: 200 },
-        onCompromised: () => {
-          isOurs = false;
-        },
-      }).catch((error) => {
-        throw refused(error.code === 'ELOCKED' ? `another process is changing it (${path}.lock)` : error.code);
+      const release = await takeLock(`${place}.lock`, LOCK_TRIES).catch((error) => {
+        throw refused(error.code);
       });
+      if (!release) throw refused(`another process is changing it (${path}.lock)`);
       try {
         const loaded = (await load()) ?? (create ? await newKeystore() : undefined);
         if (!loaded) throw missing();
         const result = await change(loaded.keystore);
-        if (!isOurs) throw refused('this process was held up, and another may have changed it: run it again');
         await write(loaded.keystore, loaded.protection).catch((error) => {
           throw refused(`it cannot be written: ${error.code}`);
         });
         return result;
       } finally {
-        // A lock that was lost is no longer there to release.
-        await release().catch(() => {});
+        await release();
       }
     },
   };

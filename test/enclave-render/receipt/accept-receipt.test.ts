@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyAuditLog } from '../../../enclave-render/audit/verify-audit-log.ts';
@@ -213,13 +213,6 @@ describe('in processes of their own', () => {
     return answer as { result: string; calls: number } | null;
   }
 
-  /** Locks of a process that is gone are old after some seconds. */
-  function age({ auditLog, nonces }: Acceptance) {
-    for (const lock of [auditLog, nonces].map((path) => `${path}.lock`)) {
-      if (existsSync(lock)) utimesSync(lock, 1, 1);
-    }
-  }
-
   test('killed before any change of the disk, nothing is half accepted, and a second run ends rightly', async () => {
     const calls = (await accept(newOwner()))?.calls ?? 0;
     expect(calls).toBeGreaterThan(15);
@@ -234,7 +227,6 @@ describe('in processes of their own', () => {
         expect(readFileSync(owner.auditLog, 'utf8')).toContain('"receipt-verified"');
         afterwards++;
       }
-      age(owner);
       const isDone = existsSync(owner.auditLog) && /"output-accepted".*\n/.test(readFileSync(owner.auditLog, 'utf8'));
       expect(await verdict(text, owner)).toBe(isDone ? 'ERR_RECEIPT_NONCE' : 'ok');
       expect([filesOf(owner.accepted), filesOf(owner.quarantine)]).toEqual([ALL, undefined]);
