@@ -1,16 +1,21 @@
-import type { KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { AuditEntry } from '../enclave-render/audit/audit-entry.ts';
 import { AuditError } from '../enclave-render/audit/audit-error.ts';
+import { checkpointsPath } from '../enclave-render/audit/audit-log.ts';
 import { signCheckpoint } from '../enclave-render/audit/checkpoint.ts';
 import { verifyAuditLog } from '../enclave-render/audit/verify-audit-log.ts';
 import { readSignKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/key-files.ts';
+import { signingKeyPath } from '../local/render-owner.ts';
 import { alignColumns, EXIT_NO, formatTime, InputError, nowOr, print, readText, time } from './command.ts';
 
 const HELP = `
 The log of render jobs (of this machine: <data>/render/audit.jsonl) is one JSON object a line, each chained to the one before
 it by its SHA-256 (docs/receipts.md).
-A chain alone does not show what was cut off at the end: checkpoints do, which are signed and best kept on another machine.
+A chain alone does not show what was cut off at the end: checkpoints do, which are signed. Each entry has one in <log>.checkpoints;
+who may change both files may cut both, so keep some on another machine.
 
 Examples:
   portcullis audit show .portcullis/render/audit.jsonl
@@ -32,15 +37,18 @@ export function registerAudit(program: Command): void {
     .command('verify')
     .description('find entries that were changed, moved, put in, taken out or cut off; exit 0, or 1 and the code')
     .argument('<log>', 'file')
-    .option('--checkpoint <file...>', 'checkpoints, one a line')
-    .option('--key <file...>', 'Ed25519 public key that checkpoints are signed with, PEM or JWK')
+    .option('--checkpoint <file...>', 'checkpoints, one a line, instead of those in <log>.checkpoints')
+    .option(
+      '--key <file...>',
+      'Ed25519 public key that checkpoints are signed with, PEM or JWK, instead of that of the owner beside the log',
+    )
     .option('--copy <file...>', 'another copy of the same log, which has to agree')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
       `
 Examples:
-  portcullis audit verify .portcullis/render/audit.jsonl            the chain alone
+  portcullis audit verify .portcullis/render/audit.jsonl            the chain, and the checkpoints beside it
   portcullis audit verify .portcullis/render/audit.jsonl --checkpoint checkpoints --key audit.pub.pem
   portcullis audit verify .portcullis/render/audit.jsonl --copy /backup/audit.jsonl --json`,
     )
@@ -81,21 +89,22 @@ Examples:
 }
 
 async function verify(path: string, { checkpoint = [], key = [], copy = [], json }: VerifyOptions): Promise<void> {
-  if (checkpoint.length > 0 !== key.length > 0) {
+  // Before the log, which may grow meanwhile.
+  const checkpoints = checkpoint.length > 0 ? await givenCheckpoints(checkpoint) : await checkpointsBeside(path);
+  if (checkpoint.length > 0 ? key.length === 0 : key.length > 0 && !checkpoints) {
     throw new InputError('checkpoints and the keys that they are signed with go together: give --checkpoint and --key');
   }
-  const keys: KeyObject[] = await Promise.all(key.map(readVerifyKeyFile));
-  const checkpoints = (await Promise.all(checkpoint.map(readText))).flatMap((text) => text.split('\n').filter(Boolean));
-  if (checkpoint.length > 0 && checkpoints.length === 0) {
-    throw new InputError(
-      `there is no checkpoint in ${checkpoint.join(', ')}: make one with portcullis audit checkpoint`,
-    );
-  }
-  const copies = await Promise.all(copy.map(readText));
+  const keys =
+    key.length > 0 ? await Promise.all(key.map(readVerifyKeyFile)) : checkpoints ? [await ownerKey(path)] : [];
+  const evidence = { checkpoints: checkpoints ?? [], keys, copies: await Promise.all(copy.map(readText)) };
   try {
-    const { entries, head, signedFor } = await verifyAuditLog(await readText(path), { checkpoints, keys, copies });
+    const { entries, head, signedFor } = await verifyAuditLog(await readText(path), evidence);
     const answer = { ok: true, entries: entries.length, head, signedFor };
-    print(json, answer, [`${entries.length} entries, chained without a gap`, protection(entries.length, signedFor)]);
+    print(json, answer, [
+      `${entries.length} entries, chained without a gap`,
+      protection(entries.length, signedFor),
+      ...entries.filter(({ event }) => event === 'checkpoints-lost').map(lossOf),
+    ]);
   } catch (error) {
     if (!(error instanceof AuditError)) throw error;
     process.exitCode = EXIT_NO;
@@ -103,14 +112,38 @@ async function verify(path: string, { checkpoint = [], key = [], copy = [], json
   }
 }
 
+async function givenCheckpoints(files: readonly string[]): Promise<string[]> {
+  const checkpoints = (await Promise.all(files.map(readText))).flatMap((text) => text.split('\n').filter(Boolean));
+  if (checkpoints.length > 0) return checkpoints;
+  throw new InputError(`there is no checkpoint in ${files.join(', ')}: make one with portcullis audit checkpoint`);
+}
+
+/** Those that were signed with each entry; the last line may not be written to its end yet. */
+async function checkpointsBeside(log: string): Promise<string[] | undefined> {
+  const path = checkpointsPath(log);
+  return existsSync(path) ? (await readText(path)).split('\n').slice(0, -1) : undefined;
+}
+
+async function ownerKey(log: string): Promise<KeyObject> {
+  const path = signingKeyPath(join(dirname(log), 'owner'));
+  if (existsSync(path)) return createPublicKey(await readSignKeyFile(path));
+  throw new InputError(
+    `there are checkpoints in ${checkpointsPath(log)}, and no key of the owner beside it: give --key FILE, ` +
+      'which portcullis render keys --json | jq -r .manifestKey prints on the machine of the log',
+  );
+}
+
 function protection(length: number, signedFor: number): string {
   if (signedFor === 0) {
-    return 'no checkpoint: nothing shows whether entries were cut off at the end, or the whole log was made anew';
+    return 'no checkpoint, or it was lost: nothing shows whether entries were cut off at the end, or the whole log was made anew';
   }
   const rest = length - signedFor;
   if (rest === 0) return 'a checkpoint signs for all of them';
   return `a checkpoint signs for the first ${signedFor}; nothing shows whether any behind the ${rest} others were cut off`;
 }
+
+const lossOf = ({ sequence }: AuditEntry) =>
+  `entry ${sequence} says that the checkpoints were lost: nothing shows whether entries were cut off just before it`;
 
 const at = (entry: AuditEntry) => formatTime(entry.at / 1000);
 

@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { syncFolder } from '../enclave-render/appended-lines.ts';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
-import { appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
+import { type AuditLogFile, appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
 import type { EnclaveLauncher } from '../enclave-render/host/enclave-launcher.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
 import { runJob } from '../enclave-render/host/parent.ts';
@@ -331,7 +331,7 @@ function accept(shop: RenderShop, job: SubmittedJob, receipt: string): Promise<V
     privateKey: shop.owner.opening,
     quarantine: quarantineOf(job),
     accepted: job.output,
-    auditLog: auditLogPath(shop),
+    auditLog: auditLogOf(shop),
     nonces: join(shop.folder, 'nonces'),
     now: shop.now,
   });
@@ -341,8 +341,12 @@ export function auditLogPath({ folder }: Pick<RenderShop, 'folder'>): string {
   return join(folder, 'audit.jsonl');
 }
 
+function auditLogOf(shop: RenderShop): AuditLogFile {
+  return { path: auditLogPath(shop), signingKey: shop.owner.signing };
+}
+
 async function log(shop: RenderShop, event: AuditEvent, jobId: string, details: Record<string, string>): Promise<void> {
-  await appendAuditEntry(auditLogPath(shop), { at: shop.now(), event, jobId, details });
+  await appendAuditEntry(auditLogOf(shop), { at: shop.now(), event, jobId, details });
 }
 
 /** The KMS key of jobs for enclaves of these registers, which decrypts for nobody else. */

@@ -7,7 +7,7 @@ import { fileError } from '../enclave-render/mastering/master-error.ts';
 
 /** The keys of whoever has things rendered: private ones, which leave this folder for nowhere. */
 export interface RenderOwner {
-  /** Ed25519, signs manifests. */
+  /** Ed25519, signs manifests and checkpoints of the audit log. */
   signing: KeyObject;
   /** EC P-256, opens outputs. */
   opening: KeyObject;
@@ -20,12 +20,17 @@ export function openingKeyPath(folder: string): string {
   return join(folder, FILES.opening);
 }
 
+/** Where the private key that signs manifests and checkpoints of the audit log is. */
+export function signingKeyPath(folder: string): string {
+  return join(folder, FILES.signing);
+}
+
 /** Opens the owner's keys in a folder (mode 0700, files 0600), and makes them when they are not there. Rejects with `MasterError`. */
 export async function openRenderOwner(folder: string): Promise<RenderOwner> {
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
     throw fileError(folder, error);
   });
-  const signing = await keyIn(join(folder, FILES.signing), () => generateKeyPairSync('ed25519'));
+  const signing = await keyIn(signingKeyPath(folder), () => generateKeyPairSync('ed25519'));
   const opening = await keyIn(openingKeyPath(folder), () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }));
   return { signing, opening };
 }

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { lineHash } from '../enclave-render/audit/audit-log.ts';
+import { lineHash } from '../enclave-render/audit/audit-chain.ts';
 import { verifyAuditLog } from '../enclave-render/audit/verify-audit-log.ts';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';

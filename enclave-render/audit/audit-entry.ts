@@ -7,6 +7,8 @@ export const AUDIT_EVENTS = [
   'output-accepted',
   'enclave-ended',
   'boundary-crossed',
+  /** There was a log, and no checkpoint of it: what was cut off its end before this entry, nobody can say. */
+  'checkpoints-lost',
 ] as const;
 
 export type AuditEvent = (typeof AUDIT_EVENTS)[number];

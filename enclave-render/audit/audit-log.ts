@@ -1,114 +1,85 @@
-import { createHash } from 'node:crypto';
-import * as v from 'valibot';
-import { withAppendedLines } from '../appended-lines.ts';
-import { canonicalJson, parseCanonicalJson } from '../canonical-json.ts';
-import { AUDIT_EVENTS, type AuditEntry } from './audit-entry.ts';
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { type AppendedLines, withAppendedLines } from '../appended-lines.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import { lineHash, noEntry, parseEntry, requireContinuation, requireWhole } from './audit-chain.ts';
+import type { AuditEntry } from './audit-entry.ts';
 import { AuditError } from './audit-error.ts';
+import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/));
-const printable = v.pipe(v.string(), v.regex(/^[\x20-\x7e]{0,256}$/));
-
-const EntrySchema = v.strictObject({
-  sequence: count,
-  previous: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  at: count,
-  event: v.picklist(AUDIT_EVENTS),
-  jobId: name,
-  details: v.record(name, v.union([printable, v.number(), v.boolean()])),
-}) satisfies v.GenericSchema<AuditEntry>;
-
-/** What the first entry is chained to. */
-export const NOTHING_BEFORE = '0'.repeat(64);
-
-/** SHA-256 of a line, hexadecimal: what the next entry is chained to. */
-export function lineHash(line: string | undefined): string {
-  return line === undefined ? NOTHING_BEFORE : createHash('sha256').update(line).digest('hex');
+/** Where an audit log is, and the Ed25519 private key of whoever keeps it, which signs its checkpoints. */
+export interface AuditLogFile {
+  path: string;
+  signingKey: KeyObject;
 }
 
-/** The entry in a line; undefined when it is none. */
-export function parseEntry(line: string): AuditEntry | undefined {
-  const content = parseCanonicalJson(line);
-  const result = v.safeParse(EntrySchema, content);
-  // A name that the schema leaves out is none that an entry has.
-  return result.success && canonicalJson(result.output) === line ? result.output : undefined;
-}
-
-/**
- * Whether nothing was edited, taken out, put in or moved: every entry has its number and is chained to the line before it. Throws
- * `ERR_AUDIT_EDITED`, `ERR_AUDIT_REMOVED`, `ERR_AUDIT_INSERTED`, `ERR_AUDIT_ORDER`.
- */
-export function requireWhole(lines: readonly string[], entries: readonly AuditEntry[]): void {
-  requireNumbers(entries);
-  requireChain(lines, entries);
-}
-
-/**
- * Numbers alone say what happened, as long as nobody who changed the log has numbered it anew: then the chain is
- * broken.
- */
-function requireNumbers(entries: readonly AuditEntry[]): void {
-  const index = entries.findIndex(({ sequence }, at) => sequence !== at);
-  if (index === -1) return;
-  const numbers = new Set(entries.map(({ sequence }) => sequence));
-  if (numbers.size < entries.length) {
-    throw new AuditError('ERR_AUDIT_INSERTED', `a number is there twice: look at line ${index + 1}`);
-  }
-  if (!numbers.has(index)) throw new AuditError('ERR_AUDIT_REMOVED', `entry ${index} is missing`);
-  throw new AuditError('ERR_AUDIT_ORDER', `entry ${index} is not in its place`);
-}
-
-function requireChain(lines: readonly string[], entries: readonly AuditEntry[]): void {
-  const index = entries.findIndex(({ previous }, at) => previous !== lineHash(lines[at - 1]));
-  if (index === -1) return;
-  throw new AuditError(
-    'ERR_AUDIT_EDITED',
-    index === 0 ? 'entry 0 is not a first entry' : `entry ${index - 1} was changed, or what entry ${index} says of it`,
-  );
+/** File of the checkpoints of a log, beside it: a compact JWS a line, the latest last. */
+export function checkpointsPath(log: string): string {
+  return `${log}.checkpoints`;
 }
 
 /** An audit log, while nobody else appends to it. */
 export interface OpenAuditLog {
   readonly entries: readonly AuditEntry[];
   /**
-   * Chains an entry to the last one; it is on the disk when this resolves. Rejects with `ERR_AUDIT_ENTRY`,
-   * `ERR_AUDIT_FILE`.
+   * Chains an entry to the last one, and signs a checkpoint for the log with it; both are on the disk when this resolves. Rejects with
+   * `ERR_AUDIT_ENTRY`, `ERR_AUDIT_FILE`.
    */
-  append(entry: Omit<AuditEntry, 'sequence' | 'previous'>): Promise<AuditEntry>;
+  append(entry: NewEntry): Promise<AuditEntry>;
 }
 
+/** An entry before it has its place. */
+export type NewEntry = Omit<AuditEntry, 'sequence' | 'previous'>;
+
 /**
- * Runs `use` with the audit log at `path`: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not
- * there. Rejects with `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it, and as `requireWhole` does: what was
- * tampered with is not continued.
+ * Runs `use` with an audit log: canonical JSON (RFC 8785), one entry a line, mode 0600, made when it is not there. It is held against
+ * its latest checkpoint first. Where there is none though there ought to be, the next entry is `checkpoints-lost`. Rejects with
+ * `ERR_AUDIT_FILE`, with `ERR_AUDIT_ENTRY` when something else stands in it, and as `requireWhole`, `requireContinuation` and
+ * `openCheckpoint` do: what was tampered with is not continued.
  */
-export function withAuditLog<Result>(path: string, use: (log: OpenAuditLog) => Promise<Result>): Promise<Result> {
-  const refused = (why: string) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${path}: ${why}`);
-  return withAppendedLines(path, refused, async (file) => {
-    const entries = file.lines.map((line, index) => parseEntry(line) ?? noEntry(index));
-    requireWhole(file.lines, entries);
-    return use({
-      entries,
-      async append(event) {
-        const entry = { ...event, sequence: entries.length, previous: lineHash(file.lines.at(-1)) };
+export function withAuditLog<Result>(
+  { path, signingKey }: AuditLogFile,
+  use: (log: OpenAuditLog) => Promise<Result>,
+): Promise<Result> {
+  const open = <Opened>(file: string, opened: (file: AppendedLines) => Promise<Opened>) =>
+    withAppendedLines(
+      file,
+      (why) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${file}: ${why}`),
+      opened,
+    );
+  return open(path, (log) =>
+    open(checkpointsPath(path), async (checkpoints) => {
+      const entries = log.lines.map((line, index) => parseEntry(line) ?? noEntry(index));
+      requireWhole(log.lines, entries);
+      const latest = checkpoints.lines.at(-1);
+      if (latest !== undefined)
+        requireContinuation(log.lines, await openCheckpoint(latest, [createPublicKey(signingKey)]));
+      const add = async (event: NewEntry) => {
+        const entry = { ...event, sequence: entries.length, previous: lineHash(log.lines.at(-1)) };
         const line = canonicalJson(entry);
         if (!parseEntry(line)) {
           throw new AuditError('ERR_AUDIT_ENTRY', 'details of an entry are short printable text, numbers and booleans');
         }
-        await file.append(line);
+        await log.append(line);
         entries.push(entry);
+        await checkpoints.append(
+          await signCheckpoint({ length: entries.length, head: lineHash(line), at: event.at }, signingKey),
+        );
         return entry;
-      },
-    });
-  });
+      };
+      return use({
+        entries,
+        async append(event) {
+          // Each entry has its checkpoint before the next: only of the very first it may be that nobody came to sign.
+          const areLost = checkpoints.lines.length === 0 && entries.length > 1;
+          if (areLost) await add({ at: event.at, event: 'checkpoints-lost', jobId: event.jobId, details: {} });
+          return add(event);
+        },
+      });
+    }),
+  );
 }
 
 /** Appends one entry. `at` is in milliseconds since the epoch. Rejects as `withAuditLog` does. */
-export function appendAuditEntry(path: string, entry: Omit<AuditEntry, 'sequence' | 'previous'>): Promise<AuditEntry> {
-  return withAuditLog(path, (log) => log.append(entry));
-}
-
-/** Throws `ERR_AUDIT_ENTRY`. */
-export function noEntry(index: number): never {
-  throw new AuditError('ERR_AUDIT_ENTRY', `line ${index + 1} is no entry of an audit log, or was changed`);
+export function appendAuditEntry(file: AuditLogFile, entry: NewEntry): Promise<AuditEntry> {
+  return withAuditLog(file, (log) => log.append(entry));
 }

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto';
+import { lineHash, noEntry, parseEntry, requireContinuation, requireWhole } from './audit-chain.ts';
 import type { AuditCheckpoint, AuditEntry } from './audit-entry.ts';
 import { AuditError } from './audit-error.ts';
-import { lineHash, noEntry, parseEntry, requireWhole } from './audit-log.ts';
 import { openCheckpoint } from './checkpoint.ts';
 
 /** What a log is held against. */
@@ -58,15 +58,6 @@ function requireOneHistory(checkpoints: AuditCheckpoint[]): void {
       throw new AuditError('ERR_AUDIT_FORK', `two checkpoints after ${length} entries speak of different logs`);
     }
     heads.set(length, head);
-  }
-}
-
-function requireContinuation(lines: string[], { length, head }: AuditCheckpoint): void {
-  if (length > lines.length) {
-    throw new AuditError('ERR_AUDIT_TRUNCATED', `a checkpoint has ${length} entries, the log ${lines.length}`);
-  }
-  if (lineHash(lines[length - 1]) !== head) {
-    throw new AuditError('ERR_AUDIT_FORK', `the first ${length} entries are not those that were signed for`);
   }
 }
 

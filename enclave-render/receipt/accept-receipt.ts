@@ -3,7 +3,7 @@ import { lstat, mkdir, open, rename } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { syncFolder } from '../appended-lines.ts';
 import type { AuditEntry } from '../audit/audit-entry.ts';
-import { appendAuditEntry, type OpenAuditLog, withAuditLog } from '../audit/audit-log.ts';
+import { type AuditLogFile, appendAuditEntry, type OpenAuditLog, withAuditLog } from '../audit/audit-log.ts';
 import { nonceUsed, withNonceRegister } from './nonce-register.ts';
 import { ReceiptError } from './receipt-error.ts';
 import { filesIn } from './verify-outputs.ts';
@@ -19,8 +19,9 @@ export interface Acceptance extends Pick<ReceiptPolicy, 'ownerKeys' | 'roots' | 
   quarantine: string;
   /** Folder that they are to be in, not there yet, on the same file system. */
   accepted: string;
-  /** Files of the owner. */
-  auditLog: string;
+  /** The owner's, with the key that signs its checkpoints. */
+  auditLog: AuditLogFile;
+  /** File of the owner. */
   nonces: string;
   /** Milliseconds since the epoch. */
   now: () => number;

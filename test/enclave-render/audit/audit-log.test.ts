@@ -1,13 +1,14 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { appendFileSync, chmodSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { CompactSign } from 'jose';
 import { afterAll, describe, expect, test } from 'vitest';
+import { lineHash } from '../../../enclave-render/audit/audit-chain.ts';
 import { AUDIT_EVENTS, type AuditEntry } from '../../../enclave-render/audit/audit-entry.ts';
-import { appendAuditEntry, lineHash } from '../../../enclave-render/audit/audit-log.ts';
+import { appendAuditEntry, checkpointsPath } from '../../../enclave-render/audit/audit-log.ts';
 import { signCheckpoint } from '../../../enclave-render/audit/checkpoint.ts';
 import { type AuditEvidence, verifyAuditLog } from '../../../enclave-render/audit/verify-audit-log.ts';
 import { canonicalJson } from '../../../enclave-render/canonical-json.ts';
@@ -48,10 +49,13 @@ function verdict(lines: readonly string[] | string, evidence: Partial<AuditEvide
 const lines = linesOf([0, 1, 2, 3, 4].map(event));
 const line = (index: number) => lines[index] as string;
 
+/** Appends an entry, with its checkpoint. */
+const append = (path: string, entry: Event) => appendAuditEntry({ path, signingKey: privateKey }, entry);
+
 describe('appending', () => {
   test('chains entries, on the disk of their owner alone', async () => {
     const path = newPath();
-    for (const at of [0, 1, 2, 3, 4]) await appendAuditEntry(path, event(at));
+    for (const at of [0, 1, 2, 3, 4]) await append(path, event(at));
     expect(readFileSync(path, 'utf8')).toBe(textOf(lines));
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(await verifyAuditLog(textOf(lines), { checkpoints: [], keys: [], copies: [] })).toMatchObject({
@@ -62,11 +66,11 @@ describe('appending', () => {
 
   test('replaces a line that was not written to its end', async () => {
     const path = newPath();
-    await appendAuditEntry(path, event(0));
+    await append(path, event(0));
     for (const torn of ['{"at":', line(1), 'é'.repeat(100), '\u0000']) {
       appendFileSync(path, torn);
       expect(await verdict(readFileSync(path, 'utf8'))).toBe('ERR_AUDIT_CUT');
-      await appendAuditEntry(path, event(1));
+      await append(path, event(1));
       expect(await verdict(readFileSync(path, 'utf8'))).toBe('ok');
     }
   });
@@ -82,27 +86,27 @@ describe('appending', () => {
   ])('refuses %s', async (_, changes) => {
     const path = newPath();
     const entry = { ...event(0), ...changes } as Event;
-    await expect(appendAuditEntry(path, entry)).rejects.toThrow();
+    await expect(append(path, entry)).rejects.toThrow();
     expect(readFileSync(path, 'utf8')).toBe('');
   });
 
   test('refuses a file that others may read, a link, a folder, and one with something else in it', async () => {
     const path = newPath();
-    await appendAuditEntry(path, event(0));
+    await append(path, event(0));
     const refused = { code: 'ERR_AUDIT_FILE' };
     chmodSync(path, 0o644);
-    await expect(appendAuditEntry(path, event(1))).rejects.toMatchObject(refused);
+    await expect(append(path, event(1))).rejects.toMatchObject(refused);
     chmodSync(path, 0o600);
     symlinkSync(path, `${path}.link`);
-    await expect(appendAuditEntry(`${path}.link`, event(1))).rejects.toMatchObject(refused);
-    await expect(appendAuditEntry(folder, event(1))).rejects.toMatchObject(refused);
+    await expect(append(`${path}.link`, event(1))).rejects.toMatchObject(refused);
+    await expect(append(folder, event(1))).rejects.toMatchObject(refused);
     writeFileSync(path, 'notes\n');
-    await expect(appendAuditEntry(path, event(1))).rejects.toMatchObject({ code: 'ERR_AUDIT_ENTRY' });
+    await expect(append(path, event(1))).rejects.toMatchObject({ code: 'ERR_AUDIT_ENTRY' });
   });
 
   test('does not go on with a log that was tampered with', async () => {
     const path = newPath();
-    await appendAuditEntry(path, event(0));
+    await append(path, event(0));
     for (const [kept, code] of [
       [[0, 2, 3], 'ERR_AUDIT_REMOVED'],
       [[0, 1, 1], 'ERR_AUDIT_INSERTED'],
@@ -110,7 +114,7 @@ describe('appending', () => {
     ] as const) {
       const text = textOf(kept.map(line));
       writeFileSync(path, text, { mode: 0o600 });
-      await expect(appendAuditEntry(path, event(5))).rejects.toMatchObject({ code });
+      await expect(append(path, event(5))).rejects.toMatchObject({ code });
       expect(readFileSync(path, 'utf8')).toBe(text);
     }
   });
@@ -120,15 +124,88 @@ describe('appending', () => {
     const script = join(folder, 'append.mjs');
     await bundleScript(
       script,
-      `import { appendAuditEntry } from './enclave-render/audit/audit-log.ts';
+      `import { createPrivateKey } from 'node:crypto';
+      import { appendAuditEntry } from './enclave-render/audit/audit-log.ts';
+      const [, , path, pem] = process.argv;
+      const file = { path, signingKey: createPrivateKey(pem) };
       const entry = { event: 'job-submitted', jobId: 'job-1', details: {} };
-      for (let at = 0; at < 10; at++) await appendAuditEntry(process.argv[2], { at, ...entry });`,
+      for (let at = 0; at < 10; at++) await appendAuditEntry(file, { at, ...entry });`,
     );
     const run = promisify(execFile);
-    await Promise.all([0, 1, 2].map(() => run(process.execPath, [script, path])));
+    const pem = String(privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    await Promise.all([0, 1, 2].map(() => run(process.execPath, [script, path, pem])));
     const text = readFileSync(path, 'utf8');
     expect(text.split('\n')).toHaveLength(31);
-    expect(await verdict(text)).toBe('ok');
+    expect(await verdict(text, { checkpoints: checkpointsOf(path) })).toBe('ok');
+    expect(checkpointsOf(path)).toHaveLength(30);
+  });
+});
+
+/** What is beside a log. */
+const checkpointsOf = (path: string) => readFileSync(checkpointsPath(path), 'utf8').split('\n').slice(0, -1);
+
+describe('the checkpoints beside a log', () => {
+  const newLog = async () => {
+    const path = newPath();
+    for (const at of [0, 1, 2]) await append(path, event(at));
+    return path;
+  };
+  const eventsIn = (path: string) =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .slice(0, -1)
+      .map((text) => JSON.parse(text).event);
+
+  test('sign for every entry, for their owner alone', async () => {
+    const path = await newLog();
+    const evidence = { checkpoints: checkpointsOf(path), keys: [publicKey], copies: [] };
+    expect(await verifyAuditLog(readFileSync(path, 'utf8'), evidence)).toMatchObject({ signedFor: 3 });
+    expect(statSync(checkpointsPath(path)).mode & 0o777).toBe(0o600);
+  });
+
+  test('keep a log from going on whose end was cut off, all of it too, or that was made anew', async () => {
+    const path = await newLog();
+    const whole = readFileSync(path, 'utf8');
+    for (const [text, code] of [
+      [textOf(whole.split('\n').slice(0, 2)), 'ERR_AUDIT_TRUNCATED'],
+      ['', 'ERR_AUDIT_TRUNCATED'],
+      [textOf(linesOf([7, 8, 9, 10].map(event))), 'ERR_AUDIT_FORK'],
+    ]) {
+      writeFileSync(path, text as string);
+      await expect(append(path, event(3))).rejects.toMatchObject({ code });
+      expect(readFileSync(path, 'utf8')).toBe(text);
+    }
+    writeFileSync(path, whole);
+    await append(path, event(3));
+  });
+
+  test('of another key are none', async () => {
+    const path = await newLog();
+    const { privateKey: signingKey } = generateKeyPairSync('ed25519');
+    const appended = appendAuditEntry({ path, signingKey }, event(3));
+    await expect(appended).rejects.toMatchObject({ code: 'ERR_AUDIT_CHECKPOINT' });
+  });
+
+  test.each([
+    ['taken away', (path: string) => rmSync(checkpointsPath(path))],
+    ['emptied', (path: string) => writeFileSync(checkpointsPath(path), '')],
+  ])('%s, leave an entry that says so, once', async (_, lose) => {
+    const path = await newLog();
+    lose(path);
+    for (const at of [3, 4]) await append(path, event(at));
+    expect(eventsIn(path).slice(3)).toEqual(['checkpoints-lost', 'job-submitted', 'job-submitted']);
+    expect(checkpointsOf(path)).toHaveLength(3);
+  });
+
+  test('of a crash before the first was written, or within one, are not missed', async () => {
+    const path = newPath();
+    await append(path, event(0));
+    writeFileSync(checkpointsPath(path), 'eyJ');
+    await append(path, event(1));
+    appendFileSync(checkpointsPath(path), 'eyJ');
+    await append(path, event(2));
+    expect(eventsIn(path)).toEqual(['job-submitted', 'job-submitted', 'job-submitted']);
+    expect(await verdict(readFileSync(path, 'utf8'), { checkpoints: checkpointsOf(path) })).toBe('ok');
   });
 });
 

@@ -61,7 +61,7 @@ describeWithFfmpeg('a job that is rendered', () => {
       privateKey: shop.owner.opening,
       quarantine,
       accepted,
-      auditLog: join(folder, `${name}.audit`),
+      auditLog: { path: join(folder, `${name}.audit`), signingKey: shop.owner.signing },
       nonces: join(folder, 'nonces'),
       now: Date.now,
     });
@@ -189,7 +189,7 @@ describeWithFfmpeg('a job that is rendered', () => {
       privateKey: shop.owner.opening,
       quarantine: copyOf(job.output, join(folder, 'replayed.quarantine')),
       accepted: join(folder, 'replayed'),
-      auditLog: auditLogPath(shop),
+      auditLog: { path: auditLogPath(shop), signingKey: shop.owner.signing },
       nonces: join(shop.folder, 'nonces'),
       now: Date.now,
     });

@@ -41,7 +41,7 @@ function newOwner(): Acceptance & { home: string } {
     privateKey: job.owner.outputs.privateKey,
     quarantine: at('quarantine'),
     accepted: join(at('accepted'), 'job-1'),
-    auditLog: at('audit.jsonl'),
+    auditLog: { path: at('audit.jsonl'), signingKey: job.owner.signing.privateKey },
     nonces: at('nonces'),
     now: () => 1_795_000_000_000,
   };
@@ -49,7 +49,7 @@ function newOwner(): Acceptance & { home: string } {
 
 /** The events of an audit log, whose chain has to hold. */
 async function eventsOf({ auditLog }: Acceptance): Promise<string[]> {
-  const log = readFileSync(auditLog, 'utf8');
+  const log = readFileSync(auditLog.path, 'utf8');
   const { entries } = await verifyAuditLog(log, { checkpoints: [], keys: [], copies: [] });
   return entries.map(({ event, details }) => (event === 'receipt-refused' ? `${event} ${details.code}` : event));
 }
@@ -128,11 +128,22 @@ describe('acceptance', () => {
 
   test('without a log that can be written, nothing is accepted', async () => {
     const owner = newOwner();
-    mkdirSync(owner.auditLog);
+    mkdirSync(owner.auditLog.path);
     expect(await verdict(text, owner)).toBe('ERR_AUDIT_FILE');
     expect([filesOf(owner.accepted), filesOf(owner.quarantine)]).toEqual([undefined, ALL]);
-    rmSync(owner.auditLog, { recursive: true });
+    rmSync(owner.auditLog.path, { recursive: true });
     expect(await verdict(text, owner)).toBe('ok');
+  });
+
+  test('with a log whose end was cut off after an earlier acceptance, nothing is accepted', async () => {
+    const owner = newOwner();
+    expect(await verdict(text, owner)).toBe('ok');
+    const log = owner.auditLog.path;
+    writeFileSync(log, `${readFileSync(log, 'utf8').split('\n')[0]}\n`);
+    const other = newOwner();
+    expect(await verdict(text, { ...other, auditLog: owner.auditLog })).toBe('ERR_AUDIT_TRUNCATED');
+    expect([filesOf(other.accepted), filesOf(other.quarantine)]).toEqual([undefined, ALL]);
+    expect(readFileSync(other.nonces, 'utf8')).toBe('');
   });
 
   test('a register that was changed: nothing is accepted', async () => {
@@ -188,6 +199,7 @@ describe('in processes of their own', () => {
         ...acceptance,
         ownerKeys: [createPublicKey(publicKey)],
         privateKey: createPrivateKey(acceptance.privateKey),
+        auditLog: { path: acceptance.auditLog.path, signingKey: createPrivateKey(acceptance.auditLog.signingKey) },
         tasksOf: () => tasks,
         now: () => 1,
       }).then(() => 'ok', (error) => error.code ?? String(error));
@@ -202,6 +214,10 @@ describe('in processes of their own', () => {
       ...owner,
       ownerKeys: owner.ownerKeys.map((key) => key.export({ format: 'pem', type: 'spki' })),
       privateKey: owner.privateKey.export({ format: 'pem', type: 'pkcs8' }),
+      auditLog: {
+        path: owner.auditLog.path,
+        signingKey: owner.auditLog.signingKey.export({ format: 'pem', type: 'pkcs8' }),
+      },
     };
     writeFileSync(input, JSON.stringify({ acceptance, text, tasks: TASKS, killAt }));
     const child: ChildProcess = fork(script, [input], { execArgv: [] });
@@ -217,17 +233,18 @@ describe('in processes of their own', () => {
     const calls = (await accept(newOwner()))?.calls ?? 0;
     expect(calls).toBeGreaterThan(15);
     let afterwards = 0;
-    for (let killAt = 1; killAt <= calls; killAt += LONG ? 1 : 3) {
+    for (let killAt = 1; killAt <= calls; killAt += LONG ? 1 : 4) {
       const owner = newOwner();
       expect(await accept(owner, killAt)).toBeNull();
       const [moved, waiting] = [filesOf(owner.accepted), filesOf(owner.quarantine)];
       // All of it in one place, and in the second only what the log says was verified.
       expect([moved, waiting].filter(Boolean)).toEqual([ALL]);
       if (moved) {
-        expect(readFileSync(owner.auditLog, 'utf8')).toContain('"receipt-verified"');
+        expect(readFileSync(owner.auditLog.path, 'utf8')).toContain('"receipt-verified"');
         afterwards++;
       }
-      const isDone = existsSync(owner.auditLog) && /"output-accepted".*\n/.test(readFileSync(owner.auditLog, 'utf8'));
+      const isDone =
+        existsSync(owner.auditLog.path) && /"output-accepted".*\n/.test(readFileSync(owner.auditLog.path, 'utf8'));
       expect(await verdict(text, owner)).toBe(isDone ? 'ERR_RECEIPT_NONCE' : 'ok');
       expect([filesOf(owner.accepted), filesOf(owner.quarantine)]).toEqual([ALL, undefined]);
       const events = (await eventsOf(owner)).filter((event) => !event.startsWith('receipt-refused'));
