@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { AWS_NITRO_ROOT } from '../enclave-render/attestation/attestation-document.ts';
 import { AttestationError, PolicyError } from '../enclave-render/attestation/attestation-error.ts';
+import { AuditError } from '../enclave-render/audit/audit-error.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
 import { readPrivateKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/key-files.ts';
 import { thumbprint } from '../enclave-render/mastering/public-key.ts';
@@ -11,6 +12,7 @@ import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import { type VerifiedReceipt, verifyReceipt } from '../enclave-render/receipt/verify-receipt.ts';
 import type { RenderEvent } from '../enclave-render/render/event-codes.ts';
 import { RenderError } from '../enclave-render/render/render-manifest.ts';
+import type { Renderer } from '../enclave-render/render/render-task.ts';
 import type { Isolation } from '../enclave-render/render/sandbox.ts';
 import { parseJobFile } from '../local/render-job-file.ts';
 import {
@@ -52,7 +54,8 @@ Examples:
   portcullis render submit job.json --no-verify          the outputs wait in <output>.quarantine`;
 
 const RESUME_HELP = `
-Goes on with a job that was interrupted, without redoing finished tasks, or accepts one that was not verified.
+Goes on with a job that was interrupted, without redoing finished tasks, or accepts one that was not verified. Outputs that
+went missing, or were changed before they were accepted, are made again.
 
 Examples:
   portcullis render resume job-0123456789abcdef`;
@@ -82,6 +85,7 @@ interface CommonOptions {
 interface SubmitOptions extends ShopOptions {
   verify: boolean;
   json?: true;
+  keepWork?: true;
 }
 
 interface VerifyOptions extends CommonOptions {
@@ -97,6 +101,7 @@ export function registerRender(program: Command): void {
   add(render, 'submit', 'render a job, verify its receipt, and accept its outputs', SUBMIT_HELP)
     .argument('<job>', 'JSON file')
     .option('--no-verify', 'leave the outputs where they are, unverified')
+    .option('--keep-work', 'keep encrypted inputs and checkpoints when the outputs are accepted')
     .addOption(isolationOption())
     .action(async (file: string, options: SubmitOptions) => {
       const job = await parseJobFile(file, await readJson(file));
@@ -107,6 +112,7 @@ export function registerRender(program: Command): void {
   add(render, 'resume', 'go on with a job that was interrupted', RESUME_HELP)
     .argument('<jobId>', 'id of the job')
     .option('--no-verify', 'leave the outputs where they are, unverified')
+    .option('--keep-work', 'keep encrypted inputs and checkpoints when the outputs are accepted')
     .addOption(isolationOption())
     .action(async (jobId: string, options: SubmitOptions) => {
       const shop = await openShop(options, false);
@@ -170,26 +176,31 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
   const interrupt = () => interrupted.abort();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt);
   let isOver = false;
-  let failedTask: string | undefined;
+  let failed: FailedTask | undefined;
   const { tell, stop } = sayProgress(options.json);
   const onEvent = (event: RenderEvent) => {
-    if (event.code === 'TASK_FAILED') failedTask = event.task;
+    if (event.code === 'TASK_FAILED') failed = { id: event.task, renderer: rendererOf(job, event.task) };
     tell(event);
   };
   try {
     if (!options.json) report(`${jobId} is submitted`);
-    const running = { onEvent, signal: interrupted.signal, verify: options.verify };
+    const running = {
+      onEvent,
+      signal: interrupted.signal,
+      verify: options.verify,
+      keepWork: options.keepWork ?? false,
+    };
     const answer = { ok: true, jobId, receipt: receiptPath(job), auditLog: auditLogPath(shop) };
     const proven = await answering(
       { ...options, jobId },
       async () => ({ verified: await runSubmittedJob(shop, job, running) }),
-      () => failedTask,
+      () => failed,
     ).finally(stop);
     if (!proven) return;
     isOver = true;
     if (!proven.verified) {
       const outputs = quarantineOf(job);
-      note(`nothing was verified; portcullis render resume ${jobId} verifies and accepts it`);
+      note(`nothing was verified; ${resuming(jobId, options)} verifies and accepts it`);
       print(options.json, { ...answer, verified: false, outputs }, [`${jobId}: rendered, not verified`, outputs]);
       return;
     }
@@ -199,16 +210,46 @@ async function run(shop: RenderShop, job: SubmittedJob | undefined, options: Sub
       `The outputs are in ${job.output}, the receipt in ${answer.receipt}; the outputs open with ${openingKeyPath(join(shop.folder, 'owner'))}.`,
     ]);
   } finally {
-    if (!isOver) note(`portcullis render resume ${jobId} goes on with it, while its manifest is valid`);
+    if (!isOver) note(`${resuming(jobId, options)} goes on with it, while its manifest is valid`);
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, interrupt);
   }
 }
+
+/** The command that goes on with a job: with the options that lead to it. */
+function resuming(jobId: string, { data, config, isolation }: SubmitOptions): string {
+  const quoted = (text: string) => (/^[\w./:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const options = [
+    ...(data === DEFAULT_DATA ? [] : ['--data', quoted(data)]),
+    ...(config === undefined ? [] : ['--config', quoted(config)]),
+    ...(isolation === 'bubblewrap' ? [] : ['--isolation', isolation]),
+  ];
+  return ['portcullis render resume', jobId, ...options].join(' ');
+}
+
+/** A task that failed, and the renderer that the job's template has for it. */
+interface FailedTask {
+  id: string | undefined;
+  renderer: Renderer | undefined;
+}
+
+/** Of our own manifest, which needs no verifying. */
+function rendererOf({ manifest }: SubmittedJob, id: string | undefined): Renderer | undefined {
+  const payload = Buffer.from(manifest.split('.')[1] ?? '', 'base64url').toString('utf8');
+  return tasksOf(JSON.parse(payload)).find((task) => task.id === id)?.renderer;
+}
+
+/** How a caller finds out why a renderer fails: its words do not leave the enclave. */
+const TO_SEE_WHY: Readonly<Record<Renderer, string>> = {
+  ffmpeg: 'run ffmpeg with its arguments on the input to see why',
+  blender: 'run blender with its arguments on the scene to see why',
+  'package-hls': 'run portcullis package on what the task before it makes to see why',
+};
 
 /** Prints a refusal as the answer no; a fault of the caller's input or surroundings is an error like any other. */
 async function answering<Result>(
   { json, jobId }: { json?: true; jobId?: string },
   what: () => Promise<Result>,
-  failedTask: () => string | undefined = () => undefined,
+  failedTask: () => FailedTask | undefined = () => undefined,
 ): Promise<Result | undefined> {
   try {
     return await what();
@@ -224,24 +265,22 @@ async function answering<Result>(
 }
 
 /** What a library says, with what this command has to do with it. */
-function messageOf({ message }: Refusal, code: string, failedTask: string | undefined): string {
+function messageOf({ message }: Refusal, code: string, failed: FailedTask | undefined): string {
   if (code === 'ERR_RENDER_TASK') {
-    // Words of a renderer do not leave the enclave.
-    const task = failedTask === undefined ? 'a task' : `task ${failedTask}`;
-    return (
-      `the renderer of ${task} ended with an error or hit a limit (docs/sandbox.md); ` +
-      'run its template on the input with ffmpeg to see why'
-    );
+    const task = failed?.id === undefined ? 'a task' : `task ${failed.id}`;
+    const why =
+      failed?.renderer === undefined ? 'run its template on the input to see why' : TO_SEE_WHY[failed.renderer];
+    return `the renderer of ${task} ended with an error or hit a limit (docs/sandbox.md); ${why}`;
   }
   if (code === 'ERR_ATTESTATION_ROOT') return `${message}; ${UNKNOWN_ROOT}`;
   if (code === 'ERR_RECEIPT_ISOLATION') return `${message}: --isolation none allows it`;
-  return failedTask === undefined ? message : `task ${failedTask}: ${message}`;
+  return failed === undefined ? message : `task ${failed.id}: ${message}`;
 }
 
-type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError;
+type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError | AuditError;
 
 function isRefusal(error: unknown): error is Refusal {
-  const kinds = [HostError, ReceiptError, AttestationError, PolicyError];
+  const kinds = [HostError, ReceiptError, AttestationError, PolicyError, AuditError];
   if (kinds.some((kind) => error instanceof kind)) return true;
   // A job, a template or a manifest that is none is the caller's to mend.
   return (

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { syncFolder } from './durable-folder.ts';
 import { takeLock } from './process-lock.ts';
 
 /** About twenty seconds. */
@@ -73,10 +74,4 @@ export async function withAppendedLines<Result>(
     await file?.close();
     await release();
   }
-}
-
-/** Names are on the disk when their folder is. */
-export async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path, 'r');
-  await folder.sync();
 }

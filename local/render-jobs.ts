@@ -6,7 +6,8 @@ import * as v from 'valibot';
 import { syncFolder } from '../enclave-render/appended-lines.ts';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
-import { type AuditLogFile, appendAuditEntry } from '../enclave-render/audit/audit-log.ts';
+import { type AuditLogFile, appendAuditEntry, withAuditLog } from '../enclave-render/audit/audit-log.ts';
+import { syncFolder } from '../enclave-render/durable-folder.ts';
 import type { EnclaveLauncher } from '../enclave-render/host/enclave-launcher.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
 import { runJob } from '../enclave-render/host/parent.ts';
@@ -24,9 +25,11 @@ import { checkManifestMac, manifestPath } from '../enclave-render/mastering/sign
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
 import { handlerTypes, movieSeconds } from '../enclave-render/packaging/mp4-movie.ts';
 import { takeLock } from '../enclave-render/process-lock.ts';
-import { acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
+import { type Acceptance, acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
+import { withNonceRegister } from '../enclave-render/receipt/nonce-register.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
-import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
+import { spoiltTasks } from '../enclave-render/receipt/verify-outputs.ts';
+import { type VerifiedReceipt, verifyReceipt } from '../enclave-render/receipt/verify-receipt.ts';
 import type { RenderEvent } from '../enclave-render/render/event-codes.ts';
 import { wrapUnderJobKey } from '../enclave-render/render/job-key.ts';
 import { expandTemplate } from '../enclave-render/render/job-template.ts';
@@ -266,6 +269,8 @@ export interface RunOptions {
   signal?: AbortSignal | undefined;
   /** Leaves outputs and receipt as they came. */
   verify?: boolean;
+  /** Leaves encrypted inputs and checkpoints where they are once the outputs are accepted. */
+  keepWork?: boolean;
 }
 
 /**
@@ -291,11 +296,24 @@ export async function runSubmittedJob(
 async function runLocked(
   shop: RenderShop,
   job: SubmittedJob,
-  { onEvent, signal, verify = true }: RunOptions,
+  { onEvent, signal, verify = true, keepWork = false }: RunOptions,
 ): Promise<VerifiedReceipt | undefined> {
+  await logLostEnclave(shop, job);
+  const accepted = async (receipt: string) => {
+    const verified = await accept(shop, job, receipt);
+    if (!keepWork) await removeWork(job);
+    return verified;
+  };
   // A receipt that is there is that of a job which was stopped before it was accepted.
   const existing = await readFile(receiptPath(job), 'utf8').catch(() => undefined);
-  if (existing !== undefined) return verify ? accept(shop, job, existing) : undefined;
+  if (existing !== undefined) {
+    if (!verify) return undefined;
+    try {
+      return await accepted(existing);
+    } catch (error) {
+      if (!(await setAside(shop, job, existing, error))) throw error;
+    }
+  }
   const rendered = await runJob({
     launcher: shop.launcher,
     manifest: job.manifest,
@@ -308,21 +326,86 @@ async function runLocked(
     kms: shop.kms,
     onEvent,
     onStart: () => log(shop, 'enclave-started', job.jobId, { pcr0: shop.launcher.pcrs['0'] ?? '' }),
+    onEnd: ({ job: reason, failure }) =>
+      failure === undefined
+        ? log(shop, 'enclave-ended', job.jobId, reason === undefined ? {} : { code: codeOf(reason) })
+        : log(shop, 'enclave-not-ended', job.jobId, { code: codeOf(failure) }),
     signal,
-  }).catch(async (error) => {
-    await log(shop, 'enclave-ended', job.jobId, { code: error.peerCode ?? error.code ?? 'ERR_INTERNAL' });
-    throw error;
   });
   try {
-    return verify ? await accept(shop, job, rendered.receipt) : undefined;
+    return verify ? await accepted(rendered.receipt) : undefined;
   } finally {
     await rendered.end();
-    await log(shop, 'enclave-ended', job.jobId, {});
   }
 }
 
+function codeOf(error: unknown): string {
+  const { peerCode, code } = error as { peerCode?: string; code?: string };
+  return peerCode ?? code ?? 'ERR_INTERNAL';
+}
+
+/** Of an enclave whose process was killed with its parent, nobody has logged an end. */
+async function logLostEnclave(shop: RenderShop, { jobId }: SubmittedJob): Promise<void> {
+  await withAuditLog(auditLogOf(shop), async ({ entries, append }) => {
+    const last = entries.findLast((entry) => entry.jobId === jobId && entry.event.startsWith('enclave-'));
+    if (last?.event === 'enclave-started') await append({ at: shop.now(), event: 'enclave-lost', jobId, details: {} });
+  });
+}
+
+/**
+ * Puts a receipt aside that was refused because its outputs are not there, or not as they were handed over, with the checkpoints of the
+ * tasks that delivered them: these are done again, and no other. False when that is not why. Once the nonce is used up no other receipt
+ * of the manifest is accepted: then the refusal says what to do.
+ */
+async function setAside(shop: RenderShop, job: SubmittedJob, receipt: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof ReceiptError && error.code.startsWith('ERR_RECEIPT_OUTPUT_'))) return false;
+  const { quarantine, privateKey, nonces, ...policy } = acceptanceOf(shop, job);
+  const unchecked = { nonceUsedFor: 'not-checked', outputs: 'not-checked' } as const;
+  const verified = await verifyReceipt(receipt, { ...policy, ...unchecked, manifestSha384: job.manifestSha384 });
+  if (await withNonceRegister(nonces, async ({ usedFor }) => usedFor(verified.manifest.nonce))) {
+    const how = `the manifest is used up, so they cannot be made again: remove ${job.output} and ${quarantine}, and submit the job anew`;
+    throw new ReceiptError(error.code, `${error.message}; ${how}`);
+  }
+  const spoilt = await spoiltTasks({ folder: quarantine, privateKey }, verified);
+  if (spoilt.length === 0) return false;
+  try {
+    // The receipt last: stopped before, all of this is found and done again.
+    for (const id of spoilt) {
+      await rm(join(quarantine, id), { recursive: true, force: true });
+      await rm(join(job.folder, 'checkpoints', id), { force: true });
+    }
+    await rename(receiptPath(job), `${receiptPath(job)}.refused`);
+    await syncFolder(job.folder);
+  } catch (failure) {
+    throw storage(`cannot put the receipt of ${job.jobId} aside`, failure);
+  }
+  return true;
+}
+
+/** What only a job that goes on needs: its encrypted inputs, those that are not masters of the caller, and its checkpoints. */
+async function removeWork({ folder, inputs, output }: SubmittedJob): Promise<void> {
+  const own = Object.values(inputs).filter((path) => dirname(path) === folder);
+  const files = own.flatMap((path) => [path, manifestPath(path)]);
+  try {
+    for (const path of [...files, join(folder, 'checkpoints')]) await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    throw storage(
+      `the outputs are in ${output}, but encrypted inputs and checkpoints cannot be removed from ${folder}`,
+      error,
+    );
+  }
+}
+
+function storage(what: string, error: unknown): HostError {
+  return new HostError('ERR_HOST_STORAGE', `${what}: ${(error as NodeJS.ErrnoException).code}`);
+}
+
 function accept(shop: RenderShop, job: SubmittedJob, receipt: string): Promise<VerifiedReceipt> {
-  return acceptReceipt(receipt, {
+  return acceptReceipt(receipt, acceptanceOf(shop, job));
+}
+
+function acceptanceOf(shop: RenderShop, job: SubmittedJob): Acceptance {
+  return {
     ownerKeys: [createPublicKey(shop.owner.signing)],
     roots: [shop.launcher.root],
     isolation: shop.isolation === 'none' ? ['bubblewrap', 'none'] : ['bubblewrap'],
@@ -334,7 +417,7 @@ function accept(shop: RenderShop, job: SubmittedJob, receipt: string): Promise<V
     auditLog: auditLogOf(shop),
     nonces: join(shop.folder, 'nonces'),
     now: shop.now,
-  });
+  };
 }
 
 export function auditLogPath({ folder }: Pick<RenderShop, 'folder'>): string {

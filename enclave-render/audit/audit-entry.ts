@@ -5,7 +5,12 @@ export const AUDIT_EVENTS = [
   'receipt-verified',
   'receipt-refused',
   'output-accepted',
+  /** With the code of the job, when that failed. */
   'enclave-ended',
+  /** It could not be ended, with the code. */
+  'enclave-not-ended',
+  /** Whoever ran it was killed, and has not seen it end. */
+  'enclave-lost',
   'boundary-crossed',
   /** There was a log, and no checkpoint of it: what was cut off its end before this entry, nobody can say. */
   'checkpoints-lost',

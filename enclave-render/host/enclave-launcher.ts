@@ -7,7 +7,7 @@ export interface RunningEnclave {
   channel: Duplex;
   /** Settles when it has ended, by itself or not: with its exit code, null when it was killed. */
   ended: Promise<number | null>;
-  /** Ends it, and all that it holds in memory. */
+  /** Ends it, and all that it holds in memory. Rejects with `ERR_HOST_ENDING` when it may run still. */
   end(): Promise<void>;
 }
 

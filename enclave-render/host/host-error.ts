@@ -17,6 +17,8 @@ export type HostErrorCode =
   | 'ERR_HOST_STORAGE'
   /** An enclave could not be started. */
   | 'ERR_HOST_LAUNCH'
+  /** An enclave could not be ended, and may run still. */
+  | 'ERR_HOST_ENDING'
   /** The job was interrupted by its caller. */
   | 'ERR_HOST_INTERRUPTED'
   /** Settings of a parent that are none. */

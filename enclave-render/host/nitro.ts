@@ -1,8 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -10,6 +9,7 @@ import * as v from 'valibot';
 import { AWS_NITRO_ROOT, type Pcrs } from '../attestation/attestation-document.ts';
 import type { EnclaveLauncher, RunningEnclave } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
+import { launchFolder } from './launch-folder.ts';
 
 /** Where the image's first process listens (`init.c`), which has the connection at descriptor 3 of the agent. */
 export const VSOCK_PORT = 5005;
@@ -51,7 +51,10 @@ async function launch(options: NitroOptions, signal?: AbortSignal): Promise<Runn
   const { EnclaveID: id, EnclaveCID: cid } = await nitro(nitroCli, ['run-enclave', ...run], Started);
   const stop = new AbortController();
   const terminate = () =>
-    promisify(execFile)(nitroCli, ['terminate-enclave', '--enclave-id', id]).catch(() => undefined);
+    promisify(execFile)(nitroCli, ['terminate-enclave', '--enclave-id', id]).catch(async () => {
+      // It may have ended by itself meanwhile.
+      if (!(await isGone(nitroCli, id))) throw notEnded(nitroCli, id);
+    });
   try {
     const relay = await relayed(socat, cid, signal);
     const ended = untilGone(nitroCli, id, stop.signal).finally(() => relay.end());
@@ -59,9 +62,12 @@ async function launch(options: NitroOptions, signal?: AbortSignal): Promise<Runn
       channel: relay.channel,
       ended,
       async end() {
-        await terminate();
-        stop.abort();
-        await ended;
+        try {
+          await terminate();
+        } finally {
+          stop.abort();
+          await ended;
+        }
       },
     };
   } catch (error) {
@@ -72,7 +78,7 @@ async function launch(options: NitroOptions, signal?: AbortSignal): Promise<Runn
 
 /** A connection to the agent: socat between a Unix socket and vsock. The agent listens a while after its enclave has started. */
 async function relayed(socat: string, cid: number, signal?: AbortSignal) {
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-vsock-'));
+  const folder = await launchFolder('portcullis-vsock');
   const path = join(folder, 'agent.sock');
   const retry = `retry=${CONNECT_ATTEMPTS},interval=${CONNECT_MS / 1000}`;
   const argv = [`UNIX-LISTEN:${path},mode=0600`, `VSOCK-CONNECT:${cid}:${VSOCK_PORT},${retry}`];
@@ -106,14 +112,18 @@ async function relayed(socat: string, cid: number, signal?: AbortSignal) {
 
 /** Nobody says when an enclave has ended: it is asked for, until it is no more. */
 async function untilGone(nitroCli: string, id: string, signal: AbortSignal): Promise<null> {
-  for (;;) {
-    const running = await nitro(nitroCli, ['describe-enclaves'], Described).catch(() => undefined);
-    const own = running?.find((enclave) => enclave.EnclaveID === id);
-    if (own?.Flags?.includes('DEBUG_MODE')) return null;
-    if (running && !own) return null;
+  while (!(await isGone(nitroCli, id))) {
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return null;
   }
+  return null;
+}
+
+/** Whether there is no such enclave any more. One in debug mode, which is not as it was started, is none. */
+async function isGone(nitroCli: string, id: string): Promise<boolean> {
+  const running = await nitro(nitroCli, ['describe-enclaves'], Described).catch(() => undefined);
+  const own = running?.find((enclave) => enclave.EnclaveID === id);
+  return running !== undefined && (own === undefined || own.Flags?.includes('DEBUG_MODE') === true);
 }
 
 async function nitro<Schema extends v.GenericSchema>(
@@ -133,4 +143,9 @@ async function nitro<Schema extends v.GenericSchema>(
 
 function notStarted(why: string): HostError {
   return new HostError('ERR_HOST_LAUNCH', `no enclave can be started: ${why}; see /var/log/nitro_enclaves`);
+}
+
+function notEnded(nitroCli: string, id: string): HostError {
+  const how = `it may run still, with the keys of its job: ${nitroCli} terminate-enclave --enclave-id ${id}`;
+  return new HostError('ERR_HOST_ENDING', `enclave ${id} could not be ended; ${how}`);
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { syncFolder } from '../appended-lines.ts';
+import { makeFolder, syncFolder } from '../durable-folder.ts';
 import type { AttestedDataKeys } from '../kms/data-keys.ts';
 import { EVENT_CODES, type RenderEvent } from '../render/event-codes.ts';
 import type { EnclaveLauncher } from './enclave-launcher.ts';
@@ -36,14 +36,24 @@ export interface ParentOptions {
   onEvent: (event: RenderEvent) => void;
   /** Told once the enclave runs. */
   onStart?: () => Promise<unknown>;
+  /** Told once it was ended, with what the job failed with; or that it could not be. Not told of one that was never started. */
+  onEnd?: (ending: Ending) => Promise<unknown>;
   signal?: AbortSignal | undefined;
+}
+
+/** How an enclave ended. */
+export interface Ending {
+  /** What the job failed with; undefined when it did not. */
+  job: unknown;
+  /** What it could not be ended for; undefined when it was. */
+  failure: unknown;
 }
 
 /** A job that is done: its enclave waits, with its keys in memory, until it is told to end. */
 export interface RenderedJob {
   /** JSON, verified by nobody yet. */
   receipt: string;
-  /** Ends the enclave, once the receipt is verified or refused. */
+  /** Ends the enclave, once the receipt is verified or refused. Rejects with `ERR_HOST_ENDING`. */
   end(): Promise<void>;
 }
 
@@ -60,10 +70,15 @@ export async function runJob(options: ParentOptions): Promise<RenderedJob> {
   });
   const failure: { first?: unknown } = {};
   const parent = connect(enclave.channel, TO_ENCLAVE, TO_PARENT, handlers(options, storage, failure));
-  const end = async () => {
+  const end = async (job?: unknown) => {
     parent.close();
-    await enclave.end();
+    const failure = await enclave.end().then(
+      () => undefined,
+      (error) => error,
+    );
     await storage.close();
+    await options.onEnd?.({ job, failure });
+    return failure;
   };
   const interrupt = () => parent.close();
   signal?.addEventListener('abort', interrupt);
@@ -75,12 +90,18 @@ export async function runJob(options: ParentOptions): Promise<RenderedJob> {
       enclave.ended.then(() => Promise.reject(new HostError('ERR_HOST_CLOSED', 'the enclave has ended'))),
     ]);
     const receipt = await storage.receipt();
-    return { receipt, end };
+    return {
+      receipt,
+      async end() {
+        const notEnded = await end();
+        if (notEnded !== undefined) throw notEnded;
+      },
+    };
   } catch (error) {
-    await end();
-    if (signal?.aborted) throw interrupted();
     // What failed here first made the enclave give up: that is the reason.
-    throw failure.first ?? error;
+    const reason = signal?.aborted ? interrupted() : (failure.first ?? error);
+    await end(reason);
+    throw reason;
   } finally {
     signal?.removeEventListener('abort', interrupt);
   }
@@ -134,7 +155,7 @@ async function jobStorage(files: JobFiles) {
   const partials = { quarantine: `${files.quarantine}.partial`, checkpoints: `${files.checkpoints}.partial` };
   const begun = new Map<string, { file: FileHandle; partial: string; written: number }>();
   let count = 0;
-  for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 }).catch(failed);
+  for (const folder of Object.values(folders)) await makeFolder(folder).catch(failed);
   for (const folder of Object.values(partials)) {
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { mode: 0o700 }).catch(failed);
@@ -151,7 +172,7 @@ async function jobStorage(files: JobFiles) {
       await entry.file.sync();
       await entry.file.close();
       const place = join(folders[kind], path);
-      await mkdir(dirname(place), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(place));
       await rename(entry.partial, place);
       await syncFolder(dirname(place));
       begun.delete(key);
@@ -207,6 +228,7 @@ async function jobStorage(files: JobFiles) {
       await file.writeFile(Buffer.concat(receipt)).catch(failed);
       await file.sync().catch(failed);
       await rename(partial, files.receipt).catch(failed);
+      await syncFolder(dirname(files.receipt)).catch(failed);
       return {};
     },
     async receipt() {

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { measureImage } from '../security-module/measure-image.ts';
@@ -9,6 +8,7 @@ import { simulatedModule } from '../security-module/simulator.ts';
 import type { SimulatorCa } from '../security-module/simulator-ca.ts';
 import type { EnclaveLauncher, RunningEnclave } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
+import { launchFolder } from './launch-folder.ts';
 import type { RunnerConfiguration } from './runner-configuration.ts';
 
 const BUBBLEWRAP = '/usr/bin/bwrap';
@@ -110,7 +110,7 @@ async function inBubblewrap(options: SimulatedLauncherOptions): Promise<StartedA
 
 /** The agent as a process like any other, which works in a folder for temporary files. */
 async function unconfined({ agent, configuration }: SimulatedLauncherOptions): Promise<StartedAgent> {
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-enclave-'));
+  const folder = await launchFolder('portcullis-enclave');
   const path = join(folder, 'configuration.json');
   await writeFile(path, configurationBytes(configuration));
   const argv = [join(agent, AGENT), '--simulated-module', '--configuration', path, '--scratch', folder];

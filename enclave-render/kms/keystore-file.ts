@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
-import { syncFolder } from '../appended-lines.ts';
+import { syncFolder } from '../durable-folder.ts';
 import { takeLock } from '../process-lock.ts';
 import { KmsError } from './data-keys.ts';
 import { type Keystore, KeystoreSchema } from './keystore.ts';

@@ -1,9 +1,9 @@
 import type { KeyObject } from 'node:crypto';
 import { lstat, mkdir, open, rename } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { syncFolder } from '../appended-lines.ts';
 import type { AuditEntry } from '../audit/audit-entry.ts';
 import { type AuditLogFile, appendAuditEntry, type OpenAuditLog, withAuditLog } from '../audit/audit-log.ts';
+import { syncFolder } from '../durable-folder.ts';
 import { nonceUsed, withNonceRegister } from './nonce-register.ts';
 import { ReceiptError } from './receipt-error.ts';
 import { filesIn } from './verify-outputs.ts';

@@ -15,6 +15,7 @@ import type { RenderManifest } from '../render/render-manifest.ts';
 import { ReceiptError } from './receipt-error.ts';
 import { isSaltedPlaintext } from './salted-plaintext.ts';
 import type { TaskStatement } from './statement.ts';
+import type { VerifiedReceipt } from './verify-receipt.ts';
 
 const READ_BYTES = 1 << 20;
 
@@ -40,12 +41,47 @@ export async function verifyOutputs(
     folder,
     outputs.flatMap(({ path }) => [path, manifestPath(path)]),
   );
-  for (const { path, sha256, hmacSha256 } of outputs) {
-    await requireCiphertext(path, sha256);
-    const manifest = await opening(readManifest(path));
-    requireRecipients(manifest, output);
-    await requirePlaintext(path, manifest, privateKey, hmacSha256);
+  for (const expected of outputs) await verifyOutput(expected, output, privateKey);
+}
+
+/**
+ * Ids of the tasks of a verified receipt of whose outputs one is not in the folder as it was handed over: after a loss of power, say.
+ */
+export async function spoiltTasks(
+  { folder, privateKey }: { folder: string; privateKey: KeyObject },
+  { manifest, tasks, outputs }: Pick<VerifiedReceipt, 'manifest' | 'tasks' | 'outputs'>,
+): Promise<string[]> {
+  const spoilt = [];
+  for (const { task, saltedPlaintext } of tasks) {
+    try {
+      for (const { name, hmacSha256 } of saltedPlaintext) {
+        const sha256 = outputs.find((output) => output.name === name)?.sha256 ?? '';
+        await verifyOutput({ path: join(folder, name), sha256, hmacSha256 }, manifest.output, privateKey);
+      }
+    } catch (error) {
+      if (!(error instanceof ReceiptError)) throw error;
+      spoilt.push(task.id);
+    }
   }
+  return spoilt;
+}
+
+/** What an output has to be. */
+interface ExpectedOutput {
+  path: string;
+  sha256: string;
+  hmacSha256: string;
+}
+
+async function verifyOutput(
+  { path, sha256, hmacSha256 }: ExpectedOutput,
+  output: RenderManifest['output'],
+  privateKey: KeyObject,
+): Promise<void> {
+  await requireCiphertext(path, sha256);
+  const manifest = await opening(readManifest(path));
+  requireRecipients(manifest, output);
+  await requirePlaintext(path, manifest, privateKey, hmacSha256);
 }
 
 function requireOwnerKey(privateKey: KeyObject, ownerKey: string): void {
@@ -82,8 +118,11 @@ async function requireFiles(folder: string, expected: string[]): Promise<void> {
   if (missing !== undefined) {
     throw new ReceiptError('ERR_RECEIPT_OUTPUT_MISSING', `an output is not in ${folder}: ${relative(folder, missing)}`);
   }
-  if (present.size > new Set(expected).size) {
-    throw new ReceiptError('ERR_RECEIPT_OUTPUT_UNKNOWN', `there are files in ${folder} that the receipt does not name`);
+  const named = new Set(expected);
+  const unknown = [...present].find((path) => !named.has(path));
+  if (unknown !== undefined) {
+    const why = `the receipt does not name ${unknown}: remove it if it is nothing that the enclave made`;
+    throw new ReceiptError('ERR_RECEIPT_OUTPUT_UNKNOWN', why);
   }
 }
 

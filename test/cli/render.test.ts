@@ -114,9 +114,11 @@ describeWithFfmpeg('portcullis render', () => {
     writeFileSync(join(folder, 'failing.json'), JSON.stringify({ ...job, jobId: 'failing' }));
     const { code, stdout, stderr } = await portcullis('render', 'submit', join(folder, 'failing.json'), ...data);
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^ERR_RENDER_TASK: the renderer of task transcode ended .*docs\/sandbox\.md.*ffmpeg.*\n$/);
+    expect(stdout).toMatch(
+      /^ERR_RENDER_TASK: the renderer of task transcode ended .*docs\/sandbox\.md.*run ffmpeg .*\n$/,
+    );
     expect(stderr).toContain('failing is submitted\n');
-    expect(stderr).toContain('portcullis render resume failing');
+    expect(stderr).toContain(`portcullis render resume failing ${data.join(' ')} goes on`);
     expect(stderr).not.toContain('ERR_RENDER_TASK');
     expect(stderr).not.toContain('failed');
   });

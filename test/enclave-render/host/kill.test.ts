@@ -1,9 +1,25 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { appendAuditEntry } from '../../../enclave-render/audit/audit-log.ts';
 import type { RunningEnclave } from '../../../enclave-render/host/enclave-launcher.ts';
+import { HostError } from '../../../enclave-render/host/host-error.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
-import { quarantineOf, type RenderShop, runSubmittedJob, submitJob } from '../../../local/render-jobs.ts';
+import { withNonceRegister } from '../../../enclave-render/receipt/nonce-register.ts';
+import { packagePath } from '../../../local/package-root.ts';
+import {
+  auditLogPath,
+  openRenderShop,
+  quarantineOf,
+  type RenderShop,
+  receiptPath,
+  runSubmittedJob,
+  type SubmittedJob,
+  submitJob,
+} from '../../../local/render-jobs.ts';
 import { describeWithFfmpeg } from '../../harness/media.ts';
 import { LONG } from '../../harness/programs.ts';
 import { filesWith, testShop, testSource, twoStepJob } from '../../harness/render-shop.ts';
@@ -89,6 +105,124 @@ describeWithFfmpeg('a job that is stopped', () => {
     await runSubmittedJob(shop, job, { onEvent: ({ code, task }) => codes.push(`${code} ${task}`) });
     expect(codes).toContain('TASK_STARTED shot');
     expect(existsSync(job.output)).toBe(true);
+  });
+
+  describe('before its receipt was accepted', () => {
+    const codesOf = async (job: SubmittedJob) => {
+      const codes: string[] = [];
+      await runSubmittedJob(shop, job, { onEvent: ({ code, task }) => codes.push(`${code} ${task}`) });
+      return codes;
+    };
+    const unverified = async (name: string) => {
+      const job = await submit(name);
+      await runSubmittedJob(shop, job, { onEvent: () => undefined, verify: false });
+      return job;
+    };
+
+    test.each<[string, (output: string) => void]>([
+      ['is missing', (output) => rmSync(output)],
+      ['is empty', (output) => writeFileSync(output, '')],
+      ['has an empty manifest', (output) => writeFileSync(`${output}.manifest.json`, '')],
+      ['is missing with all others', (output) => rmSync(join(output, '..', '..'), { recursive: true })],
+    ])('and whose output %s, does the task that made it again, and no other', async (name, spoil) => {
+      const job = await unverified(`spoilt ${name}`);
+      const output = join(quarantineOf(job), 'grade', 'title.mkv');
+      spoil(output);
+      const codes = await codesOf(job);
+      expect(codes).toContain('TASK_RESUMED shot');
+      expect(codes).toContain('TASK_STARTED grade');
+      expect(existsSync(join(job.output, 'grade', 'title.mkv'))).toBe(true);
+    });
+
+    test('and whose nonce was used up when its output was lost, says that it has to be submitted anew', async () => {
+      const job = await unverified('used');
+      rmSync(join(quarantineOf(job), 'grade', 'title.mkv'));
+      const { nonce } = JSON.parse(Buffer.from(job.manifest.split('.')[1] as string, 'base64url').toString());
+      const statement = JSON.parse(readFileSync(receiptPath(job), 'utf8')).job.statement;
+      const statementSha384 = createHash('sha384').update(statement).digest('hex');
+      await withNonceRegister(join(shop.folder, 'nonces'), (register) => register.use(nonce, statementSha384));
+      await expect(codesOf(job)).rejects.toMatchObject({
+        code: 'ERR_RECEIPT_OUTPUT_MISSING',
+        message: expect.stringMatching(/used up.*remove .*submit the job anew/),
+      });
+      expect(existsSync(receiptPath(job))).toBe(true);
+    });
+
+    test('and beside whose outputs is another file, names that, and does nothing again', async () => {
+      const job = await unverified('more');
+      const more = join(quarantineOf(job), 'more');
+      writeFileSync(more, '');
+      await expect(codesOf(job)).rejects.toMatchObject({
+        code: 'ERR_RECEIPT_OUTPUT_UNKNOWN',
+        message: expect.stringContaining(`${more}: remove it`),
+      });
+      rmSync(more);
+      expect(await codesOf(job)).toEqual([]);
+    });
+  });
+
+  test('by a loss of power, has no receipt whose outputs are not on the disk with their names', async () => {
+    const job = await submit('synced');
+    const synced = { before: new Set<string>(), after: new Set<string>() };
+    const probe = await open('/dev/null');
+    const { prototype } = probe.constructor as { prototype: FileHandle };
+    await probe.close();
+    const { sync } = prototype;
+    prototype.sync = function (this: FileHandle) {
+      const isNamed = existsSync(receiptPath(job));
+      synced[isNamed ? 'after' : 'before'].add(readlinkSync(`/proc/self/fd/${this.fd}`));
+      return sync.call(this);
+    };
+    try {
+      await runSubmittedJob(shop, job, { onEvent: () => undefined, verify: false });
+    } finally {
+      prototype.sync = sync;
+    }
+    const quarantine = quarantineOf(job);
+    const folders = [join(quarantine, 'grade'), quarantine, folder, join(job.folder, 'checkpoints'), job.folder];
+    expect([...synced.before]).toEqual(expect.arrayContaining(folders));
+    expect([...synced.after]).toContain(job.folder);
+  });
+
+  test('leaves nothing of its inputs and checkpoints once it is accepted, unless they are to be kept', async () => {
+    const job = await submit('cleared');
+    await runSubmittedJob(shop, job, { onEvent: () => undefined });
+    expect(readdirSync(job.folder).sort()).toEqual(['job.json', 'manifest.jws', 'receipt.json']);
+    const kept = await submit('kept');
+    await runSubmittedJob(shop, kept, { onEvent: () => undefined, keepWork: true });
+    expect(readdirSync(kept.folder)).toEqual(expect.arrayContaining(['checkpoints', 'input-Source']));
+  });
+
+  test('is in the audit log as it ended: lost with its parent, not to be ended, or not begun', async () => {
+    const eventsOf = ({ jobId }: SubmittedJob) =>
+      readFileSync(auditLogPath(shop), 'utf8')
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line))
+        .filter((entry) => entry.jobId === jobId && entry.event.startsWith('enclave-'))
+        .map(({ event, details }) => [event, details.code].filter(Boolean).join(' '));
+    const job = await submit('ending');
+    // As if a parent had been killed while its enclave ran.
+    const file = { path: auditLogPath(shop), signingKey: shop.owner.signing };
+    await appendAuditEntry(file, { at: Date.now(), event: 'enclave-started', jobId: job.jobId, details: {} });
+    const stubborn = {
+      ...shop.launcher,
+      async launch() {
+        const enclave = await shop.launcher.launch();
+        const end = () => enclave.end().then(() => Promise.reject(new HostError('ERR_HOST_ENDING', 'it runs on')));
+        return { ...enclave, end };
+      },
+    };
+    const running = runSubmittedJob({ ...shop, launcher: stubborn }, job, { onEvent: () => undefined, verify: false });
+    await expect(running).rejects.toMatchObject({ code: 'ERR_HOST_ENDING' });
+    await runSubmittedJob(shop, job, { onEvent: () => undefined });
+    const ended = ['enclave-started', 'enclave-lost', 'enclave-started', 'enclave-not-ended ERR_HOST_ENDING'];
+    expect(eventsOf(job)).toEqual(ended);
+    const none = { ...shop.launcher, launch: () => Promise.reject(new HostError('ERR_HOST_LAUNCH', 'none')) };
+    const unbegun = await submit('unbegun');
+    const failure = runSubmittedJob({ ...shop, launcher: none }, unbegun, { onEvent: () => undefined });
+    await expect(failure).rejects.toMatchObject({ code: 'ERR_HOST_LAUNCH' });
+    expect(eventsOf(unbegun)).toEqual([]);
   });
 
   test('with KMS, says so and goes on when that is back', async () => {

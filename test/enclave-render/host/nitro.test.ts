@@ -46,6 +46,27 @@ describe('a launcher of Nitro enclaves, with stand-ins for nitro-cli and socat',
     expect(lines.join()).not.toContain('debug');
   });
 
+  test('says so when one cannot be ended, and not when it has ended by itself', async () => {
+    const started = '{"EnclaveID":"i-0a-enc0b","EnclaveCID":16,"ProcessID":1}';
+    const failing = (running: string) =>
+      program(
+        'nitro-cli-failing',
+        `const [, , command] = process.argv;
+         if (command === 'terminate-enclave') process.exit(1);
+         console.log(command === 'run-enclave' ? ${JSON.stringify(started)} : ${JSON.stringify(running)});`,
+      );
+    const stubborn = failing('[{"EnclaveID":"i-0a-enc0b","State":"RUNNING"}]');
+    const enclave = await nitroLauncher({ ...options, nitroCli: stubborn }).launch();
+    await expect(enclave.end()).rejects.toMatchObject({
+      code: 'ERR_HOST_ENDING',
+      message: expect.stringContaining('terminate-enclave --enclave-id i-0a-enc0b'),
+    });
+    enclave.channel.destroy();
+    const gone = await nitroLauncher({ ...options, nitroCli: failing('[]') }).launch();
+    await gone.end();
+    gone.channel.destroy();
+  });
+
   test.each(['', '{}', '{"EnclaveID":"; rm","EnclaveCID":16}', '{"EnclaveID":"i-0a-enc0b","EnclaveCID":3}'])(
     'refuses an answer that is none: %s',
     async (started) => {
