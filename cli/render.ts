@@ -1,11 +1,10 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { AWS_NITRO_ROOT } from '../enclave-render/attestation/attestation-document.ts';
 import { AttestationError, PolicyError } from '../enclave-render/attestation/attestation-error.ts';
 import { AuditError } from '../enclave-render/audit/audit-error.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
-import { readPrivateKeyFile, readVerifyKeyFile } from '../enclave-render/mastering/key-files.ts';
+import { readPrivateKeyFile } from '../enclave-render/mastering/key-files.ts';
 import { thumbprint } from '../enclave-render/mastering/public-key.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
@@ -30,6 +29,8 @@ import {
 import { openingKeyPath, publicPem } from '../local/render-owner.ts';
 import { UNKNOWN_ROOT } from './attest.ts';
 import { alignColumns, EXIT_NO, note, print, readJson, readText, report } from './command.ts';
+import { receiptPolicy } from './receipt-policy.ts';
+import { registerRenderCompare } from './render-compare.ts';
 import { isolationOption, openShop, type ShopOptions, sayProgress } from './render-shop.ts';
 import { registerRenderWatch } from './render-watch.ts';
 import { DEFAULT_DATA } from './up.ts';
@@ -133,6 +134,8 @@ export function registerRender(program: Command): void {
     .option('--private-key <file>', 'that opens the outputs, instead of that of this machine')
     .addOption(isolationOption())
     .action(verify);
+
+  registerRenderCompare(render);
 
   add(render, 'keys', "the owner's public keys, and the root of simulated enclaves here", KEYS_HELP).action(
     async ({ data, json }: CommonOptions) => {
@@ -290,24 +293,15 @@ function isRefusal(error: unknown): error is Refusal {
 }
 
 async function verify(file: string, options: VerifyOptions): Promise<void> {
-  const { root = [], isolation, json } = options;
+  const { json } = options;
   const text = await readText(file);
   const isForeign = options.ownerKey && (options.outputs === undefined || options.privateKey !== undefined);
   const owner = isForeign ? undefined : (await openIdentity(options.data)).owner;
-  const ownerKeys: KeyObject[] = options.ownerKey
-    ? await Promise.all(options.ownerKey.map(readVerifyKeyFile))
-    : owner
-      ? [createPublicKey(owner.signing)]
-      : [];
+  const policy = await receiptPolicy(options, owner);
   const privateKey = options.privateKey ? await readPrivateKeyFile(options.privateKey) : owner?.opening;
   const verified = await answering<VerifiedReceipt>(options, () =>
     verifyReceipt(text, {
-      ownerKeys,
-      manifestSha384: 'any',
-      roots: [AWS_NITRO_ROOT, ...root],
-      isolation: isolation === 'none' ? ['bubblewrap', 'none'] : ['bubblewrap'],
-      nonceUsedFor: 'not-checked',
-      tasksOf,
+      ...policy,
       outputs: options.outputs && privateKey ? { folder: options.outputs, privateKey } : 'not-checked',
     }),
   );

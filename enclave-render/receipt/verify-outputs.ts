@@ -182,11 +182,13 @@ async function requirePlaintext(
   throw new ReceiptError('ERR_RECEIPT_OUTPUT_PLAINTEXT', `${path} opens to something else than what was rendered`);
 }
 
-async function* plaintextOf(master: MasterReader): AsyncGenerator<Uint8Array> {
+/** What a master opens to, in pieces. */
+export async function* plaintextOf(master: MasterReader): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < master.size; at += READ_BYTES) yield await master.read(at, READ_BYTES);
 }
 
-async function opening<Result>(result: Promise<Result>): Promise<Result> {
+/** An error of a master as `ERR_RECEIPT_OUTPUT_KEY`. */
+export async function opening<Result>(result: Promise<Result>): Promise<Result> {
   try {
     return await result;
   } catch (error) {

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { portcullis } from '../harness/cli.ts';
@@ -105,6 +105,43 @@ describeWithFfmpeg('portcullis render', () => {
     } finally {
       child.kill('SIGKILL');
     }
+  });
+
+  test('compare says whether another render gave the same, in an enclave or not; and takes no render for another', async () => {
+    const [keys, again] = [await portcullis('render', 'keys', ...data, '--json'), join(folder, 'again.json')];
+    const root = ['--root', JSON.parse(keys.stdout).simulatorRoot];
+    const other = join(folder, 'other');
+    writeFileSync(again, JSON.stringify({ ...JSON.parse(readFileSync(jobFile, 'utf8')), output: other }));
+    const second = JSON.parse((await portcullis('render', 'submit', again, ...data, '--json')).stdout);
+    const compare = (...args: string[]) =>
+      portcullis('render', 'compare', submitted.receipt, ...args, '--outputs', output, ...root, ...data);
+
+    const same = await compare(second.receipt, '--other-outputs', other);
+    expect(same).toMatchObject({ code: 0, stderr: '' });
+    expect(same.stdout).toContain(
+      'Task transcode: transcode/title.mp4 is the same in both.\nBoth renders gave the same',
+    );
+    const itself = await compare(submitted.receipt, '--other-outputs', output);
+    expect([itself.code, itself.stderr]).toEqual([2, expect.stringContaining('one and the same render')]);
+
+    const clear = join(folder, 'in-clear', 'transcode', 'title.mp4');
+    mkdirSync(dirname(clear), { recursive: true });
+    const missing = await compare(join(folder, 'in-clear'), '--json');
+    const name = 'transcode/title.mp4';
+    expect([missing.code, JSON.parse(missing.stdout)]).toMatchObject([
+      1,
+      { ok: false, tasks: [{ id: 'transcode', outputs: [{ name, result: 'missing' }] }] },
+    ]);
+    const key = join(folder, 'data', 'render', 'owner', 'open.pem');
+    await portcullis('master', 'decrypt', submitted.outputs[0] as string, clear, '--private-key', key);
+    expect((await compare(join(folder, 'in-clear'))).code).toBe(0);
+    appendFileSync(clear, 'x');
+    const differs = await compare(join(folder, 'in-clear'));
+    expect([differs.code, differs.stdout]).toEqual([1, expect.stringContaining('transcode/title.mp4 DIFFERS.')]);
+
+    // Outputs that are not those of their receipt are no render.
+    const swapped = await compare(second.receipt, '--other-outputs', output);
+    expect([swapped.code, swapped.stdout]).toEqual([2, '']);
   });
 
   test('a renderer that fails is said once, with its task and what to do, and how to go on', async () => {
