@@ -14,8 +14,7 @@ import { manifestPath } from '../mastering/signed-manifest.ts';
 import type { RenderManifest } from '../render/render-manifest.ts';
 import { ReceiptError } from './receipt-error.ts';
 import { isSaltedPlaintext } from './salted-plaintext.ts';
-import type { TaskStatement } from './statement.ts';
-import type { VerifiedReceipt } from './verify-receipt.ts';
+import type { TaskPredicate, TaskStatement } from './statement.ts';
 
 const READ_BYTES = 1 << 20;
 
@@ -44,12 +43,19 @@ export async function verifyOutputs(
   for (const expected of outputs) await verifyOutput(expected, output, privateKey);
 }
 
+/** Of a `VerifiedReceipt`. */
+interface DeliveredByTasks {
+  manifest: Pick<RenderManifest, 'output'>;
+  tasks: readonly Pick<TaskPredicate, 'task' | 'saltedPlaintext'>[];
+  outputs: readonly { name: string; sha256: string }[];
+}
+
 /**
  * Ids of the tasks of a verified receipt of whose outputs one is not in the folder as it was handed over: after a loss of power, say.
  */
 export async function spoiltTasks(
   { folder, privateKey }: { folder: string; privateKey: KeyObject },
-  { manifest, tasks, outputs }: Pick<VerifiedReceipt, 'manifest' | 'tasks' | 'outputs'>,
+  { manifest, tasks, outputs }: DeliveredByTasks,
 ): Promise<string[]> {
   const spoilt = [];
   for (const { task, saltedPlaintext } of tasks) {
