@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { syncFolder } from '../enclave-render/appended-lines.ts';
 import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
 import { type AuditLogFile, appendAuditEntry, withAuditLog } from '../enclave-render/audit/audit-log.ts';

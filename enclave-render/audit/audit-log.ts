@@ -6,10 +6,10 @@ import type { AuditEntry } from './audit-entry.ts';
 import { AuditError } from './audit-error.ts';
 import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
 
-/** Where an audit log is, and the Ed25519 private key of whoever keeps it, which signs its checkpoints. */
+/** Where an audit log is, and the Ed25519 private key of whoever keeps it, which signs its checkpoints: undefined for a log without. */
 export interface AuditLogFile {
   path: string;
-  signingKey: KeyObject;
+  signingKey: KeyObject | undefined;
 }
 
 /** File of the checkpoints of a log, beside it: a compact JWS a line, the latest last. */
@@ -46,12 +46,14 @@ export function withAuditLog<Result>(
       (why) => new AuditError('ERR_AUDIT_FILE', `cannot use the audit log ${file}: ${why}`),
       opened,
     );
+  const openCheckpoints = (opened: (file: AppendedLines | undefined) => Promise<Result>) =>
+    signingKey === undefined ? opened(undefined) : open(checkpointsPath(path), opened);
   return open(path, (log) =>
-    open(checkpointsPath(path), async (checkpoints) => {
+    openCheckpoints(async (checkpoints) => {
       const entries = log.lines.map((line, index) => parseEntry(line) ?? noEntry(index));
       requireWhole(log.lines, entries);
-      const latest = checkpoints.lines.at(-1);
-      if (latest !== undefined)
+      const latest = checkpoints?.lines.at(-1);
+      if (latest !== undefined && signingKey !== undefined)
         requireContinuation(log.lines, await openCheckpoint(latest, [createPublicKey(signingKey)]));
       const add = async (event: NewEntry) => {
         const entry = { ...event, sequence: entries.length, previous: lineHash(log.lines.at(-1)) };
@@ -61,16 +63,17 @@ export function withAuditLog<Result>(
         }
         await log.append(line);
         entries.push(entry);
-        await checkpoints.append(
-          await signCheckpoint({ length: entries.length, head: lineHash(line), at: event.at }, signingKey),
-        );
+        if (signingKey !== undefined) {
+          const checkpoint = { length: entries.length, head: lineHash(line), at: event.at };
+          await checkpoints?.append(await signCheckpoint(checkpoint, signingKey));
+        }
         return entry;
       };
       return use({
         entries,
         async append(event) {
           // Each entry has its checkpoint before the next: only of the very first it may be that nobody came to sign.
-          const areLost = checkpoints.lines.length === 0 && entries.length > 1;
+          const areLost = checkpoints?.lines.length === 0 && entries.length > 1;
           if (areLost) await add({ at: event.at, event: 'checkpoints-lost', jobId: event.jobId, details: {} });
           return add(event);
         },

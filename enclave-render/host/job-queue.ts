@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, realpath, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lock } from 'proper-lockfile';
-import { syncFolder } from '../appended-lines.ts';
+import { syncFolder } from '../durable-folder.ts';
 import { IngestError, type IngestedJob, jobId } from './ingest.ts';
 
 /** Where a job is: taken and not over, or how it has ended. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,11 +7,12 @@ import * as v from 'valibot';
 import type { AuditEntry, AuditEvent } from '../audit/audit-entry.ts';
 import { appendAuditEntry } from '../audit/audit-log.ts';
 import type { AttestedDataKeys } from '../kms/data-keys.ts';
+import { MANIFEST_CHARACTERS, wholeManifest } from '../render/manifest-signature.ts';
 import { type RenderManifest, RenderManifestSchema } from '../render/render-manifest.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import type { EnclaveLauncher } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
-import { IngestError, MOST_MANIFEST_BYTES, wholeManifest } from './ingest.ts';
+import { IngestError } from './ingest.ts';
 import { runJob } from './parent.ts';
 import { fetchFolder, fetchObject, readObject, storeFolder } from './parent-objects.ts';
 
@@ -74,7 +74,7 @@ async function takeJob(options: ParentAgentOptions, name: string, signal: AbortS
   const key = `${INCOMING}${name}`;
   let manifest: RenderManifest | undefined;
   try {
-    const jws = wholeManifest((await readObject(store, key, MOST_MANIFEST_BYTES)) ?? '');
+    const jws = wholeManifest((await readObject(store, key, MANIFEST_CHARACTERS)) ?? '');
     manifest = jws === undefined ? undefined : payloadOf(jws);
     if (jws === undefined || manifest === undefined) throw refused('ERR_INGEST_BODY', 'it is no signed manifest');
     log({ event: 'job-taken', name, jobId: manifest.jobId });
@@ -148,9 +148,12 @@ async function runOnce(options: ParentAgentOptions, jws: string, manifest: Rende
       if (event.code === 'TASK_FINISHED') storing = storing.then(storeAll).catch(() => undefined);
     },
     onStart: () => audit(options, 'enclave-started', jobId, { pcr0: launcher.pcrs['0'] ?? '' }),
+    onEnd: ({ job: reason, failure }) =>
+      failure === undefined
+        ? audit(options, 'enclave-ended', jobId, reason === undefined ? {} : { code: codeOf(reason) })
+        : audit(options, 'enclave-not-ended', jobId, { code: codeOf(failure) }),
   }).catch(async (error) => {
     await storing;
-    await audit(options, 'enclave-ended', jobId, { code: codeOf(error) });
     throw error;
   });
   try {
@@ -161,21 +164,19 @@ async function runOnce(options: ParentAgentOptions, jws: string, manifest: Rende
   } finally {
     await rendered.end();
   }
-  const receiptSha256 = createHash('sha256').update(rendered.receipt).digest('hex');
-  await audit(options, 'enclave-ended', jobId, { receiptSha256 });
   await rm(folder, { recursive: true, force: true });
   log({ event: 'job-done', jobId });
 }
 
 /** Keeps the manifest of a job. Rejects with `ERR_INGEST_REFUSED` when another one has the job's id. */
 async function claim(store: ObjectStore, key: string, jws: string): Promise<void> {
-  const existing = await readObject(store, key, MOST_MANIFEST_BYTES);
+  const existing = await readObject(store, key, MANIFEST_CHARACTERS);
   if (existing === undefined) await putText(store, key, jws);
   else if (existing !== jws)
     throw refused('ERR_INGEST_REFUSED', 'there is another job of that id: choose another jobId');
 }
 
-/** This parent's own log: what it says of itself, which proves nothing to an owner. It is in the store after each entry. */
+/** This parent's own log: what it says of itself, which proves nothing to an owner and is signed by nobody. It is in the store after each entry. */
 async function audit(
   { store, work, now }: ParentAgentOptions,
   event: AuditEvent,
@@ -185,7 +186,7 @@ async function audit(
   const path = join(work, AUDIT_LOG);
   // An instance that took another's place goes on with its log.
   if (!existsSync(path)) await fetchObject(store, AUDIT_LOG, path).catch(notThere);
-  await appendAuditEntry(path, { at: now(), event, jobId, details });
+  await appendAuditEntry({ path, signingKey: undefined }, { at: now(), event, jobId, details });
   await putText(store, AUDIT_LOG, await readFile(path, 'utf8'));
 }
 

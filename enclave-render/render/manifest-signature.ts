@@ -9,6 +9,15 @@ const TYPE = 'portcullis-render+jwt';
 /** Most characters of a manifest's JWS: with the answer around it, it fits into one message to the enclave. */
 export const MANIFEST_CHARACTERS = 1 << 20;
 
+/** A JWS with a signature of Ed25519, which is always 64 bytes: what is cut off is none. */
+const MANIFEST = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$/;
+
+/** The manifest in a text, undefined when there is none or not all of it. Whose it is, and whether it is genuine, the enclave finds out. */
+export function wholeManifest(text: string): string | undefined {
+  const trimmed = text.trim();
+  return trimmed.length <= MANIFEST_CHARACTERS && MANIFEST.test(trimmed) ? trimmed : undefined;
+}
+
 /** A manifest whose owner's signature holds. */
 export interface OpenedManifest {
   manifest: RenderManifest;

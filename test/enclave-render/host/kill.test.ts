@@ -1,6 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,10 +8,8 @@ import type { RunningEnclave } from '../../../enclave-render/host/enclave-launch
 import { HostError } from '../../../enclave-render/host/host-error.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
 import { withNonceRegister } from '../../../enclave-render/receipt/nonce-register.ts';
-import { packagePath } from '../../../local/package-root.ts';
 import {
   auditLogPath,
-  openRenderShop,
   quarantineOf,
   type RenderShop,
   receiptPath,

@@ -216,7 +216,7 @@ describe('in processes of their own', () => {
       privateKey: owner.privateKey.export({ format: 'pem', type: 'pkcs8' }),
       auditLog: {
         path: owner.auditLog.path,
-        signingKey: owner.auditLog.signingKey.export({ format: 'pem', type: 'pkcs8' }),
+        signingKey: owner.auditLog.signingKey?.export({ format: 'pem', type: 'pkcs8' }),
       },
     };
     writeFileSync(input, JSON.stringify({ acceptance, text, tasks: TASKS, killAt }));
