@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadAws } from '../config/aws.ts';
-import { type Configuration, readConfiguration } from '../config/configuration.ts';
+import { readConfiguration } from '../config/configuration.ts';
+import type { Configuration } from '../config/schema.ts';
 import { tokenPrefix } from '../edge-functions/build/settings.ts';
 import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { fileKeyRing } from '../token-api/key-ring/file.ts';

@@ -1,21 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { EdgeSettingsSchema } from '../edge-functions/build/settings.ts';
-import { MasteringSettingsSchema } from '../enclave-render/settings.ts';
-import { RevocationSettingsSchema } from '../revocation/settings.ts';
-import { ApiSettingsSchema } from '../token-api/http/settings.ts';
-import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
-
-/** Everything that can be configured, composed of each capability's settings. */
-export const ConfigurationSchema = v.strictObject({
-  edge: v.optional(EdgeSettingsSchema, {}),
-  keys: v.optional(KeySettingsSchema, {}),
-  api: v.optional(ApiSettingsSchema, {}),
-  revocation: v.optional(RevocationSettingsSchema, {}),
-  mastering: v.optional(MasteringSettingsSchema, {}),
-});
-
-export type Configuration = v.InferOutput<typeof ConfigurationSchema>;
+import { contradictions } from './contradictions.ts';
+import { type Configuration, ConfigurationSchema } from './schema.ts';
 
 /** Why a configuration cannot be used. */
 export class ConfigurationError extends Error {
@@ -39,7 +25,11 @@ export async function readConfiguration(path?: string): Promise<Configuration> {
     throw new ConfigurationError(`cannot read configuration ${path}: ${why}`);
   }
   const result = v.safeParse(ConfigurationSchema, content);
-  if (result.success) return result.output;
+  if (result.success) {
+    const [contradiction] = contradictions(result.output);
+    if (!contradiction) return result.output;
+    throw new ConfigurationError(`${path}: ${contradiction.path}: ${contradiction.why}`);
+  }
   const [issue] = result.issues;
   const why =
     issue.expected === 'never' ? 'unknown field; docs/configuration.md has those that there are' : issue.message;

@@ -1,5 +1,6 @@
 // Builds everything that ships: dist/lib (tsc), dist/token-api (the minting library in one file), dist/edge (functions and
-// manifest), dist/player, dist/console, dist/enclave (the agent), dist/render-templates, dist/title.
+// manifest), dist/player, dist/console, dist/enclave (the agent), dist/lambda
+// (handlers), dist/infra (the CDK app), dist/render-templates, dist/title.
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 
@@ -30,5 +31,7 @@ run(
   'warn',
 );
 run('enclave agent', 'scripts/build-enclave.mjs');
+run('Lambda functions', 'scripts/build-lambda.mjs');
+run('CDK app', 'scripts/build-infra.mjs');
 cpSync(new URL('enclave-render/render/templates/', root), new URL('dist/render-templates/', root), { recursive: true });
 cpSync(new URL('local/titles/', root), new URL('dist/title/', root), { recursive: true });

@@ -10,6 +10,8 @@ const SOURCES = [
   'revocation',
   'enclave-render',
   'config',
+  'lambda',
+  'infra',
   'local',
   'cli',
   'scripts',

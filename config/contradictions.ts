@@ -1,0 +1,44 @@
+import { EDGE_REGION, MODULES } from './deployment.ts';
+import type { Configuration } from './schema.ts';
+
+/** A field whose value does not go with another's. */
+export interface Contradiction {
+  /** Like `aws.modules`. */
+  path: string;
+  /** Says what would go. */
+  why: string;
+}
+
+/** What settings that are good by themselves contradict each other in; none for a configuration that can be deployed. */
+export function contradictions({ edge, keys, revocation, aws }: Configuration): Contradiction[] {
+  const found: Contradiction[] = [];
+  const has = (name: keyof typeof MODULES) => aws.modules.includes(name);
+  const refuse = (path: string, why: string) => found.push({ path, why });
+
+  for (const name of aws.modules) {
+    for (const needed of MODULES[name].needs) {
+      if (!has(needed)) refuse('aws.modules', `'${name}' needs '${needed}': name that too, or leave '${name}' out`);
+    }
+  }
+  // A key that is retired has to outlive the tokens minted with it: two rotations later it is gone.
+  const overlap = aws.keys.rotationDays * 86_400 - keys.bakeSeconds - keys.maxStaleSeconds;
+  if (edge.maxTokenLifetimeSeconds + edge.leewaySeconds > overlap) {
+    refuse(
+      'edge.maxTokenLifetimeSeconds',
+      `keys overlap for ${overlap} seconds when they rotate every ${aws.keys.rotationDays} days: a token must not live longer; shorten it, or raise aws.keys.rotationDays`,
+    );
+  }
+  if (aws.delivery.domainNames.length > 0 && !aws.delivery.certificateArn) {
+    refuse('aws.delivery.certificateArn', `aws.delivery.domainNames need a certificate in ${EDGE_REGION}`);
+  }
+  if (aws.delivery.origin === 'packages' && !has('mastering')) {
+    refuse('aws.delivery.origin', "'packages' is the bucket of the module 'mastering': name that in aws.modules");
+  }
+  if (has('render') && !aws.render) {
+    refuse('aws.render', "the module 'render' needs pcrs and imageId of the enclave (docs/enclave.md)");
+  }
+  if (revocation.waf.publish && revocation.waf.scope === 'REGIONAL' && has('base')) {
+    refuse('revocation.waf.scope', "a distribution has a web ACL of scope 'CLOUDFRONT'");
+  }
+  return found;
+}

@@ -1,0 +1,109 @@
+import * as v from 'valibot';
+
+/** Parts of a deployment to AWS, each of which can be left out: what it makes, and which others it cannot be without. */
+export const MODULES = {
+  base: { makes: 'edge functions, KeyValueStore, key ring with its rotation, policies, distribution', needs: [] },
+  api: { makes: 'HTTP API behind the distribution, its tables', needs: ['base'] },
+  revocation: { makes: 'access logs, detection, reconcilers of edge store and WAF rule group', needs: ['base', 'api'] },
+  mastering: { makes: 'buckets and KMS keys of masters and packages, MediaConvert role, key server', needs: ['base'] },
+  render: { makes: 'network, launch template, keys and audit bucket of attested rendering', needs: [] },
+  console: { makes: 'the console page, for those who can log in', needs: ['base', 'api'] },
+} as const satisfies Record<string, { makes: string; needs: readonly string[] }>;
+
+export type ModuleName = keyof typeof MODULES;
+export const MODULE_NAMES = Object.keys(MODULES) as ModuleName[];
+
+/** Where everything of CloudFront has to be: certificates, web ACLs, log deliveries and metrics (AWS, "Regions" of each). */
+export const EDGE_REGION = 'us-east-1';
+
+const whole = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
+const region = v.pipe(
+  v.string(),
+  v.regex(/^(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-[1-9]$/, "must be a region like 'eu-central-1'"),
+);
+const domainName = v.pipe(
+  v.string(),
+  v.maxLength(253),
+  v.regex(/^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/, "must be a domain name like 'media.example.com'"),
+);
+const httpsUrl = v.pipe(v.string(), v.regex(/^https:\/\/[a-z0-9.-]+(?:\/[\w./-]*)?$/, 'must be an https URL'));
+const arn = (service: string, regionOf: string, resource: string) =>
+  v.pipe(
+    v.string(),
+    v.regex(
+      new RegExp(`^arn:aws:${service}:${regionOf}:\\d{12}:${resource}$`),
+      `must be an ARN of ${service}${/^[a-z]+-/.test(regionOf) ? ` in ${regionOf}` : ''}`,
+    ),
+  );
+const pcr = v.pipe(
+  v.string(),
+  v.regex(/^(?!0{96})[0-9a-f]{96}$/, 'must be a register of 48 bytes in hex, not all zero'),
+);
+
+/** What can be configured of the distribution. */
+const DeliverySchema = v.strictObject({
+  /**
+   * Where the media are: a domain name, or `packages`, the bucket of module `mastering`. Without one no distribution is made: the
+   * functions are for distributions that are there (`portcullis attach`).
+   */
+  origin: v.optional(v.union([v.literal('packages'), domainName], "must be a domain name, or 'packages'")),
+  /** Names of its own that the distribution answers to. */
+  domainNames: v.optional(v.array(domainName), []),
+  /** Certificate of those names. */
+  certificateArn: v.optional(arn('acm', EDGE_REGION, 'certificate/[\\w-]+')),
+  priceClass: v.optional(v.picklist(['PriceClass_100', 'PriceClass_200', 'PriceClass_All']), 'PriceClass_All'),
+});
+
+/** What can be configured of attested rendering on AWS. */
+const RenderSchema = v.strictObject({
+  /** The enclave image that may have job keys: registers as `portcullis enclave measure` prints them. */
+  pcrs: v.strictObject({ '0': pcr, '1': pcr, '2': pcr }),
+  /** Machine image of the parent instance. */
+  imageId: v.pipe(v.string(), v.regex(/^ami-[0-9a-f]{8,17}$/, "must be a machine image like 'ami-0123456789abcdef0'")),
+  instanceType: v.optional(
+    v.pipe(v.string(), v.regex(/^[a-z0-9-]+\.\d*x?large$/, "must be a type like 'c7g.4xlarge'")),
+    'c7g.4xlarge',
+  ),
+  /** Of the instance, for the enclave. */
+  enclaveCpus: v.optional(whole(2, 190), 12),
+  enclaveMemoryMiB: v.optional(whole(512, 3_000_000), 24_576),
+  /** How long a receipt and its audit log cannot be deleted. */
+  auditRetentionDays: v.optional(whole(1, 36_500), 3650),
+});
+
+/** What is deployed to AWS, and how (docs/deployment.md). */
+export const DeploymentSettingsSchema = v.strictObject({
+  /** Region of all that need not be in us-east-1. */
+  region: v.optional(region, EDGE_REGION),
+  modules: v.optional(
+    v.pipe(
+      v.array(v.picklist(MODULE_NAMES)),
+      v.minLength(1, 'must name a module at least'),
+      v.check((names) => new Set(names).size === names.length, 'must name each module once'),
+    ),
+    ['base', 'api', 'revocation'],
+  ),
+  /** Tags of everything that can have some. */
+  tags: v.optional(v.record(v.pipe(v.string(), v.maxLength(128)), v.pipe(v.string(), v.maxLength(256))), {}),
+  /** Who is told of an alarm. */
+  alarmEmail: v.optional(v.pipe(v.string(), v.email())),
+  /** How long logs are kept: CloudWatch has these periods. */
+  logRetentionDays: v.optional(v.picklist([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365]), 30),
+  delivery: v.optional(DeliverySchema, {}),
+  keys: v.optional(
+    v.strictObject({
+      /** Where the function finds its keys: `store`, the KeyValueStore, or `embedded`, its own last line. */
+      at: v.optional(v.picklist(['store', 'embedded']), 'store'),
+      /** How often the key ring rotates. */
+      rotationDays: v.optional(whole(1, 365), 30),
+    }),
+    {},
+  ),
+  /** Who issues the bearer tokens of the API: an OpenID provider, a Cognito user pool. */
+  identity: v.optional(v.strictObject({ issuer: httpsUrl, audience: v.optional(v.string(), 'portcullis') })),
+  /** Fields of access logs: with the whole path of a request they hold bearer tokens. */
+  accessLogs: v.optional(v.strictObject({ includeUri: v.optional(v.boolean(), false) }), {}),
+  render: v.optional(RenderSchema),
+});
+
+export type DeploymentSettings = v.InferOutput<typeof DeploymentSettingsSchema>;

@@ -1,0 +1,39 @@
+/**
+ * What handlers act on, by name; `infra/` knows the ARN of each. `table:<name>` is a table by its `TableName`, with its indexes.
+ */
+export type ResourceName =
+  | 'keyRing'
+  | 'keyRingKey'
+  | 'originSecret'
+  | 'distribution'
+  | 'edgeStore'
+  | 'edgeFunction'
+  | 'ruleGroup'
+  | 'publications'
+  | 'detectionMachine'
+  | 'renderMachine'
+  | 'renderJobs'
+  | 'workgroup'
+  | 'logsCatalog'
+  | 'logsBucket'
+  | 'resultsBucket'
+  | 'packagesBucket'
+  | 'masteringKey'
+  | 'auditBucket'
+  | `table:${string}`;
+
+/** A Lambda function: its code is `dist/lambda/<name>/index.mjs`, built from `lambda/<name>/index.ts`. */
+export interface HandlerDescription {
+  /** What it is for, in a few words; AWS shows it. */
+  purpose: string;
+  memoryMiB: number;
+  timeoutSeconds: number;
+  /**
+   * What its role permits, by resource: IAM actions (Service Authorization Reference). A test holds them equal to the
+   * commands that the handler sends.
+   */
+  permissions: Partial<Record<ResourceName, string[]>>;
+}
+
+/** Every handler by name, which is the folder of its entry point. */
+export const HANDLERS = {} as const satisfies Record<string, HandlerDescription>;
