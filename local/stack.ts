@@ -3,6 +3,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
+import { createApi } from '../api/api.ts';
+import { sessionsEnd } from '../api/sessions-end.ts';
+import { unenforcedPrefixes } from '../api/unenforced.ts';
+import { composeVending, refusalsOfSessions, VENDING_TABLES } from '../api/vending.ts';
 import { type EdgeManifest, edgeManifest } from '../edge-functions/build/manifest.ts';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import { loadFunction } from '../edge-functions/runtime/vm.ts';
@@ -10,9 +14,8 @@ import { EdgeStore } from '../edge-functions/store/edge-store.ts';
 import { FileKeyValueStore } from '../edge-functions/store/file.ts';
 import type { MasteringSettings } from '../enclave-render/settings.ts';
 import { dynamoDbRevocationList, REVOCATION_TABLES } from '../revocation/list/dynamodb.ts';
-import type { RevocationList } from '../revocation/list/revocation-list.ts';
 import { edgePublisher } from '../revocation/publish/edge-store.ts';
-import { keepPublished, type Publication } from '../revocation/publish/publication.ts';
+import { keepPublished } from '../revocation/publish/publication.ts';
 import type { RevocationSettings } from '../revocation/settings.ts';
 import { dynamoDbSuspiciousSessions } from '../revocation/suspicious/dynamodb.ts';
 import { bearerAuthorization } from '../token-api/http/authorize.ts';
@@ -22,7 +25,6 @@ import type { KeySettings } from '../token-api/key-ring/settings.ts';
 import { dynamoDbRequestCounts, REQUEST_COUNTS_TABLE } from '../token-api/rate-limits/dynamodb.ts';
 import type { Session, Sessions } from '../token-api/sessions/sessions.ts';
 import { powertoolsTelemetry } from '../token-api/telemetry/powertools.ts';
-import { createApi } from './api.ts';
 import { createConsole } from './console.ts';
 import { type DataDirectory, openDataDirectory, STACK_FILE } from './data-directory.ts';
 import { Decisions } from './decisions.ts';
@@ -41,8 +43,7 @@ import { createOrigin } from './origin.ts';
 import { packagePath } from './package-root.ts';
 import { openTitles } from './served-titles.ts';
 import { openSessionRules } from './session-rules.ts';
-import { unenforcedPrefixes } from './unenforced.ts';
-import { openVending, refusalsOfSessions, VENDING_TABLES } from './vending.ts';
+import { addTitles } from './titles.ts';
 
 /** How to run a stack. */
 export interface StackOptions {
@@ -78,9 +79,6 @@ export interface Stack {
 
 /** How often the sighting of one session is written down at most, in seconds. */
 const SEEN_EVERY_SECONDS = 5;
-
-/** Revocations that are written to the list at the same time. */
-const REVOCATIONS_AT_ONCE = 50;
 
 const now = () => Math.floor(Date.now() / 1000);
 
@@ -179,17 +177,18 @@ export async function startStack({
 
     const issuer = await openIssuer(data);
     const decisions = new Decisions();
-    const vending = await openVending({
+    const vending = composeVending({
       client: dynamoDb.client,
       settings,
       api: apiSettings,
       keyRing: keyRing.cached,
       edgeUrl: edgePort.url,
-      originSecret,
+      originSecrets: () => [originSecret],
       list,
       edgeStore,
       now,
     });
+    await addTitles(vending);
     const consoleOrigins = [consolePort.url, consolePort.url.replace('127.0.0.1', 'localhost')];
     const api = createApi({
       settings: { ...apiSettings, allowedOrigins: [...consoleOrigins, ...apiSettings.allowedOrigins] },
@@ -198,7 +197,6 @@ export async function startStack({
       revocation: {
         list,
         publication,
-        decisions,
         unenforced: unenforcedPrefixes({
           edgeStore,
           mode: settings.mode,
@@ -208,6 +206,7 @@ export async function startStack({
         revocationSeconds,
         now,
       },
+      decisions: { decisions },
       detection: { suspicious, list, detection, refusalsOf: refusalsOfSessions(vending), report, now },
       delivery: { store: edgeStore, report },
       keys: {
@@ -216,7 +215,7 @@ export async function startStack({
         times: keyRing.times,
         // Within the leeway an expired token can still be renewed.
         sessionsWithKey: (kid) => vending.sessions.withKey(kid, now() - leewaySeconds),
-        endSessions: sessionsEnd(list, publication, revocationSeconds),
+        endSessions: sessionsEnd({ list, publication, revocationSeconds, now }),
         onChange: () => keyRing.cached.refresh(),
         report,
         now,
@@ -294,27 +293,6 @@ async function readOrCreate(data: DataDirectory, name: string, initial: unknown)
   if (content !== undefined) return content;
   await data.write(name, initial);
   return initial;
-}
-
-/** Revokes many sessions, each for `revocationSeconds`, and publishes them together. */
-function sessionsEnd(
-  list: RevocationList,
-  publication: Publication,
-  revocationSeconds: number,
-): (sessionIds: string[], reason: string, by: string) => Promise<void> {
-  return async (sessionIds, reason, by) => {
-    const revokedAt = now();
-    const expiresAt = revokedAt + revocationSeconds;
-    const entry = { kind: 'session', source: 'manual', reasons: [reason], by, revokedAt, expiresAt } as const;
-    for (let i = 0; i < sessionIds.length; i += REVOCATIONS_AT_ONCE) {
-      await Promise.all(
-        sessionIds
-          .slice(i, i + REVOCATIONS_AT_ONCE)
-          .map((id) => list.add({ ...entry, reasons: [...entry.reasons], id })),
-      );
-    }
-    await publication.publish(sessionIds.map((id) => ({ kind: 'session', id })));
-  };
 }
 
 /** Writes down when the edge sees a session, for each session every few seconds: a player asks many times a second. */

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const SOURCES = [
+  'api',
   'token',
   'edge-functions',
   'token-api',

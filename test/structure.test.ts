@@ -37,7 +37,7 @@ const RULES: IForbiddenRuleType[] = [
     name: `${capability} imports no other capability`,
     comment: 'What one needs to know of another is passed in as a function.',
     from: { path: `^${capability}/` },
-    to: { path: `^(?:${CAPABILITIES.filter((other) => other !== capability).join('|')}|config|infra)/` },
+    to: { path: `^(?:${CAPABILITIES.filter((other) => other !== capability).join('|')}|api|config|infra)/` },
   })),
   {
     name: 'the player needs a browser and no more',
@@ -58,12 +58,17 @@ const RULES: IForbiddenRuleType[] = [
   {
     name: 'the edge imports no capability',
     from: { path: '^edge-functions/' },
-    to: { path: `^(?:${CAPABILITIES.join('|')}|config|infra)/` },
+    to: { path: `^(?:${CAPABILITIES.join('|')}|api|config|infra)/` },
   },
   {
     name: 'nothing imports what composes',
     from: { pathNot: [COMPOSERS, '^test/'] },
     to: { path: COMPOSERS, dependencyTypesNot: ['type-only'] },
+  },
+  {
+    name: 'the API is composed for those who serve it',
+    from: { pathNot: [COMPOSERS, '^test/', '^api/'] },
+    to: { path: '^api/', dependencyTypesNot: ['type-only'] },
   },
   {
     name: 'infra takes what was built, and the configuration',
@@ -77,7 +82,10 @@ const RULES: IForbiddenRuleType[] = [
   {
     name: 'AWS clients stay in files named for the service',
     comment: 'Importing the minting library must pull none of them.',
-    from: { pathNot: '/(?:dynamodb|athena|cloudfront|kms|s3|secrets-manager|waf|key-value-store-aws)\\.ts$' },
+    from: {
+      pathNot:
+        '/(?:dynamodb|athena|cloudfront|kms|s3|secrets-manager|sqs|step-functions|sts|waf|key-value-store-aws)\\.ts$',
+    },
     to: { path: SDK, dependencyTypesNot: ['type-only'] },
   },
   { name: 'no circles', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
@@ -91,6 +99,7 @@ const FOLDERS = [
   'token-api',
   'revocation',
   'enclave-render',
+  'api',
   'config',
   'lambda',
   'infra',

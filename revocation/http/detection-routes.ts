@@ -16,7 +16,8 @@ export interface DetectionOptions {
   authorize: Authorize;
   suspicious: SuspiciousSessions;
   list: RevocationList;
-  detection: Detection;
+  /** Running it resolves to what the run did, or to undefined when it goes on elsewhere. */
+  detection: Pick<Detection, 'latest' | 'isRunning'> & { run(): Promise<DetectionRun | undefined> };
   /** Why those of these sessions get no later token that something is against, by session id: in words of the edge. */
   refusalsOf: (sessionIds: string[]) => Promise<Map<string, string>>;
   /** Told who had detection run. */
@@ -168,7 +169,7 @@ export function detectionRoutes(options: DetectionOptions): Hono<CallerEnv> {
 }
 
 /** What a run did, unless it takes longer than a caller can wait. */
-async function inTime(run: Promise<DetectionRun>): Promise<DetectionRun | undefined> {
+async function inTime(run: Promise<DetectionRun | undefined>): Promise<DetectionRun | undefined> {
   let cancel = () => {};
   const late = new Promise<undefined>((resolve) => {
     const timer = setTimeout(() => resolve(undefined), ANSWER_WITHIN_MS);

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import type { HTTPException } from 'hono/http-exception';
-import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
 import { SESSION_ID } from '../../token/index.ts';
 import {
@@ -16,7 +15,6 @@ import {
 import type { Publication } from '../publish/publication.ts';
 import { parseBody } from './body.ts';
 import type { Authorize, CallerEnv } from './caller.ts';
-import type { Decision, DecisionFeed } from './decisions.ts';
 import { PageQuery, query, RevocationsQuery } from './page-query.ts';
 import { problem } from './problem-docs.ts';
 import { refuseAsProblem } from './refusal.ts';
@@ -26,7 +24,6 @@ export interface RevocationOptions {
   authorize: Authorize;
   list: RevocationList;
   publication: Pick<Publication, 'publish'>;
-  decisions: DecisionFeed;
   /** Where the edge lets through what is revoked, because it does not enforce there. */
   unenforced: (what: RevocationKey) => Promise<UnenforcedPrefix[]>;
   /** How long a revocation must live, in seconds: maximum token lifetime plus leeway. */
@@ -115,18 +112,14 @@ export const HistoryResponse = v.object({
 
 /** For how long an answer waits for the edge, in milliseconds; after that it says that the edge is still being told. */
 const PATIENCE_MS = 5000;
-/** Decisions that may wait for a client who reads slowly; beyond that they are left out for it. */
-const BACKLOG = 1000;
-/** How often an idle decision stream says that it is alive, in milliseconds: proxies close silent connections. */
-const HEARTBEAT_MS = 15_000;
 
 /**
  * `POST` and `DELETE /v1/sessions/{id}/revocation`, the same of assets and subjects; `GET`, `PUT` and `DELETE
- * /v1/sessions/cutoff`; `GET /v1/revocations` and the history of each; `GET /v1/decisions`. A change is on the list and at
+ * /v1/sessions/cutoff`; `GET /v1/revocations` and the history of each. A change is on the list and at
  * the edge when it is answered, or the status is 202: then it is on the list, and the edge is told again by itself.
  */
 export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
-  const { authorize, list, decisions, revocationSeconds, now } = options;
+  const { authorize, list, revocationSeconds, now } = options;
   const app = new Hono<CallerEnv>();
 
   /** Adds what the caller revokes to the list, publishes it, and answers. `names`: what the answer calls it, besides. */
@@ -163,10 +156,7 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
   /** Whether the edge was told in time. Whatever keeps it from that is reported and made up for by the publication. */
   async function isPublished({ kind, id }: RevocationKey): Promise<boolean> {
     if (kind === 'subject') return true;
-    const told = options.publication.publish([{ kind, id }]).then(
-      () => true,
-      () => false,
-    );
+    const told = options.publication.publish([{ kind, id }]).catch(() => false);
     return Promise.race([told, sleep(PATIENCE_MS, false, { ref: false })]);
   }
 
@@ -236,26 +226,6 @@ export function revocationRoutes(options: RevocationOptions): Hono<CallerEnv> {
     const { events, next } = await refuseAsProblem(page);
     const told = events.map(({ at, action, by, entry }) => ({ at: at / 1000, action, by, revocation: entry }));
     return c.json({ events: told, next });
-  });
-
-  app.get('/v1/decisions', authorize('security'), (c) => {
-    c.header('cache-control', 'no-store');
-    return streamSSE(c, async (stream) => {
-      // Everything that can end or add to the stream first, in one turn: what happens later than now is not missed.
-      const aborted = new Promise<void>((resolve) => stream.onAbort(resolve));
-      let waiting = 0;
-      const send = (decision: Decision) => {
-        if (waiting >= BACKLOG) return;
-        waiting++;
-        void stream.writeSSE({ event: 'decision', data: JSON.stringify(decision) }).finally(() => waiting--);
-      };
-      for (const decision of decisions.recent()) send(decision);
-      const unsubscribe = decisions.subscribe(send);
-      const heartbeat = setInterval(() => void stream.write(': alive\n\n'), HEARTBEAT_MS).unref();
-      await aborted;
-      clearInterval(heartbeat);
-      unsubscribe();
-    });
   });
 
   return app;

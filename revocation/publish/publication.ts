@@ -14,13 +14,17 @@ export interface Target {
   publisher: RevocationPublisher;
 }
 
-/** Keeps the targets equal to the list. */
+/** Tells the targets of the list what changed on it. */
 export interface Publication {
   /**
-   * Publishes a change to all targets; waits for the first alone. Rejects when that one could not be told, which is reported
-   * and tried again, sooner than every minute.
+   * Publishes a change to all targets; waits for the first alone. Resolves to whether that one has it: false where others were
+   * told to see to it. Rejects when it could not be told, which is reported and tried again, sooner than every minute.
    */
-  publish(changed: RevocationKey[]): Promise<void>;
+  publish(changed: RevocationKey[]): Promise<boolean>;
+}
+
+/** Publications of this process. */
+export interface KeptPublication extends Publication {
   /** Ends it: no reconciliation begins any more. */
   close(): Promise<void>;
 }
@@ -33,12 +37,12 @@ export function keepPublished(
   targets: [Target, ...Target[]],
   report: (line: string) => void,
   countOmitted: (target: string, omitted: number) => void,
-): Publication {
+): KeptPublication {
   const [first, ...others] = targets.map((target) => keepReconciled(target, report, countOmitted));
   return {
     async publish(changed) {
       for (const other of others) void other.publish(changed).catch(() => undefined);
-      await first?.publish(changed);
+      return first?.publish(changed) ?? false;
     },
     async close() {
       for (const kept of [first, ...others]) await kept?.close();
@@ -50,7 +54,7 @@ function keepReconciled(
   { name, publisher }: Target,
   report: (line: string) => void,
   countOmitted: (target: string, omitted: number) => void,
-): Publication {
+): KeptPublication {
   let failures = 0;
   let omitted = 0;
   let isClosed = false;
@@ -81,7 +85,10 @@ function keepReconciled(
   };
   schedule();
   return {
-    publish: (changed) => reported(publisher.publish(changed)),
+    async publish(changed) {
+      await reported(publisher.publish(changed));
+      return true;
+    },
     async close() {
       isClosed = true;
       clearTimeout(timer);

@@ -126,11 +126,13 @@ export async function apiDocument(app: Hono, { operations, problems }: DocumentO
     excludeStaticFile: false,
     defaultValidationErrorResponse: false,
   });
+  const tags = new Set<string>();
   const paths = Object.entries(generated.paths).map(([path, methods]) => {
     const described = Object.entries(methods).map(([method, found]) => {
       const name = `${method.toUpperCase()} ${path}`;
       const operation = operations[name];
       if (!operation) throw new Error(`no description of ${name}: every route needs a row in an operations.ts`);
+      tags.add(operation.tag);
       return [method, describe(operation, method, found as Partial<DocumentedOperation>, problems)];
     });
     return [path, Object.fromEntries(described)];
@@ -143,7 +145,7 @@ export async function apiDocument(app: Hono, { operations, problems }: DocumentO
       summary: 'Vends playback tokens, and revokes sessions.',
       description: DESCRIPTION,
     },
-    tags: [...new Set(Object.values(operations).map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: [...tags].map((name) => ({ name })),
     paths: Object.fromEntries(paths),
     components: {
       schemas: { ...generated.components?.schemas, Problem: PROBLEM },

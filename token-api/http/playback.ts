@@ -11,7 +11,8 @@ import { viewerOf } from './viewer.ts';
 export interface PlaybackOptions {
   authorize: Authorize;
   vending: Vending;
-  originSecret: string;
+  /** The secrets that prove at this moment that a request came through the edge: two while it rotates. */
+  originSecrets: () => readonly string[];
 }
 
 /** Body of `POST /v1/playback`. */
@@ -25,12 +26,12 @@ export const PlaybackResponse = v.object({
 });
 
 /** `POST /v1/playback`: starts a session for the caller, who is where the edge says. */
-export function playbackRoutes({ authorize, vending, originSecret }: PlaybackOptions): Hono<CallerEnv> {
+export function playbackRoutes({ authorize, vending, originSecrets }: PlaybackOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
 
   app.post('/v1/playback', authorize('player', 'backend'), jsonBody(PlaybackRequest), async (c) => {
     const { asset } = c.req.valid('json');
-    const viewer = { ...viewerOf(c, originSecret), subject: c.get('caller').subject };
+    const viewer = { ...viewerOf(c, originSecrets()), subject: c.get('caller').subject };
     const { playbackUrl, sessionId, expiresAt } = await refuseAsProblem(() => vending.start(asset, viewer));
     c.header('cache-control', 'no-store');
     return c.json({ playbackUrl, sessionId, expiresAt });

@@ -13,7 +13,8 @@ import { requestingViewerOf } from './viewer.ts';
 export interface TokenOptions {
   authorize: Authorize;
   vending: Vending;
-  originSecret: string;
+  /** As of `PlaybackOptions`. */
+  originSecrets: () => readonly string[];
 }
 
 /** A token, or a playback URL that carries one. */
@@ -50,14 +51,14 @@ export const TokenResponse = v.object({
 });
 
 /** `POST /v1/tokens`, `POST /v1/tokens/renewal`, `POST /v1/tokens/handoff`. */
-export function tokenRoutes({ authorize, vending, originSecret }: TokenOptions): Hono<CallerEnv> {
+export function tokenRoutes({ authorize, vending, originSecrets }: TokenOptions): Hono<CallerEnv> {
   const app = new Hono<CallerEnv>();
 
   /** Who presents a token, and whose it must be: a player one of its own, from where the edge says it is. */
   const presenterOf = (c: Context<CallerEnv>, given: ViewerAttributes | undefined) => {
     const { subject, roles } = c.get('caller');
     if (roles.includes('backend')) return { viewer: given ?? {}, subject: undefined };
-    if (given === undefined) return { viewer: requestingViewerOf(c, originSecret), subject };
+    if (given === undefined) return { viewer: requestingViewerOf(c, originSecrets()), subject };
     throw problem('ERR_ROLE', 'Only the role backend may say who the viewer is.');
   };
 

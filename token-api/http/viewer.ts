@@ -9,16 +9,17 @@ export const ORIGIN_SECRET_HEADER = 'x-origin-secret';
 /** A shorter secret can be guessed, or was never set: it proves nothing, so that nobody is anywhere. */
 const SHORTEST_SECRET = 16;
 
-function isFromEdge(c: Context, originSecret: string): boolean {
-  return originSecret.length >= SHORTEST_SECRET && isSameSecret(c.req.header(ORIGIN_SECRET_HEADER) ?? '', originSecret);
+function isFromEdge(c: Context, originSecrets: readonly string[]): boolean {
+  const presented = c.req.header(ORIGIN_SECRET_HEADER) ?? '';
+  return originSecrets.some((secret) => secret.length >= SHORTEST_SECRET && isSameSecret(presented, secret));
 }
 
 /**
- * What the edge says of the viewer who asks. Only with the right origin secret: anyone else could claim to be anywhere,
+ * What the edge says of the viewer who asks. Only with one of the origin secrets: anyone else could claim to be anywhere,
  * so a direct call has no attributes and a policy that binds any of them refuses it.
  */
-export function viewerOf(c: Context, originSecret: string): ViewerAttributes {
-  if (!isFromEdge(c, originSecret)) return {};
+export function viewerOf(c: Context, originSecrets: readonly string[]): ViewerAttributes {
+  if (!isFromEdge(c, originSecrets)) return {};
   const address = c.req.header('cloudfront-viewer-address') ?? '';
   const shown = Object.entries(ATTRIBUTE_HEADERS).map(([attribute, name]) => [attribute, c.req.header(name)]);
   return knownViewer({
@@ -35,10 +36,10 @@ const NOT_OF_MEDIA = new Set(['authorization', 'cookie', 'content-type', 'conten
  * As `viewerOf`, with the headers that the viewer itself sent: what a token that it presents may be bound to. Not at
  * minting, where a token would be bound to headers that its media requests may not have.
  */
-export function requestingViewerOf(c: Context, originSecret: string): ViewerAttributes {
-  const viewer = viewerOf(c, originSecret);
+export function requestingViewerOf(c: Context, originSecrets: readonly string[]): ViewerAttributes {
+  const viewer = viewerOf(c, originSecrets);
   const own = Object.entries(c.req.header()).filter(
     ([name, value]) => !name.startsWith('cloudfront-') && !NOT_OF_MEDIA.has(name) && /^[ -~]+$/.test(value),
   );
-  return isFromEdge(c, originSecret) ? { ...viewer, headers: Object.fromEntries(own) } : viewer;
+  return isFromEdge(c, originSecrets) ? { ...viewer, headers: Object.fromEntries(own) } : viewer;
 }

@@ -5,7 +5,7 @@ import { ORIGIN_SECRET_HEADER, requestingViewerOf, viewerOf } from '../../../tok
 /** What an API with this origin secret knows of a viewer whose request shows `shown`; undefined for no such header. */
 async function known(originSecret: string, shown: string | undefined): Promise<unknown> {
   const app = new Hono();
-  app.get('/', (c) => c.json([viewerOf(c, originSecret), requestingViewerOf(c, originSecret)]));
+  app.get('/', (c) => c.json([viewerOf(c, [originSecret]), requestingViewerOf(c, [originSecret])]));
   const headers = { 'cloudfront-viewer-country': 'DE', ...(shown !== undefined && { [ORIGIN_SECRET_HEADER]: shown }) };
   return (await app.request('/', { headers })).json();
 }

@@ -13,7 +13,7 @@ const CUTOFF: RevocationKey = { kind: 'sessions-before', id: SESSIONS_BEFORE_ID 
 
 /** What the revocation list and the asset blocks say against a token. */
 export function refusalOf(
-  list: RevocationList,
+  list: Pick<RevocationList, 'holding'>,
   edgeStore: Pick<DeliveryCommands, 'blockedAssets'>,
   now: () => number,
 ): VendingOptions['refusalOf'] {
@@ -27,7 +27,7 @@ export function refusalOf(
 
 /** Why those of these sessions get no later token that the revocation list is against, by session id. */
 export async function listedRefusals(
-  list: RevocationList,
+  list: Pick<RevocationList, 'holding'>,
   sessions: Session[],
   now: number,
 ): Promise<Map<string, Refusal>> {

@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { every } from 'hono/combine';
 import { requestId } from 'hono/request-id';
+import { type DecisionOptions, decisionRoutes } from '../revocation/http/decision-routes.ts';
 import { type DeliveryOptions, deliveryRoutes } from '../revocation/http/delivery-routes.ts';
 import { DETECTION_OPERATIONS } from '../revocation/http/detection-operations.ts';
 import { type DetectionOptions, detectionRoutes } from '../revocation/http/detection-routes.ts';
@@ -34,9 +35,11 @@ export interface ApiOptions {
   authorize: Authorize;
   vending: Omit<VendingRoutesOptions, 'authorize'>;
   keys: Omit<KeyOptions, 'authorize'>;
-  revocation: Omit<RevocationOptions, 'authorize'>;
-  detection: Omit<DetectionOptions, 'authorize'>;
-  delivery: Omit<DeliveryOptions, 'authorize'>;
+  /** Of these four each may be left out; its routes are then neither there nor described. */
+  revocation?: Omit<RevocationOptions, 'authorize'> | undefined;
+  decisions?: Omit<DecisionOptions, 'authorize'> | undefined;
+  detection?: Omit<DetectionOptions, 'authorize'> | undefined;
+  delivery?: Omit<DeliveryOptions, 'authorize'> | undefined;
   counts: RequestCounts;
   answers: Answers;
   telemetry: Telemetry;
@@ -61,7 +64,7 @@ const ALL_PROBLEMS = { ...PROBLEMS, ...REVOCATION_PROBLEMS };
 
 /** The HTTP API: the routes of the capabilities in one app, the same on this machine and in a Lambda function. */
 export function createApi(options: ApiOptions): Hono {
-  const { settings, telemetry, report, now, counts, answers } = options;
+  const { settings, telemetry, report, now, counts, answers, revocation, decisions, detection, delivery } = options;
   const { allowedOrigins, requestsPerMinute } = settings;
   const app = new Hono();
   app.onError(problemDetails(report));
@@ -91,9 +94,10 @@ export function createApi(options: ApiOptions): Hono {
   const vending = countedVending(options.vending.vending, telemetry);
   app.route('/', vendingRoutes({ ...options.vending, vending, authorize }));
   app.route('/', keyRoutes({ ...options.keys, authorize }));
-  app.route('/', revocationRoutes({ ...options.revocation, authorize }));
-  app.route('/', detectionRoutes({ ...options.detection, authorize }));
-  app.route('/', deliveryRoutes({ ...options.delivery, authorize }));
+  if (revocation) app.route('/', revocationRoutes({ ...revocation, authorize }));
+  if (decisions) app.route('/', decisionRoutes({ ...decisions, authorize }));
+  if (detection) app.route('/', detectionRoutes({ ...detection, authorize }));
+  if (delivery) app.route('/', deliveryRoutes({ ...delivery, authorize }));
   app.route('/', documentationRoutes(app, { operations: OPERATIONS, problems: ALL_PROBLEMS }));
   return app;
 }

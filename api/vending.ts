@@ -2,7 +2,6 @@ import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
 import type { RevocationList } from '../revocation/list/revocation-list.ts';
-import type { AssetCatalogue } from '../token-api/assets/assets.ts';
 import { ASSETS_TABLE, dynamoDbAssets } from '../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit, SUBJECTS_TABLE } from '../token-api/concurrency/dynamodb.ts';
 import type { VendingRoutesOptions } from '../token-api/http/routes.ts';
@@ -11,31 +10,30 @@ import type { CachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
 import { createMinter } from '../token-api/minting/minter.ts';
 import { createRenewer } from '../token-api/minting/renewal.ts';
 import { dynamoDbPolicies, POLICIES_TABLE } from '../token-api/policies/dynamodb.ts';
-import type { PolicyCatalogue } from '../token-api/policies/policies.ts';
 import { dynamoDbSessions, SESSIONS_TABLE } from '../token-api/sessions/dynamodb.ts';
 import { createVending, type Refusal } from '../token-api/vending/vending.ts';
 import { listedRefusals, refusalOf } from './refusals.ts';
-import { TITLE_POLICY, TITLES } from './titles.ts';
 
 /** The tables of the vending side. */
 export const VENDING_TABLES = [SESSIONS_TABLE, ASSETS_TABLE, POLICIES_TABLE, SUBJECTS_TABLE];
 
-/** What the vending side of a stack is put together from. */
+/** What the vending side is put together from. */
 export interface VendingParts {
   client: DynamoDBDocumentClient;
   settings: EdgeSettings;
   api: ApiSettings;
   keyRing: CachedKeyRing;
   edgeUrl: string;
-  originSecret: string;
-  list: RevocationList;
+  /** The secrets that prove at this moment that a request came through the edge: two while it rotates. */
+  originSecrets: () => readonly string[];
+  list: Pick<RevocationList, 'holding' | 'revoked'>;
   edgeStore: Pick<DeliveryCommands, 'blockedAssets'>;
   now: () => number;
 }
 
-/** Puts the vending side together, its catalogue filled with the titles that are not in it. */
-export async function openVending(parts: VendingParts): Promise<Omit<VendingRoutesOptions, 'authorize'>> {
-  const { client, settings, api, keyRing, edgeUrl, originSecret, list, now } = parts;
+/** Puts the vending side together. */
+export function composeVending(parts: VendingParts): Omit<VendingRoutesOptions, 'authorize'> {
+  const { client, settings, api, keyRing, edgeUrl, originSecrets, list, now } = parts;
   const key = () => keyRing.mintingKey();
   const { maxTokenLifetimeSeconds, leewaySeconds } = settings;
   const { maxSessionSeconds, sessionsPerSubject, handoffSeconds } = api;
@@ -45,7 +43,6 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
   const policies = dynamoDbPolicies(client);
   const sessions = dynamoDbSessions(client);
   const revokedSessions = (ids: string[]) => list.revoked('session', ids, now());
-  await addTitles(assets, policies);
   const vending = createVending({
     assets,
     policies,
@@ -74,7 +71,7 @@ export async function openVending(parts: VendingParts): Promise<Omit<VendingRout
     assets,
     policies,
     sessions,
-    originSecret,
+    originSecrets,
     listedRefusals: (listed) => listedRefusals(list, listed, now()),
     maxLifetimeSeconds: maxPolicySeconds,
     now,
@@ -90,10 +87,4 @@ export function refusalsOfSessions({
     const known = await Promise.all(sessionIds.map((id) => sessions.get(id)));
     return listedRefusals(known.filter((session) => session !== undefined));
   };
-}
-
-/** Adds the titles that were not there before; what somebody made of them since stays. */
-async function addTitles(assets: AssetCatalogue, policies: PolicyCatalogue): Promise<void> {
-  if (!(await policies.get(TITLE_POLICY.id))) await policies.put(TITLE_POLICY);
-  for (const title of TITLES) if (!(await assets.get(title.id))) await assets.put(title);
 }
