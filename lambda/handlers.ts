@@ -36,4 +36,28 @@ export interface HandlerDescription {
 }
 
 /** Every handler by name, which is the folder of its entry point. */
-export const HANDLERS = {} as const satisfies Record<string, HandlerDescription>;
+export const HANDLERS = {
+  api: {
+    purpose: 'HTTP API: vends tokens, revokes, rotates keys',
+    memoryMiB: 1024,
+    timeoutSeconds: 29,
+    permissions: {
+      keyRing: [
+        'secretsmanager:DescribeSecret',
+        'secretsmanager:GetSecretValue',
+        'secretsmanager:PutSecretValue',
+        'secretsmanager:UpdateSecretVersionStage',
+      ],
+    },
+  },
+  'key-server': {
+    purpose: 'Keys of packaged titles, for players behind the edge',
+    memoryMiB: 512,
+    timeoutSeconds: 10,
+    permissions: {
+      // To list the bucket is what makes S3 answer 404, not 403, for a title that is not there.
+      packagesBucket: ['s3:GetObject', 's3:ListBucket'],
+      masteringKey: ['kms:Decrypt'],
+    },
+  },
+} as const satisfies Record<string, HandlerDescription>;

@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono';
 import { type DataKeys, KmsError } from '../kms/data-keys.ts';
+import { StorageError } from '../storage/object-store.ts';
 import { unwrapContentKey } from './content-keys.ts';
 import { PackagingError } from './errors.ts';
 import type { KeyTable } from './key-table.ts';
@@ -87,5 +88,6 @@ function refuse(c: Context, status: keyof typeof TITLES, code: string): Response
 }
 
 function codeOf(error: unknown): string {
-  return error instanceof KmsError || error instanceof PackagingError ? error.code : 'ERR_INTERNAL';
+  const isKnown = error instanceof KmsError || error instanceof PackagingError || error instanceof StorageError;
+  return isKnown ? error.code : 'ERR_INTERNAL';
 }

@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Hono } from 'hono';
+import { createApi } from '../../api/api.ts';
+import { NO_REVOCATIONS, sessionsEndAtEdge } from '../../api/no-revocations.ts';
+import { sessionsEnd } from '../../api/sessions-end.ts';
+import { unenforcedPrefixes } from '../../api/unenforced.ts';
+import { composeVending, refusalsOfSessions } from '../../api/vending.ts';
+import { tokenPrefix } from '../../edge-functions/build/settings.ts';
+import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
+import { AwsKeyValueStore, keyValueStoreClient } from '../../edge-functions/store/key-value-store-aws.ts';
+import { dynamoDbDetectionRuns } from '../../revocation/detect/dynamodb.ts';
+import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
+import { queuedPublication, sqsClient } from '../../revocation/publish/sqs.ts';
+import { dynamoDbSuspiciousSessions } from '../../revocation/suspicious/dynamodb.ts';
+import { dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
+import { openCachedKeyRing } from '../../token-api/key-ring/cached-key-ring.ts';
+import { edgeStorePublisher } from '../../token-api/key-ring/key-publisher.ts';
+import { edgeProbe } from '../../token-api/key-ring/probe.ts';
+import { createRotation } from '../../token-api/key-ring/rotation.ts';
+import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
+import { dynamoDbRequestCounts } from '../../token-api/rate-limits/dynamodb.ts';
+import { powertoolsTelemetry } from '../../token-api/telemetry/powertools.ts';
+import { dynamoDbClient } from '../dynamodb.ts';
+import { gatewayAuthorization } from './gateway-authorization.ts';
+import { secretClient } from './secrets-manager.ts';
+import type { ApiHandlerSettings } from './settings.ts';
+import { detectionMachine, stepFunctionsClient } from './step-functions.ts';
+
+/** For how long a rotation waits for the edge to know a new key, in seconds: a caller waits 30 at most. */
+const PROBE_SECONDS = 15;
+
+const now = () => Math.floor(Date.now() / 1000);
+
+/** The API of a deployment. Rejects with `KeyRingError` when the ring cannot be read, or is not there yet. */
+export async function openApi(
+  { edge, keys, api, edgeUrl, revocation, ...arns }: ApiHandlerSettings,
+  originSecrets: () => readonly string[],
+  report: (line: string) => void,
+): Promise<Hono> {
+  const { maxTokenLifetimeSeconds, leewaySeconds, mode } = edge;
+  const client = dynamoDbClient();
+  const telemetry = powertoolsTelemetry((line) => process.stdout.write(`${line}\n`));
+  const edgeStore = new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore));
+  const store = secretsManagerKeyRing(secretClient(arns.keyRing), arns.keyRing);
+  const keyRing = await openCachedKeyRing({
+    read: store.current,
+    refreshSeconds: keys.refreshSeconds,
+    maxStaleSeconds: keys.maxStaleSeconds,
+    onRefresh: (ageSeconds, error) => {
+      telemetry.metric('KeyRingAge', ageSeconds);
+      if (!error) return;
+      telemetry.metric('KeyRingUnread', 1);
+      report(`the key ring was not read again, it is ${Math.round(ageSeconds)} s old: ${error.message}`);
+    },
+    now,
+    uptime: () => performance.now() / 1000,
+  });
+  const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
+  const probing = { edgeUrl, tokenPrefix: tokenPrefix(edge), patienceSeconds: PROBE_SECONDS, now, sleep };
+  const publisher = edgeStorePublisher(edgeStore);
+  const rotation = createRotation({ store, publisher, probe: edgeProbe(probing), times, now });
+
+  const list = revocation && dynamoDbRevocationList(client);
+  const vending = composeVending({
+    ...{ client, settings: edge, api, keyRing, edgeUrl, originSecrets, list: list ?? NO_REVOCATIONS, edgeStore, now },
+  });
+  const { assets, sessions } = vending;
+  const revoking = list && {
+    list,
+    publication: queuedPublication(sqsClient(), revocation.publications),
+    revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
+    now,
+  };
+  return createApi({
+    settings: api,
+    authorize: gatewayAuthorization,
+    vending,
+    keys: {
+      ...{ store, rotation, times, report, now },
+      // Within the leeway an expired token can still be renewed.
+      sessionsWithKey: (kid) => sessions.withKey(kid, now() - leewaySeconds),
+      endSessions: revoking ? sessionsEnd(revoking) : sessionsEndAtEdge(edgeStore),
+      onChange: () => keyRing.refresh(),
+    },
+    revocation: revoking && { ...revoking, unenforced: unenforcedPrefixes({ edgeStore, mode, assets, sessions }) },
+    detection: list && {
+      ...{ list, report, now, refusalsOf: refusalsOfSessions(vending), suspicious: dynamoDbSuspiciousSessions(client) },
+      detection: detectionMachine(
+        stepFunctionsClient(),
+        revocation.detectionMachine,
+        revocation.mode,
+        dynamoDbDetectionRuns(client),
+        now,
+      ),
+    },
+    delivery: list && { store: edgeStore, report },
+    counts: dynamoDbRequestCounts(client),
+    answers: dynamoDbAnswers(client),
+    telemetry,
+    report: (error, requestId = '') => report(`error in the API ${requestId}: ${error.stack}`),
+    now,
+  });
+}
