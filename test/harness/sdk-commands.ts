@@ -49,10 +49,13 @@ export async function startAwsEndpoint({ dynamoDb, keyValueStore, moto }: Backen
       const { hostname, port } = new URL(moto ?? 'http://localhost');
       const target = service === 'dynamodb' ? { socketPath: dynamoDb } : { hostname, port };
       const { method, url: path, headers } = request;
-      const onward = http.request({ ...target, method, path, headers, agent: false } as http.RequestOptions, (reply) => {
-        response.writeHead(reply.statusCode ?? 502, reply.headers);
-        reply.pipe(response);
-      });
+      const onward = http.request(
+        { ...target, method, path, headers, agent: false } as http.RequestOptions,
+        (reply) => {
+          response.writeHead(reply.statusCode ?? 502, reply.headers);
+          reply.pipe(response);
+        },
+      );
       onward.on('error', () => response.destroy());
       return void onward.end(body);
     }
@@ -100,7 +103,12 @@ function s3Command({ method, url = '/' }: http.IncomingMessage): SentCommand {
   const { pathname, searchParams } = new URL(url, 'http://localhost');
   const [, bucket = '', ...key] = pathname.split('/');
   const isList = method === 'GET' && (key.join('/') === '' || searchParams.has('list-type'));
-  const verbs: Record<string, string> = { GET: 'GetObject', HEAD: 'GetObject', PUT: 'PutObject', DELETE: 'DeleteObject' };
+  const verbs: Record<string, string> = {
+    GET: 'GetObject',
+    HEAD: 'GetObject',
+    PUT: 'PutObject',
+    DELETE: 'DeleteObject',
+  };
   return { action: `s3:${isList ? 'ListBucket' : verbs[method ?? '']}`, resource: bucket };
 }
 
