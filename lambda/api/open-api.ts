@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { createApi } from '../../api/api.ts';
+import { EMBEDDED_KEYS, NO_EDGE_STORE } from '../../api/embedded-keys.ts';
 import { NO_REVOCATIONS, sessionsEndAtEdge } from '../../api/no-revocations.ts';
 import { sessionsEnd } from '../../api/sessions-end.ts';
 import { unenforcedPrefixes } from '../../api/unenforced.ts';
@@ -10,6 +11,7 @@ import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
 import { AwsKeyValueStore, keyValueStoreClient } from '../../edge-functions/store/key-value-store-aws.ts';
 import { dynamoDbDetectionRuns } from '../../revocation/detect/dynamodb.ts';
 import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
+import type { Publication } from '../../revocation/publish/publication.ts';
 import { queuedPublication, sqsClient } from '../../revocation/publish/sqs.ts';
 import { dynamoDbSuspiciousSessions } from '../../revocation/suspicious/dynamodb.ts';
 import { dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
@@ -40,7 +42,9 @@ export async function openApi(
   const { maxTokenLifetimeSeconds, leewaySeconds, mode } = edge;
   const client = dynamoDbClient();
   const telemetry = powertoolsTelemetry((line) => process.stdout.write(`${line}\n`));
-  const edgeStore = new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore));
+  const edgeStore = arns.edgeStore
+    ? new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore))
+    : undefined;
   const store = secretsManagerKeyRing(secretClient(arns.keyRing), arns.keyRing);
   const keyRing = await openCachedKeyRing({
     read: store.current,
@@ -55,34 +59,43 @@ export async function openApi(
     now,
     uptime: () => performance.now() / 1000,
   });
-  const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
-  const probing = { edgeUrl, tokenPrefix: tokenPrefix(edge), patienceSeconds: PROBE_SECONDS, now, sleep };
-  const publisher = edgeStorePublisher(edgeStore);
-  const rotation = createRotation({ store, publisher, probe: edgeProbe(probing), times, now });
-
   const list = revocation && dynamoDbRevocationList(client);
   const vending = composeVending({
-    ...{ client, settings: edge, api, keyRing, edgeUrl, originSecrets, list: list ?? NO_REVOCATIONS, edgeStore, now },
+    ...{ client, settings: edge, api, keyRing, edgeUrl, originSecrets, now },
+    list: list ?? NO_REVOCATIONS,
+    edgeStore: edgeStore ?? NO_EDGE_STORE,
   });
   const { assets, sessions } = vending;
   const revoking = list && {
     list,
-    publication: queuedPublication(sqsClient(), revocation.publications),
+    publication: reported(queuedPublication(sqsClient(), revocation.publications), report),
     revocationSeconds: maxTokenLifetimeSeconds + leewaySeconds,
     now,
   };
+  const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
+  const probing = { edgeUrl, tokenPrefix: tokenPrefix(edge), patienceSeconds: PROBE_SECONDS, now, sleep };
+  const changes = edgeStore
+    ? {
+        rotation: createRotation({
+          ...{ store, publisher: edgeStorePublisher(edgeStore), probe: edgeProbe(probing), times, now },
+        }),
+        endSessions: revoking ? sessionsEnd(revoking) : sessionsEndAtEdge(edgeStore),
+      }
+    : EMBEDDED_KEYS;
   return createApi({
     settings: api,
     authorize: gatewayAuthorization,
     vending,
     keys: {
-      ...{ store, rotation, times, report, now },
+      ...{ ...changes, store, times, report, now },
       // Within the leeway an expired token can still be renewed.
       sessionsWithKey: (kid) => sessions.withKey(kid, now() - leewaySeconds),
-      endSessions: revoking ? sessionsEnd(revoking) : sessionsEndAtEdge(edgeStore),
       onChange: () => keyRing.refresh(),
     },
-    revocation: revoking && { ...revoking, unenforced: unenforcedPrefixes({ edgeStore, mode, assets, sessions }) },
+    revocation: revoking && {
+      ...revoking,
+      unenforced: unenforcedPrefixes({ edgeStore: edgeStore ?? NO_EDGE_STORE, mode, assets, sessions }),
+    },
     detection: list && {
       ...{ list, report, now, refusalsOf: refusalsOfSessions(vending), suspicious: dynamoDbSuspiciousSessions(client) },
       detection: detectionMachine(
@@ -93,11 +106,22 @@ export async function openApi(
         now,
       ),
     },
-    delivery: list && { store: edgeStore, report },
+    delivery: list && edgeStore ? { store: edgeStore, report } : undefined,
     counts: dynamoDbRequestCounts(client),
     answers: dynamoDbAnswers(client),
     telemetry,
     report: (error, requestId = '') => report(`error in the API ${requestId}: ${error.stack}`),
     now,
   });
+}
+
+/** A publication that says what went wrong. The reconciler looks at the whole list by the clock, and so makes up for it. */
+function reported({ publish }: Publication, report: (line: string) => void): Publication {
+  return {
+    publish: (changed) =>
+      publish(changed).catch((error: Error) => {
+        report(`${changed.length} revocations were not queued, and wait for the next reconciliation: ${error.name}`);
+        throw error;
+      }),
+  };
 }

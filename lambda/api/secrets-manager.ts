@@ -38,7 +38,7 @@ export function originSecrets(
       const { SecretString = '', CreatedDate } = await client.send(command);
       return { value: SecretString, createdAt: (CreatedDate?.getTime() ?? 0) / 1000 };
     } catch (error) {
-      if ((error as Error).name === 'ResourceNotFoundException') return undefined;
+      if (VersionStage !== 'AWSCURRENT' && (error as Error).name === 'ResourceNotFoundException') return undefined;
       throw error;
     }
   }
@@ -54,7 +54,7 @@ export function originSecrets(
       readNextAt = startedAt + REFRESH_SECONDS;
     } catch (error) {
       readNextAt = now() + RETRY_SECONDS;
-      report(`the origin secret was not read again: ${(error as Error).name}`);
+      report(`the origin secret was not read, and will be in ${RETRY_SECONDS} s: ${(error as Error).name}`);
     }
   }
 

@@ -13,8 +13,8 @@ export const ApiHandlerSettings = v.strictObject({
   api: ApiSettingsSchema,
   /** URL of the distribution, which playback URLs begin with. */
   edgeUrl: url,
-  /** ARN of the KeyValueStore. */
-  edgeStore: arn,
+  /** ARN of the KeyValueStore; absent where the function has its keys embedded, and reads no store. */
+  edgeStore: v.optional(arn),
   /** ARNs of the two secrets. */
   keyRing: arn,
   originSecret: arn,

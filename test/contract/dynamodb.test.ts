@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { VENDING_TABLES } from '../../api/vending.ts';
 import { openDataDirectory } from '../../local/data-directory.ts';
 import { type LocalDynamoDb, startDynamoDb } from '../../local/dynamodb.ts';
-import { VENDING_TABLES } from '../../api/vending.ts';
 import { dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit } from '../../token-api/concurrency/dynamodb.ts';
 import { ANSWERS_TABLE, dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';

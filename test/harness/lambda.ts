@@ -49,7 +49,9 @@ export function startLambda(name: string, settings: object, endpoint: string): R
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (log += chunk));
   const waiting = new Map<number, (answer: { result?: unknown; failure?: string }) => void>();
   let invocations = 0;
-  child.on('message', (message: { id: number }) => waiting.get(message.id)?.(message));
+  child.on('message', ({ id, ...answer }: { id: number; result?: unknown; failure?: string }) =>
+    waiting.get(id)?.(answer),
+  );
   child.once('exit', () => {
     for (const answer of waiting.values()) answer({ failure: `the function ended: ${log}` });
   });

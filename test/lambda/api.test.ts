@@ -425,6 +425,29 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
     }
   });
 
+  test('says that a revocation is not at the edge yet when the queue cannot be had: it is on the list', async () => {
+    const revocation = {
+      mode: 'log',
+      publications: 'http://localhost:9/q.fifo',
+      detectionMachine: arns.detectionMachine,
+    };
+    const cut = startLambda('api', settingsOf(revocation), aws.url);
+    const answer = await call('POST', '/v1/sessions/Unqueued0000/revocation', { role: 'security' }, cut);
+    expect(answer).toMatchObject({ status: 202, body: { outcome: 'added' } });
+    expect(cut.log()).toContain('1 revocations were not queued');
+    cut.stop();
+  });
+
+  test('refuses a body that is too large, and takes one in base64', async () => {
+    const event = httpApiEvent('POST', '/v1/playback', { role: 'player', body: { asset: 'a'.repeat(70_000) } });
+    expect(await lambda.invoke(event)).toMatchObject({ statusCode: 413 });
+    const small = httpApiEvent('POST', '/v1/playback', { role: 'player', body: { asset: 'nothing' } }) as {
+      body: string;
+    };
+    const body = Buffer.from(small.body).toString('base64');
+    expect(await lambda.invoke({ ...small, body, isBase64Encoded: true })).toMatchObject({ statusCode: 404 });
+  });
+
   test('repeats an answer, and revokes at the same time as others do', async () => {
     const headers = { 'idempotency-key': '"5f0c9a7e-21b4-4d0c-9a7e-21b44d0c5f0c"' };
     const once = () => call('POST', '/v1/playback', { role: 'player', body: { asset: 'aurora' }, headers });
@@ -467,6 +490,37 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
     expect(own.sent.filter(({ action }) => /^(?:sqs|states):/.test(action))).toEqual([]);
     alone.stop();
     own.stop();
+  });
+
+  test('with embedded keys: vends, refuses to rotate, and has nothing of the edge store', async () => {
+    const { publications, detectionMachine } = arns;
+    const { edgeStore: _, ...embedded } = settingsOf({ mode: 'log', publications, detectionMachine });
+    const own = await startAwsEndpoint({ dynamoDb: data.path('dynamodb.sock'), moto: (await moto()).endpoint });
+    const lambda = startLambda('api', embedded, own.url);
+    const vended = await call('POST', '/v1/playback', { role: 'player', body: { asset: 'aurora' } }, lambda);
+    expect(vended.status).toBe(200);
+    const kid = (await call('GET', '/v1/keys', { role: 'security' }, lambda)).body.keys[0].kid;
+    for (const body of [{}, { compromised: kid }]) {
+      const refused = await call('POST', '/v1/keys/rotation', { role: 'security', body }, lambda);
+      expect(refused).toMatchObject({ status: 409, body: { code: 'ERR_ROTATION_ELSEWHERE' } });
+    }
+    expect(await call('GET', '/v1/edge/modes', { role: 'security' }, lambda)).toMatchObject({ status: 404 });
+    const revoked = await call('POST', '/v1/sessions/Embedded0000/revocation', { role: 'security' }, lambda);
+    expect(revoked.status).toBe(202);
+    expect(own.sent.filter(({ action }) => /^cloudfront|PutSecretValue/.test(action))).toEqual([]);
+    lambda.stop();
+    own.stop();
+  });
+
+  test('takes nobody for the edge while the origin secret cannot be read, and says so', async () => {
+    const missing = arns.originSecret.replace('origin-secret', 'no-secret');
+    const cut = startLambda('api', { ...settings, originSecret: missing }, aws.url);
+    const headers = throughEdge('');
+    const answer = await call('POST', '/v1/playback', { role: 'player', body: { asset: 'bound' }, headers }, cut);
+    expect(answer).toMatchObject({ status: 422, body: { code: 'ERR_TOKEN_BINDING_MISSING' } });
+    expect(cut.log()).toContain('the origin secret was not read');
+    cut.stop();
+    aws.sent.splice(0, Number.POSITIVE_INFINITY, ...aws.sent.filter(({ resource }) => resource !== missing));
   });
 
   /** A session that went on under another key than the current one; the kid of that. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { LocalDynamoDb } from '../../local/dynamodb.ts';
 import { VENDING_TABLES } from '../../api/vending.ts';
+import type { LocalDynamoDb } from '../../local/dynamodb.ts';
 import { dynamoDbAssets } from '../../token-api/assets/dynamodb.ts';
 import { dynamoDbConcurrencyLimit } from '../../token-api/concurrency/dynamodb.ts';
 import { openCachedKeyRing } from '../../token-api/key-ring/cached-key-ring.ts';

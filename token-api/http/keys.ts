@@ -14,7 +14,7 @@ import { refuseAsProblem } from './refusal.ts';
 export interface KeyOptions {
   authorize: Authorize;
   store: KeyRingStore;
-  rotation: Rotation;
+  rotation: Pick<Rotation, 'rotate' | 'dropKey'>;
   /** The unexpired sessions of which any token was signed with a key. */
   sessionsWithKey: (kid: string) => Promise<SessionKeys[]>;
   /** Revokes sessions: why, and who says so. */

@@ -264,6 +264,7 @@ session that had a token of it ends, also one renewed under another key; with \`
       'ERR_ROTATION_RUNNING',
       'ERR_ROTATION_OUTDATED',
       'ERR_ROTATION_EARLY',
+      'ERR_ROTATION_ELSEWHERE',
       'ERR_ROTATION_PROBE',
       'ERR_RING_CONFLICT',
       'ERR_RING_FOREIGN',

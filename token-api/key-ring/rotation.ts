@@ -15,6 +15,8 @@ export type RotationErrorCode =
   | 'ERR_ROTATION_EARLY'
   /** The published edge does not accept a token of the new key, or accepts anything. */
   | 'ERR_ROTATION_PROBE'
+  /** This process may not change the keys of the edge: rotate where it says. */
+  | 'ERR_ROTATION_ELSEWHERE'
   /** What was called for is no step of a rotation. */
   | 'ERR_ROTATION_STEP';
 
