@@ -234,6 +234,24 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
     expect(await denialOf(playbackUrl)).toBeNull();
   });
 
+  test('a vend that is warm is seven commands, none of them to the edge store, where each costs', async () => {
+    await putAurora();
+    const vend = () => call('POST', '/v1/playback', { role: 'player', body: { asset: 'aurora' } });
+    await vend();
+    const before = aws.sent.length;
+    expect((await vend()).status).toBe(200);
+    const commands = aws.sent.slice(before).map(({ action, resource }) => `${action} ${resource}`);
+    expect(commands.sort()).toEqual([
+      'dynamodb:BatchGetItem portcullis-revocations',
+      'dynamodb:GetItem portcullis-assets',
+      'dynamodb:GetItem portcullis-policies',
+      'dynamodb:GetItem portcullis-subjects',
+      'dynamodb:PutItem portcullis-subjects',
+      'dynamodb:UpdateItem portcullis-request-counts',
+      'dynamodb:UpdateItem portcullis-sessions',
+    ]);
+  });
+
   test('believes nobody but the gateway about who calls', async () => {
     const asSecurity = (authorizer: unknown) => call('GET', '/v1/revocations', { authorizer });
     const claims = { sub: 'someone', exp: '4102444800', roles: '[security]' };

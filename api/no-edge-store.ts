@@ -2,7 +2,7 @@ import type { DeliveryCommands } from '../edge-functions/store/edge-store.ts';
 import type { KeyOptions } from '../token-api/http/keys.ts';
 import { RotationError } from '../token-api/key-ring/rotation.ts';
 
-/** What there is to read of the edge store where the function has its keys embedded and reads no store. */
+/** An edge store that is not read, or not there: where the function has its keys embedded. */
 export const NO_EDGE_STORE: Pick<DeliveryCommands, 'blockedAssets' | 'modes'> = {
   blockedAssets: async () => new Map(),
   modes: async () => [],
