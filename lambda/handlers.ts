@@ -52,6 +52,7 @@ export const HANDLERS = {
       originSecret: ['secretsmanager:GetSecretValue'],
       edgeStore: [
         'cloudfront-keyvaluestore:DescribeKeyValueStore',
+        'cloudfront-keyvaluestore:GetKey',
         'cloudfront-keyvaluestore:ListKeys',
         'cloudfront-keyvaluestore:UpdateKeys',
       ],

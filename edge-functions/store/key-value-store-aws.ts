@@ -1,6 +1,7 @@
 import {
   CloudFrontKeyValueStoreClient,
   DescribeKeyValueStoreCommand,
+  GetKeyCommand,
   ListKeysCommand,
   type ListKeysCommandOutput,
   UpdateKeysCommand,
@@ -34,7 +35,7 @@ const CODES: Record<AwsFailure['cause'], StoreErrorCode> = {
   answer: 'ERR_STORE_REFUSED',
 };
 
-const ACTIONS = ['DescribeKeyValueStore', 'ListKeys', 'UpdateKeys']
+const ACTIONS = ['DescribeKeyValueStore', 'GetKey', 'ListKeys', 'UpdateKeys']
   .map((a) => `cloudfront-keyvaluestore:${a}`)
   .join(', ');
 
@@ -43,7 +44,7 @@ const STALE_ETAG = /pre-?condition|if-?match|\betag\b/i;
 const TOO_LARGE = /size|length|limit|exceed|too (?:large|long|many)|at most|maximum/i;
 
 /**
- * CloudFront KeyValueStore as a `KeyValueStore`: DescribeKeyValueStore for the ETag, ListKeys, UpdateKeys (Amazon
+ * CloudFront KeyValueStore as a `KeyValueStore`: DescribeKeyValueStore for the ETag, GetKey, ListKeys, UpdateKeys (Amazon
  * CloudFront API Reference, "Amazon CloudFront KeyValueStore"; quotas: Developer Guide). Listing takes a call for every
  * 50 entries. Replicas have a change after some seconds, with no promise from AWS.
  *
@@ -92,6 +93,17 @@ export class AwsKeyValueStore implements KeyValueStore {
     const command = new DescribeKeyValueStoreCommand({ KvsARN: this.#arn });
     const { ETag } = await this.#client.send(command).catch((error) => this.#refuse(error));
     return this.#required(ETag);
+  }
+
+  /** The value of one key, in one call however large the store is; undefined when it has none. */
+  async get(key: string): Promise<string | undefined> {
+    const command = new GetKeyCommand({ KvsARN: this.#arn, Key: key });
+    const { Value } = await this.#client.send(command).catch((error: Error) => {
+      // Also of a store that is not there: the answer does not say which.
+      if (error.name === 'ResourceNotFoundException') return { Value: undefined };
+      return this.#refuse(error);
+    });
+    return Value;
   }
 
   async #entries(): Promise<Map<string, string>> {

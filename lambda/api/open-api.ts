@@ -8,7 +8,10 @@ import { unenforcedPrefixes } from '../../api/unenforced.ts';
 import { composeVending, refusalsOfSessions } from '../../api/vending.ts';
 import { tokenPrefix } from '../../edge-functions/build/settings.ts';
 import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
+import { modesOf } from '../../edge-functions/store/entries.ts';
 import { AwsKeyValueStore, keyValueStoreClient } from '../../edge-functions/store/key-value-store-aws.ts';
+import { MODES } from '../../edge-functions/store/names.ts';
+import type { ModeRule } from '../../edge-functions/viewer-request/mode.ts';
 import { dynamoDbDetectionRuns } from '../../revocation/detect/dynamodb.ts';
 import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
 import type { Publication } from '../../revocation/publish/publication.ts';
@@ -42,9 +45,8 @@ export async function openApi(
   const { maxTokenLifetimeSeconds, leewaySeconds, mode } = edge;
   const client = dynamoDbClient();
   const telemetry = powertoolsTelemetry((line) => process.stdout.write(`${line}\n`));
-  const edgeStore = arns.edgeStore
-    ? new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore))
-    : undefined;
+  const keyValueStore = arns.edgeStore ? new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore) : undefined;
+  const edgeStore = keyValueStore && new EdgeStore(keyValueStore);
   const store = secretsManagerKeyRing(secretClient(arns.keyRing), arns.keyRing);
   const keyRing = await openCachedKeyRing({
     read: store.current,
@@ -95,7 +97,10 @@ export async function openApi(
     },
     revocation: revoking && {
       ...revoking,
-      unenforced: unenforcedPrefixes({ edgeStore: edgeStore ?? NO_EDGE_STORE, mode, assets, sessions }),
+      unenforced: unenforcedPrefixes({
+        edgeStore: keyValueStore ? { modes: () => modesIn(keyValueStore) } : NO_EDGE_STORE,
+        ...{ mode, assets, sessions },
+      }),
     },
     detection: list && {
       ...{ list, report, now, refusalsOf: refusalsOfSessions(vending), suspicious: dynamoDbSuspiciousSessions(client) },
@@ -114,6 +119,11 @@ export async function openApi(
     report: (error, requestId = '') => report(`error in the API ${requestId}: ${error.stack}`),
     now,
   });
+}
+
+/** The modes, of their own entry: to list the store takes a call for every fifty sessions that are revoked. */
+async function modesIn(store: AwsKeyValueStore): Promise<ModeRule[]> {
+  return modesOf(new Map([[MODES, (await store.get(MODES)) ?? '[]']]));
 }
 
 /** A publication that says what went wrong. The reconciler looks at the whole list by the clock, and so makes up for it. */

@@ -378,6 +378,18 @@ describe.each(ADAPTERS)('EdgeStore on KeyValueStore: %s', (_, open) => {
 });
 
 describe('KeyValueStore: AWS alone', () => {
+  test('reads one key in one call, and says nothing where there is none', async () => {
+    const service = new KeyValueStoreService();
+    service.put('modes', '[]');
+    const store = new AwsKeyValueStore(service.client, STORE_ARN);
+    expect([await store.get('modes'), await store.get('other')]).toEqual(['[]', undefined]);
+    expect(service.calls).toEqual(['Get', 'Get']);
+    service.before = () => {
+      throw Object.assign(new Error('m'), { name: 'AccessDeniedException', $fault: 'client', $metadata: {} });
+    };
+    await expect(store.get('modes')).rejects.toMatchObject({ code: 'ERR_STORE_DENIED' });
+  });
+
   const secret = '{"sign":"5ECR3T","bind":"5ECR3T","before":0}';
   const opened = () => {
     const service = new KeyValueStoreService();

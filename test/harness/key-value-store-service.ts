@@ -3,6 +3,8 @@ import {
   ConflictException,
   DescribeKeyValueStoreCommand,
   type DescribeKeyValueStoreRequest,
+  GetKeyCommand,
+  type GetKeyRequest,
   ListKeysCommand,
   type ListKeysRequest,
   ResourceNotFoundException,
@@ -40,6 +42,7 @@ export class KeyValueStoreService {
   constructor() {
     const mock = mockClient(this.client);
     mock.on(DescribeKeyValueStoreCommand).callsFake((input) => this.#answer('Describe', () => this.#describe(input)));
+    mock.on(GetKeyCommand).callsFake((input) => this.#answer('Get', () => this.#get(input)));
     mock.on(ListKeysCommand).callsFake((input) => this.#answer('List', () => this.#list(input)));
     mock.on(UpdateKeysCommand).callsFake((input) => this.#answer('Update', () => this.#update(input)));
   }
@@ -73,6 +76,13 @@ export class KeyValueStoreService {
   #describe({ KvsARN }: DescribeKeyValueStoreRequest) {
     this.#found(KvsARN);
     return { ...this.#metadata(), KvsARN, Created: new Date(0), Status: 'READY' };
+  }
+
+  #get({ KvsARN, Key = '' }: GetKeyRequest) {
+    this.#found(KvsARN);
+    const Value = this.#entries.get(Key);
+    if (Value === undefined) throw new ResourceNotFoundException(told('Key was not found.'));
+    return { ...this.#metadata(), Key, Value };
   }
 
   #list({ KvsARN, NextToken, MaxResults = 10 }: ListKeysRequest) {

@@ -113,12 +113,13 @@ function s3Command({ method, url = '/' }: http.IncomingMessage): SentCommand {
 }
 
 /** Paths of the Amazon CloudFront API Reference, "Amazon CloudFront KeyValueStore". */
-const STORE_PATH = /^\/key-value-stores\/([^/]+)(\/keys)?\/?$/;
+const STORE_PATH = /^\/key-value-stores\/([^/]+)(?:\/(keys)(?:\/([^/]+))?)?\/?$/;
 
-function keyValueStoreCommand({ method, url = '/' }: http.IncomingMessage): SentCommand {
-  const [, arn = '', keys] = STORE_PATH.exec(new URL(url, 'http://localhost').pathname) ?? [];
-  const operation = keys ? (method === 'POST' ? 'UpdateKeys' : 'ListKeys') : 'DescribeKeyValueStore';
-  return { action: `cloudfront-keyvaluestore:${operation}`, resource: decodeURIComponent(arn) };
+function keyValueStoreCommand({ method, url = '/' }: http.IncomingMessage): SentCommand & { key: string } {
+  const [, arn = '', keys, key = ''] = STORE_PATH.exec(new URL(url, 'http://localhost').pathname) ?? [];
+  const onKeys = method === 'POST' ? 'UpdateKeys' : key === '' ? 'ListKeys' : 'GetKey';
+  const action = `cloudfront-keyvaluestore:${keys ? onKeys : 'DescribeKeyValueStore'}`;
+  return { action, resource: decodeURIComponent(arn), key: decodeURIComponent(key) };
 }
 
 async function answerKeyValueStore(
@@ -131,7 +132,7 @@ async function answerKeyValueStore(
     response.writeHead(status, { 'content-type': 'application/json', ...(etag && { etag }) });
     response.end(JSON.stringify(content));
   };
-  const { action, resource } = keyValueStoreCommand(request);
+  const { action, resource, key } = keyValueStoreCommand(request);
   try {
     if (action.endsWith('DescribeKeyValueStore')) {
       const description = { ItemCount: 0, TotalSizeInBytes: 0, KvsARN: resource, Created: 0 };
@@ -140,6 +141,12 @@ async function answerKeyValueStore(
     if (action.endsWith('ListKeys')) {
       const { entries } = await store.list();
       return answer(200, { Items: [...entries].map(([Key, Value]) => ({ Key, Value })) });
+    }
+    if (action.endsWith('GetKey')) {
+      const Value = (await store.list()).entries.get(key);
+      if (Value !== undefined) return answer(200, { Key: key, Value, ItemCount: 0, TotalSizeInBytes: 0 });
+      response.setHeader('x-amzn-errortype', 'ResourceNotFoundException');
+      return answer(404, { Message: 'Key was not found.' });
     }
     const { Puts = [], Deletes = [] } = JSON.parse(body.toString());
     const update = {

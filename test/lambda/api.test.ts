@@ -252,6 +252,18 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
     ]);
   });
 
+  test('says where the edge lets through what is revoked, by one look at the edge store', async () => {
+    await call('PUT', '/v1/edge/modes', { role: 'security', body: { prefix: '/aurora/', mode: 'log' } });
+    const before = aws.sent.length;
+    const revoked = await call('POST', '/v1/assets/aurora/revocation', { role: 'security' });
+    expect(revoked.body.unenforced).toEqual([{ prefix: '/aurora/', mode: 'log' }]);
+    const looks = aws.sent.slice(before).filter(({ action }) => action.startsWith('cloudfront'));
+    expect(looks.map(({ action }) => action)).toEqual(['cloudfront-keyvaluestore:GetKey']);
+    await call('DELETE', '/v1/assets/aurora/revocation', { role: 'security' });
+    await call('PUT', '/v1/edge/modes', { role: 'security', body: { prefix: '/aurora/', mode: null } });
+    expect(await reconcile()).toBe(2);
+  });
+
   test('believes nobody but the gateway about who calls', async () => {
     const asSecurity = (authorizer: unknown) => call('GET', '/v1/revocations', { authorizer });
     const claims = { sub: 'someone', exp: '4102444800', roles: '[security]' };
