@@ -7,8 +7,11 @@ import { readFeatureRows, readTimelineRows } from './rows.ts';
 import type { DetectionSettings } from './settings.ts';
 import { type DetectionQuery, featuresSql, isProven, relations, TIMELINES, timelineRelations } from './sql.ts';
 
-/** What the features name often: with these as tables Athena reads the logs twice, without them more than a hundred times. */
-const KEPT = new Set(['activity', 'screening', 'viewers', 'minutes', 'candidate_requests', 'fetches']);
+/** What is named often: with these as tables Athena reads the logs twice for features, without them more than a hundred times. */
+export const KEPT: Record<'features' | 'timelines', ReadonlySet<string>> = {
+  features: new Set(['activity', 'screening', 'viewers', 'minutes', 'candidate_requests', 'fetches']),
+  timelines: new Set(['activity']),
+};
 
 /** The one SQL text of detection, and its row parser, for Athena. `tokenPrefix`: the path before the token. */
 export function athenaQueries(settings: DetectionSettings, athena: AthenaSettings, tokenPrefix: string): AthenaQueries {
@@ -17,7 +20,7 @@ export function athenaQueries(settings: DetectionSettings, athena: AthenaSetting
   return {
     features: (request) => ({
       relations: relations(query(request)),
-      kept: KEPT,
+      kept: KEPT.features,
       select: featuresSql(request.everySession),
     }),
     readFeatures(rows) {
@@ -27,7 +30,7 @@ export function athenaQueries(settings: DetectionSettings, athena: AthenaSetting
     },
     timelines(request, sessionIds) {
       const parts = timelineRelations(query(request), sessionIds);
-      return { relations: parts, kept: new Set(['activity']), select: TIMELINES };
+      return { relations: parts, kept: KEPT.timelines, select: TIMELINES };
     },
     readTimelines: readTimelineRows,
   };

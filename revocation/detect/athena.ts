@@ -12,6 +12,8 @@ import {
 import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-failure.ts';
 import { redact } from '../../token/index.ts';
 import type { AthenaSettings } from './athena-settings.ts';
+import { type AthenaStatement, athenaTexts } from './athena-statements.ts';
+import type { AskedWindow } from './athena-steps.ts';
 import {
   type DetectionEngine,
   DetectionError,
@@ -25,15 +27,6 @@ import {
 
 /** A row of a result: text by name of the column, null for NULL. */
 export type AthenaRow = Record<string, string | null>;
-
-/** A statement with its common table expressions, each made of those before it. */
-export interface AthenaStatement {
-  relations: { name: string; sql: string }[];
-  /** Relations that are worked out once and kept until the answer is read. */
-  kept: ReadonlySet<string>;
-  /** The SELECT over the relations. */
-  select: string;
-}
 
 /** What Athena is asked, and how its answer is read: the SQL text and the row parser of DuckDB. */
 export interface AthenaQueries {
@@ -115,6 +108,59 @@ export function athenaEngine(
   };
 }
 
+/**
+ * An engine whose queries have run: it reads what Athena answered to what `askFeatures` and `askTimelines` asked for these
+ * windows (GetQueryExecution, GetQueryResults), and asks nothing. Knows no other window. Rejects with `DetectionError` when one
+ * of the queries did not succeed.
+ */
+export function answeredEngine(
+  client: AthenaClient,
+  settings: AthenaSettings,
+  queries: Pick<AthenaQueries, 'readFeatures' | 'readTimelines'>,
+  sleep: Sleep,
+  windows: AskedWindow[],
+): DetectionEngine {
+  const athena = new AthenaQueryRunner(client, settings, sleep, { at: Number.POSITIVE_INFINITY, now: Date.now });
+  const timelines = new Map<AskedWindow, Map<string, IdentityTimeline[]>>();
+  const asked = ({ from, to }: FeatureRequest): AskedWindow => {
+    const window = windows.find((each) => each.from === from && each.to === to);
+    if (!window)
+      throw new DetectionError('ERR_DETECTION_QUERY', `Athena was not asked for the window from ${from} to ${to}`);
+    return window;
+  };
+  return {
+    async features(request) {
+      const { rows, cost } = await athena.read(asked(request).features);
+      return { ...queries.readFeatures(rows), cost };
+    },
+    async timelines(request, sessionIds, onCost = () => {}) {
+      const window = asked(request);
+      if (!timelines.has(window)) {
+        const read = new Map<string, IdentityTimeline[]>();
+        for (const ids of window.timelines) {
+          const { rows, cost } = await athena.read(ids);
+          onCost(cost);
+          for (const [sessionId, timeline] of queries.readTimelines(rows)) read.set(sessionId, timeline);
+        }
+        timelines.set(window, read);
+      }
+      const wanted = new Set(sessionIds);
+      return new Map([...(timelines.get(window) ?? [])].filter(([sessionId]) => wanted.has(sessionId)));
+    },
+    async close() {
+      client.destroy();
+    },
+  };
+}
+
+/**
+ * Rejects with `ERR_DETECTION_SETUP` when the workgroup has no limit on the bytes that a query may scan, or a higher one than the
+ * settings allow (GetWorkGroup).
+ */
+export function checkWorkgroup(client: AthenaClient, settings: AthenaSettings, sleep: Sleep): Promise<void> {
+  return new AthenaQueryRunner(client, settings, sleep, { at: Number.POSITIVE_INFINITY, now: Date.now }).checkLimit();
+}
+
 /** A client for the account of the environment. */
 export function athenaClient({ region }: AthenaSettings): AthenaClient {
   return new AthenaClient(region === undefined ? {} : { region });
@@ -136,43 +182,36 @@ class AthenaQueryRunner {
 
   /** The rows of a statement, and what all of it cost. Rejects with `DetectionError`. */
   async answer(
-    { relations, kept, select }: AthenaStatement,
+    statement: AthenaStatement,
     onProgress: ReportProgress,
   ): Promise<{ rows: AthenaRow[]; cost: EngineCost }> {
-    this.#hasLimit ??= this.#checkLimit();
+    this.#hasLimit ??= this.checkLimit();
     await this.#hasLimit.catch((error: Error) => {
       // It may be there when it is asked for again.
       this.#hasLimit = undefined;
       throw error;
     });
     const { database } = this.#settings;
-    const run = randomUUID().replaceAll('-', '');
+    const texts = athenaTexts(statement, database, `portcullis_${randomUUID().replaceAll('-', '')}_`);
     const tables: string[] = [];
-    const named: string[] = [];
-    const whole = (sql: string) => (named.length > 0 ? `WITH ${named.join(',\n')}\n${sql}` : sql);
     const cost = { bytesScanned: 0, usd: 0 };
-    const statements = relations.filter(({ name }) => kept.has(name)).length + 1;
     let asked = 0;
     const ask = async (sql: string) => {
-      onProgress(PHASE, asked++, statements);
+      onProgress(PHASE, asked++, texts.length);
       const { id, bytesScanned } = await this.#run(sql);
       cost.bytesScanned += bytesScanned;
       cost.usd += athenaUsd(bytesScanned);
       return id;
     };
     try {
-      for (const { name, sql } of relations) {
-        const table = `portcullis_${run}_${name}`;
-        if (kept.has(name)) {
-          // Before it is there: creating it may fail with the table made.
-          tables.push(table);
-          await ask(`CREATE TABLE "${database}"."${table}" WITH (format = 'PARQUET') AS\n${whole(sql)}`);
-        }
-        named.push(kept.has(name) ? `${name} AS (SELECT * FROM "${database}"."${table}")` : `${name} AS (\n${sql}\n)`);
+      let id = '';
+      for (const { sql, table } of texts) {
+        // Before it is there: creating it may fail with the table made.
+        if (table !== undefined) tables.push(table);
+        id = await ask(sql);
       }
-      const id = await ask(whole(select));
       const rows = await this.#rows(id);
-      onProgress(PHASE, asked, statements);
+      onProgress(PHASE, asked, texts.length);
       return { rows, cost };
     } finally {
       // Nothing depends on it, no later run uses these names: it is not waited for, and done past the deadline too.
@@ -180,6 +219,24 @@ class AthenaQueryRunner {
         this.#start(`DROP TABLE IF EXISTS \`${database}\`.\`${table}\``).catch(() => undefined);
       await Promise.all(tables.map(drop));
     }
+  }
+
+  /** The rows of the last of these queries, and what all of them cost. Rejects when one of them has not succeeded. */
+  async read(ids: string[]): Promise<{ rows: AthenaRow[]; cost: EngineCost }> {
+    const cost = { bytesScanned: 0, usd: 0 };
+    for (const id of ids) {
+      const input = { QueryExecutionId: id };
+      const { QueryExecution: query = {} } = await this.#call(() =>
+        this.#client.send(new GetQueryExecutionCommand(input)),
+      );
+      if (query.Status?.State !== 'SUCCEEDED') throw queryFailure(id, query);
+      const scanned = query.Statistics?.DataScannedInBytes ?? 0;
+      cost.bytesScanned += scanned;
+      cost.usd += athenaUsd(scanned);
+    }
+    const last = ids.at(-1);
+    if (last === undefined) throw new DetectionError('ERR_DETECTION_QUERY', 'Athena was asked nothing');
+    return { rows: await this.#rows(last), cost };
   }
 
   /** Runs a query until it has succeeded. */
@@ -191,11 +248,12 @@ class AthenaQueryRunner {
       await this.#client.send(new StopQueryExecutionCommand({ QueryExecutionId: id })).catch(() => undefined);
       throw error;
     });
-    if (query.Status?.State !== 'SUCCEEDED') throw unsuccessful(id, query);
+    if (query.Status?.State !== 'SUCCEEDED') throw queryFailure(id, query);
     return { id, bytesScanned: query.Statistics?.DataScannedInBytes ?? 0 };
   }
 
-  async #checkLimit(): Promise<void> {
+  /** Rejects when the workgroup lets a query scan more than the settings do. */
+  async checkLimit(): Promise<void> {
     const { workgroup, bytesScannedLimit } = this.#settings;
     const { WorkGroup } = await this.#call(() => this.#client.send(new GetWorkGroupCommand({ WorkGroup: workgroup })));
     const limit = WorkGroup?.Configuration?.BytesScannedCutoffPerQuery;
@@ -292,7 +350,8 @@ function said(reason: string): string {
   return redact(reason.replace(/[\p{Cc}\s]+/gu, ' ')).slice(0, REASON_LENGTH);
 }
 
-function unsuccessful(id: string, { Status }: QueryExecution): DetectionError {
+/** Why a query did not succeed, in what GetQueryExecution says of it. */
+export function queryFailure(id: string, { Status }: Pick<QueryExecution, 'Status'>): DetectionError {
   const reason = Status?.StateChangeReason ?? '';
   const quoted = reason ? `: ${said(reason)}` : '';
   if (/bytes scanned limit/i.test(reason)) {

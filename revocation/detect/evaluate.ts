@@ -58,7 +58,7 @@ export interface Evaluation {
 }
 
 /** Sessions whose timelines are asked for at once: their ids have to fit into a query (Athena: 262,144 bytes). */
-const TIMELINES_AT_ONCE = 500;
+export const TIMELINES_AT_ONCE = 500;
 /** Labels hold what networks call themselves. */
 const LABEL_LENGTH = 120;
 

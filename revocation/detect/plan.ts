@@ -56,3 +56,13 @@ export async function planRun(
   }
   return { unseen, windows };
 }
+
+/**
+ * The part of a plan with so many of its windows, the oldest first, for who can ask only so much in one run. Of the new objects
+ * it has those of which no other window is left: they alone are dealt with once these windows are. `atMost` has to be above the
+ * hours of the look-back, the windows of one object, or a run might get no further.
+ */
+export function limitPlan({ unseen, windows }: DetectionPlan, atMost: number): DetectionPlan {
+  const left = new Set(windows.slice(atMost).flatMap(({ objects }) => objects.map(({ name }) => name)));
+  return { unseen: unseen.filter(({ name }) => !left.has(name)), windows: windows.slice(0, atMost) };
+}

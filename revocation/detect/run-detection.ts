@@ -41,13 +41,19 @@ const LATE_SECONDS = 86_400;
 /** How long a suspicious session is remembered, in seconds. */
 const REMEMBERED_SECONDS = 7 * 86_400;
 /** Sessions that a run records, those with the highest scores: nobody reads more, and a flood of them must not cost a fortune. */
-const RECORDED_AT_MOST = 1000;
+export const RECORDED_AT_MOST = 1000;
 /** Refused objects that a result names. */
 const NAMED_AT_MOST = 100;
 /** Entries that are added to the list at the same time. */
 const WRITES_AT_ONCE = 25;
 /** Who revokes, as it stands in the list. */
 const DETECTION = 'detection';
+
+/** What was found in the windows of a plan, and what may be done about it. */
+export interface Assessment {
+  evaluation: Evaluation;
+  decision: Decision;
+}
 
 /**
  * Runs detection once: what is new in the logs is evaluated, what is suspicious recorded, and in mode `enforce` what is beyond
@@ -60,25 +66,46 @@ export async function runDetection(
   settings: DetectionSettings,
   onProgress?: ReportProgress,
 ): Promise<DetectionRun> {
-  const { logs, ledger, engine, suspicious, list, publish, revocationSeconds, latest, now } = ports;
-  const { mode, lookbackHours } = settings;
+  const { list, publish, revocationSeconds, latest, now } = ports;
+  const ranAt = now();
+  const before = await latest();
+  const plan = await prepare(ports, settings, ranAt);
+  const assessment = await assess(ports, settings, plan.windows, ranAt, onProgress);
+  const revoked = await revoke(assessment.decision, list, publish, now, revocationSeconds);
+  await commit(plan, assessment.evaluation, ports.ledger, ranAt);
+  const run = summarize(plan, assessment.evaluation, assessment.decision, revoked, settings, ranAt);
+  tell(run, before, ports);
+  return run;
+}
+
+/** What a run has to do that begins at `ranAt`; counts how late it is. Rejects with `ERR_DETECTION_OFF` in mode `off`. */
+export async function prepare(
+  { logs, ledger, revocationSeconds, metric }: Pick<DetectionPorts, 'logs' | 'ledger' | 'revocationSeconds' | 'metric'>,
+  { mode, lookbackHours }: Pick<DetectionSettings, 'mode' | 'lookbackHours'>,
+  ranAt: number,
+): Promise<DetectionPlan> {
   if (mode === 'off') {
     throw new DetectionError('ERR_DETECTION_OFF', 'detection is off; set revocation.detection.mode to log or enforce');
   }
-  const ranAt = now();
-  const before = await latest();
   // Lines that are older are about tokens that nobody can use any more.
   const plan = await planRun(logs, ledger, lookbackHours, ranAt - revocationSeconds - LATE_SECONDS);
-  measureLag(plan, ranAt, ports.metric);
-  const wanted = { windows: plan.windows, everySession: false, plotAtMost: RECORDED_AT_MOST };
+  measureLag(plan, ranAt, metric);
+  return plan;
+}
+
+/** Evaluates the windows, decides what to do, and records what is suspicious. Revokes nothing. */
+export async function assess(
+  { engine, suspicious, list }: Pick<DetectionPorts, 'engine' | 'suspicious' | 'list'>,
+  settings: DetectionSettings,
+  windows: DetectionPlan['windows'],
+  ranAt: number,
+  onProgress?: ReportProgress,
+): Promise<Assessment> {
+  const wanted = { windows, everySession: false, plotAtMost: RECORDED_AT_MOST };
   const evaluation = await evaluate(engine, settings, wanted, onProgress);
   const decision = await guard(evaluation, settings, list, ranAt);
   await record(evaluation.findings, suspicious, ranAt);
-  const revoked = await revoke(decision, list, publish, now, revocationSeconds);
-  await commit(plan, evaluation, ledger, ranAt);
-  const run = summarize(plan, evaluation, decision, revoked, settings, ranAt);
-  tell(run, before, ports);
-  return run;
+  return { evaluation, decision };
 }
 
 /** Counts how long the oldest of the new objects could have been dealt with already, in seconds. */
