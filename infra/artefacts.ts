@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
 import type { HandlerDescription } from '../lambda/handlers.ts';
+import type { StateMachineDescription } from '../lambda/state-machines.ts';
 
 /** A built handler: what `dist/lambda/manifest.json` says of it, and the folder of its code. */
 export interface BuiltHandler extends HandlerDescription {
@@ -18,6 +19,7 @@ export interface Artefacts {
   /** The code of an edge function by its file name. */
   edgeFunction: (file: string) => string;
   handlers: Record<string, BuiltHandler>;
+  stateMachines: Record<string, StateMachineDescription>;
   /** The tables by module, as CreateTable takes them. */
   tables: Record<'api' | 'revocation', CreateTableCommandInput[]>;
   /** Folder of the console page. */
@@ -27,12 +29,13 @@ export interface Artefacts {
 /** Reads what was built: `dist`, and the edge functions of a configuration, which may be elsewhere (`scripts/synth.mjs`). */
 export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefacts {
   const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'));
-  const { handlers, tables } = json(dist, 'lambda', 'manifest.json');
+  const { handlers, stateMachines, tables } = json(dist, 'lambda', 'manifest.json');
   for (const [name, handler] of Object.entries<BuiltHandler>(handlers)) handler.folder = join(dist, 'lambda', name);
   return {
     edge: json(edge, 'manifest.json'),
     edgeFunction: (file) => readFileSync(join(edge, file), 'utf8'),
     handlers,
+    stateMachines,
     tables,
     console: join(dist, 'console'),
   };

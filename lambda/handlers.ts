@@ -20,6 +20,7 @@ export type ResourceName =
   | 'packagesBucket'
   | 'masteringKey'
   | 'auditBucket'
+  | 'alarmTopic'
   | `table:${string}`;
 
 /** A Lambda function: its code is `dist/lambda/<name>/index.mjs`, built from `lambda/<name>/index.ts`. */
@@ -34,6 +35,9 @@ export interface HandlerDescription {
    */
   permissions: Partial<Record<ResourceName, string[]>>;
 }
+
+/** What steps of detection need to read what others left. */
+const READ_RESULTS = { resultsBucket: ['s3:GetObject', 's3:ListBucket'] } satisfies HandlerDescription['permissions'];
 
 /** Every handler by name, which is the folder of its entry point. */
 export const HANDLERS = {
@@ -89,6 +93,98 @@ export const HANDLERS = {
       // To list the bucket is what makes S3 answer 404, not 403, for a title that is not there.
       packagesBucket: ['s3:GetObject', 's3:ListBucket'],
       masteringKey: ['kms:Decrypt'],
+    },
+  },
+  'detection-plan': {
+    purpose: 'Begins a run of detection: which access logs are new, and what Athena is to be asked about',
+    memoryMiB: 1024,
+    timeoutSeconds: 300,
+    permissions: {
+      'table:portcullis-detections': ['dynamodb:PutItem'],
+      'table:portcullis-log-objects': ['dynamodb:BatchGetItem'],
+      logsBucket: ['s3:ListBucket'],
+      resultsBucket: ['s3:PutObject'],
+      workgroup: ['athena:GetWorkGroup'],
+    },
+  },
+  'detection-features': {
+    purpose: 'Writes the queries that work out the features of sessions',
+    memoryMiB: 512,
+    timeoutSeconds: 30,
+    permissions: {},
+  },
+  'detection-timelines': {
+    purpose: 'Writes the queries that work out who fetched when, for the worst sessions',
+    memoryMiB: 1024,
+    timeoutSeconds: 300,
+    permissions: {
+      workgroup: ['athena:GetQueryExecution', 'athena:GetQueryResults'],
+      ...READ_RESULTS,
+    },
+  },
+  'detection-evaluate': {
+    purpose: 'Evaluates what Athena answered, records suspicious sessions, decides what to revoke',
+    memoryMiB: 2048,
+    timeoutSeconds: 900,
+    permissions: {
+      workgroup: ['athena:GetQueryExecution', 'athena:GetQueryResults'],
+      resultsBucket: ['s3:GetObject', 's3:ListBucket', 's3:PutObject'],
+      'table:portcullis-revocations': ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Scan'],
+      'table:portcullis-revocation-history': ['dynamodb:Query'],
+      'table:portcullis-suspicious-sessions': ['dynamodb:PutItem'],
+    },
+  },
+  'detection-revoke': {
+    purpose: 'Revokes what detection decided, and has it published',
+    memoryMiB: 1024,
+    timeoutSeconds: 300,
+    permissions: {
+      ...READ_RESULTS,
+      'table:portcullis-revocations': ['dynamodb:GetItem', 'dynamodb:PutItem'],
+      'table:portcullis-revocation-history': ['dynamodb:GetItem', 'dynamodb:PutItem'],
+      publications: ['sqs:SendMessage'],
+    },
+  },
+  'detection-commit': {
+    purpose: 'Ends a run of detection: which logs were dealt with, and what was done',
+    memoryMiB: 1024,
+    timeoutSeconds: 300,
+    permissions: {
+      ...READ_RESULTS,
+      'table:portcullis-log-objects': ['dynamodb:BatchWriteItem'],
+      'table:portcullis-detections': [
+        'dynamodb:DeleteItem',
+        'dynamodb:GetItem',
+        'dynamodb:PutItem',
+        'dynamodb:UpdateItem',
+      ],
+    },
+  },
+  'detection-failed': {
+    purpose: 'Ends a run of detection that failed, and says why',
+    memoryMiB: 512,
+    timeoutSeconds: 60,
+    permissions: { 'table:portcullis-detections': ['dynamodb:DeleteItem'] },
+  },
+  reconciler: {
+    purpose: 'Makes the edge store and the WAF rule group what the revocation list says',
+    memoryMiB: 1024,
+    timeoutSeconds: 300,
+    permissions: {
+      'table:portcullis-revocations': ['dynamodb:BatchGetItem', 'dynamodb:Scan'],
+      // Lambda reads the queue with the rights of the function (Developer Guide, "Using Lambda with Amazon SQS").
+      publications: [
+        'sqs:ChangeMessageVisibility',
+        'sqs:DeleteMessage',
+        'sqs:GetQueueAttributes',
+        'sqs:ReceiveMessage',
+      ],
+      edgeStore: [
+        'cloudfront-keyvaluestore:DescribeKeyValueStore',
+        'cloudfront-keyvaluestore:ListKeys',
+        'cloudfront-keyvaluestore:UpdateKeys',
+      ],
+      ruleGroup: ['wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
     },
   },
 } as const satisfies Record<string, HandlerDescription>;

@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { HANDLERS } from '../dist/lib/lambda/handlers.js';
+import { STATE_MACHINES } from '../dist/lib/lambda/state-machines.js';
 import { TABLES } from '../dist/lib/lambda/tables.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -36,5 +37,8 @@ const handlers = Object.fromEntries(
     return [name, { ...HANDLERS[name], bytes: code.length, sha256: createHash('sha256').update(code).digest('hex') }];
   }),
 );
-writeFileSync(`${root}dist/lambda/manifest.json`, `${JSON.stringify({ handlers, tables: TABLES }, null, 2)}\n`);
+writeFileSync(
+  `${root}dist/lambda/manifest.json`,
+  `${JSON.stringify({ handlers, stateMachines: STATE_MACHINES, tables: TABLES }, null, 2)}\n`,
+);
 process.stderr.write(`  lambda: ${names.length} handlers\n`);

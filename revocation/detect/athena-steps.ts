@@ -17,14 +17,6 @@ export interface RunWindow {
   tables: string[];
 }
 
-/** A window whose queries have run: ids of query executions. */
-export interface AskedWindow extends Pick<RunWindow, 'from' | 'to'> {
-  /** Those of the features, in the order of `askFeatures`. */
-  features: string[];
-  /** Those of the timelines, in the order of `askTimelines`. */
-  timelines: string[][];
-}
-
 /** A query to start. */
 export interface Ask {
   sql: string;

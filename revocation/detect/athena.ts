@@ -13,7 +13,6 @@ import { type AwsFailure, awsFailure } from '../../edge-functions/store/aws-fail
 import { redact } from '../../token/index.ts';
 import type { AthenaSettings } from './athena-settings.ts';
 import { type AthenaStatement, athenaTexts } from './athena-statements.ts';
-import type { AskedWindow } from './athena-steps.ts';
 import {
   type DetectionEngine,
   DetectionError,
@@ -34,6 +33,16 @@ export interface AthenaQueries {
   readFeatures(rows: AthenaRow[]): Omit<FeatureResult, 'cost'>;
   timelines(request: FeatureRequest, sessionIds: string[]): AthenaStatement;
   readTimelines(rows: AthenaRow[]): Map<string, IdentityTimeline[]>;
+}
+
+/** A window whose queries something else had run: times in seconds since the epoch, ids of query executions. */
+export interface AskedWindow {
+  from: number;
+  to: number;
+  /** Those of the features, in the order of `askFeatures` (`athena-steps.ts`). */
+  features: string[];
+  /** Those of the timelines, in the order of `askTimelines`. */
+  timelines: string[][];
 }
 
 /** When an engine has to have its answers, and what time it is, in milliseconds since the epoch. */

@@ -43,7 +43,7 @@ export interface DetectionRun {
 
 /** The runs of detection: one at a time, and what the last one did. */
 export interface DetectionRuns {
-  /** Takes the right to run until `until` (seconds since the epoch); false while another run has it. */
+  /** Takes the right to run until `until` (seconds since the epoch), or keeps it; false while a run of another name has it. */
   begin(run: string, now: number, until: number): Promise<boolean>;
   /**
    * Gives that right back, and keeps what the run did; without `result` it failed. Of a run that had nothing to do (`objects`

@@ -115,8 +115,8 @@ export function dynamoDbDetectionRuns(client: DynamoDBDocumentClient): Detection
           new PutCommand({
             TableName,
             Item: { id: 'running', run, runsUntil: until },
-            ConditionExpression: 'attribute_not_exists(id) OR runsUntil <= :now',
-            ExpressionAttributeValues: { ':now': now },
+            ConditionExpression: 'attribute_not_exists(id) OR runsUntil <= :now OR run = :run',
+            ExpressionAttributeValues: { ':now': now, ':run': run },
           }),
         ),
       ),

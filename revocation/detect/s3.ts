@@ -1,4 +1,5 @@
-import { paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
+import { createHash } from 'node:crypto';
+import { GetObjectCommand, PutObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
 import { DetectionError } from './detection-engine.ts';
 import type { LogObject, LogObjects } from './log-objects.ts';
 
@@ -72,4 +73,35 @@ function asDetectionError(error: Error, bucket: string): DetectionError {
     return new DetectionError('ERR_DETECTION_ACCESS', `there is no bucket ${bucket}; check its name and its region`);
   }
   return new DetectionError('ERR_DETECTION_LOGS', `the logs in s3://${bucket} could not be listed: ${error.name}`);
+}
+
+/** What a step of a run hands on to the next by reference. */
+export interface StepResults {
+  /** Keeps a value, which JSON can carry; resolves to the key under which it is. The same value has the same key. */
+  put(run: string, name: string, value: unknown): Promise<string>;
+  /** The value under a key that `put` gave. Rejects with `ERR_DETECTION_LOGS` when it is not there. */
+  get<Value>(key: string): Promise<Value>;
+}
+
+/**
+ * The results of steps in a bucket, as `detection/<run>/<name>-<hash>.json`. The hash is that of the content: a step that is
+ * repeated, and finds something else, changes nothing that others were told of. Let them expire after a day.
+ */
+export function s3StepResults(client: S3Client, bucket: string): StepResults {
+  return {
+    async put(run, name, value) {
+      const Body = JSON.stringify(value);
+      const hash = createHash('sha256').update(Body).digest('hex').slice(0, 32);
+      const Key = `detection/${run}/${name}-${hash}.json`;
+      await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body, ContentType: 'application/json' }));
+      return Key;
+    },
+    async get<Value>(key: string) {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key })).catch((error: Error) => {
+        const message = `the result ${key} of a step could not be read from ${bucket} (${error.name}); run detection again`;
+        throw new DetectionError('ERR_DETECTION_LOGS', message);
+      });
+      return JSON.parse((await Body?.transformToString()) ?? 'null') as Value;
+    },
+  };
 }

@@ -32,6 +32,7 @@ export interface AwsEndpoint {
 const ACTIONS: Record<string, string[]> = {
   // Without s3:ListBucket, S3 answers 403 for an object that is not there.
   's3:GetObject': ['s3:GetObject', 's3:ListBucket'],
+  'sqs:ChangeMessageVisibilityBatch': ['sqs:ChangeMessageVisibility'],
 };
 
 /** Listens on loopback. The service of a request is that of its signature's credential scope (AWS, "Signature Version 4"). */

@@ -42,6 +42,8 @@ export const METRICS = {
   DetectionFailed: 'Count',
   /** Revocations that a target has no room for, with the target as a dimension. */
   RevocationsOmitted: 'Count',
+  /** Publications that a target could not be told of, with the target as a dimension. */
+  PublicationFailed: 'Count',
 } as const;
 
 /** Where the API says what it does. */
