@@ -83,6 +83,8 @@ describe('DetectionRuns', () => {
     await runs.finish('other');
     expect(await runs.begin('d', NOW + 59, NOW + 100)).toBe(false);
     expect(await runs.begin('d', NOW + 60, NOW + 100)).toBe(true);
+    // Whoever repeats the beginning of its run has it still.
+    expect(await runs.begin('d', NOW + 61, NOW + 100)).toBe(true);
     // Late to the end: what it did counts, and the one who runs now goes on.
     await runs.finish(holder, ran(NOW));
     expect(await runs.latest()).toEqual(ran(NOW));
