@@ -40,7 +40,7 @@ test('a problem code that both sides have means the same on both', () => {
   for (const [code, row] of shared) expect(PROBLEMS).toHaveProperty(code, row);
 });
 
-const PROSE = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'];
+const PROSE = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md'];
 const DOCS = readdirSync(packagePath('docs')).filter((name) => name.endsWith('.md'));
 const documents = [...PROSE, ...DOCS.map((name) => `docs/${name}`)].map((name) => packagePath(name));
 
