@@ -4,4 +4,6 @@ import { readArtefacts } from './artefacts.ts';
 import { portcullisApp } from './portcullis-app.ts';
 
 const { PORTCULLIS_CONFIG: path, PORTCULLIS_DIST: dist = 'dist', PORTCULLIS_EDGE: edge } = process.env;
-portcullisApp(await readConfiguration(path), readArtefacts(dist, edge)).synth();
+const { PORTCULLIS_ASSETS_BUCKET: bucket, PORTCULLIS_ASSETS_PREFIX: prefix = '' } = process.env;
+const options = bucket === undefined ? {} : { assets: { bucket, prefix } };
+portcullisApp(await readConfiguration(path), readArtefacts(dist, edge), options).synth();

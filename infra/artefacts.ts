@@ -22,6 +22,8 @@ export interface Artefacts {
   stateMachines: Record<string, StateMachineDescription>;
   /** The tables by module, as CreateTable takes them. */
   tables: Record<'api' | 'revocation', CreateTableCommandInput[]>;
+  /** The attribute by which DynamoDB deletes items, by table. */
+  timeToLive: Record<string, string>;
   /** Folder of the console page. */
   console: string;
 }
@@ -29,7 +31,7 @@ export interface Artefacts {
 /** Reads what was built: `dist`, and the edge functions of a configuration, which may be elsewhere (`scripts/synth.mjs`). */
 export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefacts {
   const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'));
-  const { handlers, stateMachines, tables } = json(dist, 'lambda', 'manifest.json');
+  const { handlers, stateMachines, tables, timeToLive } = json(dist, 'lambda', 'manifest.json');
   for (const [name, handler] of Object.entries<BuiltHandler>(handlers)) handler.folder = join(dist, 'lambda', name);
   return {
     edge: json(edge, 'manifest.json'),
@@ -37,6 +39,7 @@ export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefact
     handlers,
     stateMachines,
     tables,
+    timeToLive,
     console: join(dist, 'console'),
   };
 }

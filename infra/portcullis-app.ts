@@ -1,26 +1,71 @@
-import { App, Tags } from 'aws-cdk-lib';
+import { App, DefaultStackSynthesizer, type IReusableStackSynthesizer, Tags, Validations } from 'aws-cdk-lib';
+import { AwsSolutionsChecks } from 'cdk-nag';
 import { ConfigurationError } from '../config/configuration.ts';
 import { contradictions } from '../config/contradictions.ts';
 import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { Artefacts } from './artefacts.ts';
+import { ApiStack } from './stacks/api-stack.ts';
+import { BaseStack } from './stacks/base-stack.ts';
+import { DeliveryStack } from './stacks/delivery-stack.ts';
 import { EdgeStack } from './stacks/edge-stack.ts';
+
+/** Where templates and assets go. */
+export interface AppOptions {
+  /** Folder of the cloud assembly; a temporary one unless given. */
+  outdir?: string;
+  /** Buckets that assets are deployed from, instead of those of `cdk bootstrap`: `<bucket>-<region>`, below `prefix`. */
+  assets?: { bucket: string; prefix: string };
+}
 
 /**
  * The CDK app of a configuration: a stack for each of its modules, and two in us-east-1 for what CloudFront wants there. The
  * edge stack comes first and the delivery stack, which has the distribution, last: no function is associated before its keys
  * are published. Throws `ConfigurationError`.
  */
-export function portcullisApp(configuration: Configuration, artefacts: Artefacts, outdir?: string): App {
+export function portcullisApp(configuration: Configuration, artefacts: Artefacts, options: AppOptions = {}): App {
   const [contradiction] = contradictions(configuration);
   if (contradiction) throw new ConfigurationError(`${contradiction.path}: ${contradiction.why}`);
   const { aws } = configuration;
   const has = (name: ModuleName) => aws.modules.includes(name);
-  const app = new App({ ...(outdir === undefined ? {} : { outdir }), analyticsReporting: false });
-  const shared = { crossRegionReferences: aws.region !== EDGE_REGION };
+  const { outdir, assets } = options;
+  const app = new App({
+    analyticsReporting: false,
+    ...(outdir !== undefined && { outdir }),
+    ...(assets && { defaultStackSynthesizer: bucketSynthesizer(assets) }),
+  });
+  Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+  const shared = { configuration, artefacts, crossRegionReferences: aws.region !== EDGE_REGION };
+  const atTheEdge = { ...shared, env: { region: EDGE_REGION } };
+  const regional = { ...shared, env: { region: aws.region } };
+
   if (has('base')) {
-    new EdgeStack(app, 'portcullis-edge', { ...shared, env: { region: EDGE_REGION }, artefacts });
+    const edge = new EdgeStack(app, 'portcullis-edge', atTheEdge);
+    const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
+    const base = new BaseStack(app, 'portcullis-base', { ...regional, edgeStoreArn });
+    base.addStackDependency(edge);
+    const arns = { ...base.arns, originSecret: [edge.originSecret.secretArn], edgeStore: [edgeStoreArn] };
+    const api = has('api') ? new ApiStack(app, 'portcullis-api', { ...regional, arns }) : undefined;
+    api?.addStackDependency(base);
+    const { embeddedFunctionArn, ruleGroupArn } = base;
+    if (aws.delivery.origin !== undefined || ruleGroupArn !== undefined) {
+      const associated = { edge, embeddedFunctionArn, ruleGroupArn, apiDomainName: api?.domainName };
+      const delivery = new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...associated });
+      delivery.addStackDependency(api ?? base);
+    }
   }
   for (const [key, value] of Object.entries({ application: 'portcullis', ...aws.tags })) Tags.of(app).add(key, value);
   return app;
+}
+
+/** For those without CDK: templates that find their assets in buckets of theirs, and ask for no bootstrapped account. */
+function bucketSynthesizer({ bucket, prefix }: { bucket: string; prefix: string }): IReusableStackSynthesizer {
+  const synthesizer = new DefaultStackSynthesizer({
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: CloudFormation fills it in.
+    fileAssetsBucketName: `${bucket}-${'${AWS::Region}'}`,
+    bucketPrefix: prefix,
+    generateBootstrapVersionRule: false,
+  });
+  // Its declaration is not made for exactOptionalPropertyTypes.
+  return synthesizer as IReusableStackSynthesizer;
 }

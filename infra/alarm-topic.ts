@@ -1,0 +1,30 @@
+import { Aws } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import * as kms from 'aws-cdk-lib/aws-kms';
+import * as sns from 'aws-cdk-lib/aws-sns';
+import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import { Construct } from 'constructs';
+
+/**
+ * The topic that alarms of a region are sent to, and the address that gets them. It has a key of its own: CloudWatch may not use
+ * the key that AWS manages for SNS (Amazon CloudWatch User Guide, "Notifying users on alarm changes").
+ */
+export class AlarmTopic extends Construct {
+  readonly topic: sns.Topic;
+
+  constructor(scope: Construct, { email }: { email: string | undefined }) {
+    super(scope, 'Alarms');
+    const key = new kms.Key(this, 'Key', { description: 'Alarms of Portcullis', enableKeyRotation: true });
+    key.addToResourcePolicy(
+      new iam.PolicyStatement({
+        principals: [new iam.ServicePrincipal('cloudwatch.amazonaws.com')],
+        actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
+        // In the policy of a key this is that key.
+        resources: ['*'],
+        conditions: { StringEquals: { 'aws:SourceAccount': Aws.ACCOUNT_ID } },
+      }),
+    );
+    this.topic = new sns.Topic(this, 'Topic', { topicName: 'portcullis-alarms', masterKey: key, enforceSSL: true });
+    if (email !== undefined) this.topic.addSubscription(new EmailSubscription(email));
+  }
+}

@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto';
+import { CustomResource, Stack } from 'aws-cdk-lib';
+import type { Construct } from 'constructs';
+import type { Configuration } from '../config/schema.ts';
+import type { Artefacts } from './artefacts.ts';
+import { functionArn } from './names.ts';
+
+/** What the handler `deployment` makes: resources with a live state that CloudFormation must not know, or it would put it back. */
+export type DeploymentResourceType = 'KeyRing' | 'RuleGroup' | 'EmbeddedFunction' | 'Reconcile';
+
+/**
+ * A custom resource of the handler `deployment`, in the region of that. It is updated by every deployment that changes an
+ * artefact or a setting, by `revision`: then the handler makes good what the deployment may have undone.
+ */
+export function deploymentResource(
+  scope: Construct,
+  type: DeploymentResourceType,
+  properties: Record<string, unknown>,
+): CustomResource {
+  return new CustomResource(scope, `Live${type}`, {
+    serviceToken: functionArn('deployment', Stack.of(scope).region),
+    resourceType: `Custom::Portcullis${type}`,
+    properties,
+  });
+}
+
+/** Digest (hex) of all that is deployed: artefacts and settings. */
+export function revision(configuration: Configuration, { edge, handlers }: Artefacts): string {
+  const digests = Object.entries(handlers).map(([name, { sha256 }]) => [name, sha256]);
+  return createHash('sha256')
+    .update(JSON.stringify([configuration, edge.functions, digests]))
+    .digest('hex');
+}

@@ -1,0 +1,135 @@
+import { Aws, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import * as logs from 'aws-cdk-lib/aws-logs';
+import { Construct } from 'constructs';
+import type { Configuration } from '../config/schema.ts';
+import type { ResourceName } from '../lambda/handlers.ts';
+import type { SETTINGS_VARIABLE } from '../lambda/settings.ts';
+import type { Artefacts } from './artefacts.ts';
+import { functionName, namedArns, type ResourceArns, tableArn } from './names.ts';
+
+/** What a handler is deployed with. */
+export interface HandlerProps {
+  configuration: Configuration;
+  artefacts: Artefacts;
+  /** ARNs of what its row of `HANDLERS` names, where AWS gives the id; those by name are known. */
+  arns: ResourceArns;
+  /** What it reads with `readSettings`: names and settings, never a secret. */
+  settings: object;
+  /** For one that must not run more often at a time; taken from what the account may run in all. */
+  reservedConcurrency?: number;
+}
+
+/** Compiles only while it is the name that handlers read. */
+const VARIABLE: typeof SETTINGS_VARIABLE = 'PORTCULLIS_SETTINGS';
+
+/**
+ * A Lambda function of `dist/lambda/<name>`, byte for byte, with a role of its own: the actions of its row in `HANDLERS` on
+ * the ARNs of what the row names, and its own log. Throws when it was not built, or an ARN is not known.
+ */
+export class Handler extends Construct {
+  readonly function: lambda.Function;
+
+  constructor(scope: Construct, name: string, props: HandlerProps) {
+    super(scope, name);
+    const built = props.artefacts.handlers[name];
+    if (!built) throw new Error(`the handler '${name}' was not built: npm run build`);
+    const { purpose, folder, memoryMiB, timeoutSeconds, permissions } = built;
+
+    const log = new logs.LogGroup(this, 'Log', {
+      logGroupName: `/aws/lambda/${functionName(name)}`,
+      retention: props.configuration.aws.logRetentionDays,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const role = new iam.Role(this, 'Role', {
+      description: purpose,
+      assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
+    });
+    const policy = new iam.Policy(this, 'Policy', {
+      roles: [role],
+      statements: [
+        allow(['logs:CreateLogStream', 'logs:PutLogEvents'], [log.logGroupArn]),
+        ...Object.entries(permissions).flatMap(([resource, actions = []]) => {
+          const resources = arnsOf(resource as ResourceName, name, props);
+          return resources.length > 0 ? [allow(actions, resources)] : [];
+        }),
+      ],
+    });
+    this.#acknowledgeBelow(policy);
+    this.function = new lambda.Function(this, 'Function', {
+      functionName: functionName(name),
+      description: purpose,
+      runtime: lambda.Runtime.NODEJS_22_X,
+      architecture: lambda.Architecture.ARM_64,
+      handler: 'index.handler',
+      code: lambda.Code.fromAsset(folder),
+      memorySize: memoryMiB,
+      timeout: Duration.seconds(timeoutSeconds),
+      role,
+      logGroup: log,
+      environment: { [VARIABLE]: Stack.of(this).toJsonString(props.settings) },
+      ...(props.reservedConcurrency !== undefined && { reservedConcurrentExecutions: props.reservedConcurrency }),
+    });
+    // Its first request may come before the policy otherwise: a custom resource's does.
+    this.function.node.addDependency(policy);
+    Validations.of(this.function).acknowledge({
+      id: 'AwsSolutions-L1',
+      reason: 'Node 22 is the runtime that the handlers are built and tested for; AWS supports it until 2027-04',
+    });
+  }
+
+  /** What lies below a name and is not there yet can be named by a wildcard at the end only: objects, the id of a rule group. */
+  #acknowledgeBelow(policy: iam.Policy): void {
+    const { Statement } = Stack.of(this).resolve(policy.document);
+    for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
+      const name = findingName(resource);
+      if (!name.endsWith('/*')) continue;
+      const reason = 'What is below has no name yet when this is deployed';
+      Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
+    }
+  }
+
+  /** Lets a service invoke it, for what is in this account only (Lambda Developer Guide, "Confused deputy"). */
+  allowInvocation(id: string, service: string, sourceArn?: string): void {
+    this.function.addPermission(id, {
+      principal: new iam.ServicePrincipal(service),
+      sourceAccount: Aws.ACCOUNT_ID,
+      ...(sourceArn !== undefined && { sourceArn }),
+    });
+  }
+}
+
+/** A resolved ARN as cdk-nag names it in a finding: `<Bucket.Arn>/*`. */
+function findingName(resource: unknown): string {
+  if (typeof resource === 'string') return resource;
+  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': joined } = resource as Record<string, unknown>;
+  if (typeof Ref === 'string') return `<${Ref}>`;
+  if (Array.isArray(attribute)) return `<${attribute.join('.')}>`;
+  return Array.isArray(joined) ? (joined[1] as unknown[]).map(findingName).join(joined[0]) : '';
+}
+
+function allow(actions: string[], resources: string[]): iam.PolicyStatement {
+  return new iam.PolicyStatement({ actions, resources });
+}
+
+/** ARNs of a resource; none when it belongs to a module that is left out. */
+function arnsOf(resource: ResourceName, handler: string, { configuration, artefacts, arns }: HandlerProps): string[] {
+  if (resource.startsWith('table:')) return tableArns(resource.slice('table:'.length), artefacts, configuration);
+  const known = { ...namedArns(configuration), ...arns }[resource as keyof ResourceArns];
+  if (!known) throw new Error(`the handler '${handler}' acts on '${resource}', whose ARN its stack does not give`);
+  return known;
+}
+
+/** A table and its indexes, each by its name. */
+function tableArns(name: string, { tables }: Artefacts, { aws }: Configuration): string[] {
+  const modules = Object.keys(tables) as (keyof Artefacts['tables'])[];
+  for (const module of modules) {
+    const table = tables[module].find(({ TableName }) => TableName === name);
+    if (!table) continue;
+    const ofTable = tableArn(name, aws.region);
+    const indexes = (table.GlobalSecondaryIndexes ?? []).map(({ IndexName }) => `${ofTable}/index/${IndexName}`);
+    return aws.modules.includes(module) ? [ofTable, ...indexes] : [];
+  }
+  throw new Error(`there is no table '${name}' in lambda/tables.ts`);
+}

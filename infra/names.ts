@@ -1,0 +1,62 @@
+import { Aws } from 'aws-cdk-lib';
+import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
+import type { Configuration } from '../config/schema.ts';
+import type { ResourceName } from '../lambda/handlers.ts';
+
+/** Physical names: there is one deployment in an account and region, so stacks and commands know each other's resources by name. */
+export const NAMES = {
+  edgeStore: 'portcullis',
+  viewerRequest: 'portcullis-viewer-request',
+  embeddedViewerRequest: 'portcullis-viewer-request-embedded',
+  keyRing: 'portcullis/key-ring',
+  originSecret: 'portcullis/origin-secret',
+  publications: 'portcullis-publications.fifo',
+  detectionMachine: 'portcullis-detection',
+  renderMachine: 'portcullis-render',
+  workgroup: 'portcullis',
+  userPool: 'portcullis',
+} as const;
+
+/** Name of the Lambda function of a handler. */
+export function functionName(handler: string): string {
+  return `portcullis-${handler}`;
+}
+
+/** Name of a bucket, which has to be the only one of that name in the world. */
+export function bucketName(name: string, region: string): string {
+  return `portcullis-${name}-${Aws.ACCOUNT_ID}-${region}`;
+}
+
+const arn = (service: string, region: string, resource: string) =>
+  `arn:${Aws.PARTITION}:${service}:${region}:${Aws.ACCOUNT_ID}:${resource}`;
+
+/** ARN of a Lambda function by its handler. */
+export function functionArn(handler: string, region: string): string {
+  return arn('lambda', region, `function:${functionName(handler)}`);
+}
+
+/** ARN of a table. */
+export function tableArn(table: string, region: string): string {
+  return arn('dynamodb', region, `table/${table}`);
+}
+
+/** ARNs by what handlers call them. */
+export type ResourceArns = Partial<Record<Exclude<ResourceName, `table:${string}`>, string[]>>;
+
+/**
+ * ARNs of what has a name of ours, whichever stack makes it; none of what this deployment leaves out. The others have an id
+ * that AWS gives, and come from the stack that made them. A rule group's ARN ends in one, which only its maker could know.
+ */
+export function namedArns({ aws, revocation }: Configuration): ResourceArns {
+  const { region } = aws;
+  const when = (isThere: boolean, named: string) => (isThere ? [named] : []);
+  const has = (module: ModuleName) => aws.modules.includes(module);
+  return {
+    edgeFunction: when(aws.keys.at === 'embedded', arn('cloudfront', '', `function/${NAMES.embeddedViewerRequest}`)),
+    ruleGroup: when(revocation.waf.publish, arn('wafv2', EDGE_REGION, `global/rulegroup/${revocation.waf.name}/*`)),
+    publications: when(has('revocation'), arn('sqs', region, NAMES.publications)),
+    detectionMachine: when(has('revocation'), arn('states', region, `stateMachine:${NAMES.detectionMachine}`)),
+    workgroup: when(has('revocation'), arn('athena', region, `workgroup/${NAMES.workgroup}`)),
+    renderMachine: when(has('render'), arn('states', region, `stateMachine:${NAMES.renderMachine}`)),
+  };
+}

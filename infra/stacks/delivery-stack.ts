@@ -1,0 +1,180 @@
+import { Annotations, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import * as acm from 'aws-cdk-lib/aws-certificatemanager';
+import * as cloudfront from 'aws-cdk-lib/aws-cloudfront';
+import { HttpOrigin, S3BucketOrigin } from 'aws-cdk-lib/aws-cloudfront-origins';
+import * as s3 from 'aws-cdk-lib/aws-s3';
+import * as secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
+import * as wafv2 from 'aws-cdk-lib/aws-wafv2';
+import type { Construct } from 'constructs';
+import type { Configuration } from '../../config/schema.ts';
+import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
+import type { Artefacts } from '../artefacts.ts';
+import { Handler } from '../handler.ts';
+import { bucketName, NAMES } from '../names.ts';
+import type { EdgeStack } from './edge-stack.ts';
+
+/** What the delivery stack is made of. */
+export interface DeliveryStackProps extends StackProps {
+  configuration: Configuration;
+  artefacts: Artefacts;
+  edge: EdgeStack;
+  /** The function whose keys are embedded; without it that of the edge stack is associated. */
+  embeddedFunctionArn: string | undefined;
+  /** The rule group of revoked sessions, if there is one. */
+  ruleGroupArn: string | undefined;
+  /** Host name of the API, if there is one. */
+  apiDomainName: string | undefined;
+}
+
+/** Compiles only while it is the header that the API reads. */
+const SECRET_HEADER: typeof ORIGIN_SECRET_HEADER = 'x-origin-secret';
+
+/** The distribution, when an origin is configured, and the web ACL of revoked sessions. In us-east-1, and last. */
+export class DeliveryStack extends Stack {
+  /** Absent without `aws.delivery.origin`. Other modules add their behaviours to it. */
+  readonly distribution: cloudfront.Distribution | undefined;
+
+  constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
+    const { edge, embeddedFunctionArn, ruleGroupArn, apiDomainName, ...props } = rest;
+    super(scope, id, props);
+    const { aws } = configuration;
+    const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
+    const webAcl = ruleGroupArn === undefined ? undefined : this.#webAcl(ruleGroupArn);
+    if (origin === undefined) return;
+
+    this.distribution = new cloudfront.Distribution(this, 'Distribution', {
+      comment: 'Portcullis: media behind tokens in the path',
+      defaultBehavior: {
+        origin: this.#mediaOrigin(origin, aws.region),
+        // A redirect would come after the token went over the wire in clear.
+        viewerProtocolPolicy: cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+        allowedMethods: cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
+        cachePolicy: edge.mediaCache,
+        originRequestPolicy: edge.mediaRequest,
+        responseHeadersPolicy: edge.mediaResponse,
+        functionAssociations: [
+          {
+            eventType: cloudfront.FunctionEventType.VIEWER_REQUEST,
+            function: this.#viewerRequest(edge, embeddedFunctionArn),
+          },
+        ],
+      },
+      ...(apiDomainName !== undefined && {
+        additionalBehaviors: {
+          '/v1/*': {
+            origin: new HttpOrigin(apiDomainName, {
+              protocolPolicy: cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+              // A dynamic reference: CloudFormation reads the secret when it makes the distribution.
+              customHeaders: { [SECRET_HEADER]: edge.originSecret.secretValue.unsafeUnwrap() },
+            }),
+            viewerProtocolPolicy: cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            allowedMethods: cloudfront.AllowedMethods.ALLOW_ALL,
+            cachePolicy: edge.apiCache,
+            originRequestPolicy: edge.apiRequest,
+          },
+        },
+      }),
+      ...(webAcl && { webAclId: webAcl.attrArn }),
+      ...(certificateArn !== undefined && {
+        domainNames,
+        certificate: acm.Certificate.fromCertificateArn(this, 'Certificate', certificateArn),
+      }),
+      minimumProtocolVersion: cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+      httpVersion: cloudfront.HttpVersion.HTTP2_AND_3,
+      priceClass: priceClass as cloudfront.PriceClass,
+    });
+    this.#acknowledge(this.distribution, certificateArn !== undefined);
+    if (apiDomainName !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
+  }
+
+  #mediaOrigin(origin: string, region: string): cloudfront.IOrigin {
+    if (origin !== 'packages') {
+      return new HttpOrigin(origin, { protocolPolicy: cloudfront.OriginProtocolPolicy.HTTPS_ONLY });
+    }
+    // Of another stack, perhaps in another region: its policy there lets the distributions of this account read it.
+    const bucket = s3.Bucket.fromBucketAttributes(this, 'Packages', {
+      bucketName: bucketName('packages', region),
+      region,
+    });
+    const read = S3BucketOrigin.withOriginAccessControl(bucket);
+    Annotations.of(this).acknowledgeWarning(
+      '@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac',
+      'The policy is made with the bucket',
+    );
+    return read;
+  }
+
+  #viewerRequest(edge: EdgeStack, embedded: string | undefined): cloudfront.IFunctionRef {
+    if (embedded === undefined) return edge.viewerRequest;
+    const functionName = NAMES.embeddedViewerRequest;
+    return cloudfront.Function.fromFunctionAttributes(this, 'ViewerRequest', { functionName, functionArn: embedded });
+  }
+
+  /** Blocks what the rule group blocks, and nothing else (docs/waf.md). */
+  #webAcl(ruleGroupArn: string): wafv2.CfnWebACL {
+    const metrics = (metricName: string) => ({
+      metricName,
+      cloudWatchMetricsEnabled: true,
+      // Samples hold paths, and those hold tokens.
+      sampledRequestsEnabled: false,
+    });
+    return new wafv2.CfnWebACL(this, 'WebAcl', {
+      name: 'portcullis',
+      description: 'Blocks revoked sessions',
+      scope: 'CLOUDFRONT',
+      defaultAction: { allow: {} },
+      rules: [
+        {
+          name: 'revoked-sessions',
+          priority: 0,
+          statement: { ruleGroupReferenceStatement: { arn: ruleGroupArn } },
+          overrideAction: { none: {} },
+          visibilityConfig: metrics('portcullis-revoked-sessions'),
+        },
+      ],
+      visibilityConfig: metrics('portcullis'),
+    });
+  }
+
+  /** Rotates what the distribution proves itself with, in the distribution and for the API. */
+  #rotateOriginSecret(
+    configuration: Configuration,
+    artefacts: Artefacts,
+    { originSecret }: EdgeStack,
+    distribution: cloudfront.Distribution,
+  ): void {
+    const handler = new Handler(this, 'origin-secret-rotation', {
+      configuration,
+      artefacts,
+      arns: { originSecret: [originSecret.secretArn], distribution: [distribution.distributionArn] },
+      settings: {
+        originSecret: originSecret.secretArn,
+        distributionId: distribution.distributionId,
+        domainName: distribution.distributionDomainName,
+      },
+    });
+    handler.allowInvocation('SecretsManager', 'secretsmanager.amazonaws.com', originSecret.secretArn);
+    const schedule = new secretsmanager.CfnRotationSchedule(this, 'Rotation', {
+      secretId: originSecret.secretArn,
+      rotationLambdaArn: handler.function.functionArn,
+      rotationRules: { automaticallyAfterDays: configuration.aws.keys.rotationDays },
+      rotateImmediatelyOnUpdate: false,
+    });
+    schedule.node.addDependency(handler);
+  }
+
+  #acknowledge(distribution: cloudfront.Distribution, hasCertificate: boolean): void {
+    const reasons = {
+      'AwsSolutions-CFR1': 'Where media may be seen is in tokens and asset blocks (docs/edge.md)',
+      'AwsSolutions-CFR2':
+        'The function checks every request; WAF is charged by request, and is a setting (docs/waf.md)',
+      'AwsSolutions-CFR3':
+        'Standard logs v2 in its stead, by the module revocation: these redact tokens, v1 logs cannot',
+      ...(!hasCertificate && {
+        'AwsSolutions-CFR4':
+          "CloudFront's own certificate comes with its own TLS policy: set aws.delivery.certificateArn",
+      }),
+    };
+    for (const [id, reason] of Object.entries(reasons)) Validations.of(distribution).acknowledge({ id, reason });
+  }
+}
