@@ -34,6 +34,9 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
   if (aws.delivery.origin === 'packages' && !has('mastering')) {
     refuse('aws.delivery.origin', "'packages' is the bucket of the module 'mastering': name that in aws.modules");
   }
+  if (has('api') && edge.tokenPosition.startsWith('/v1/')) {
+    refuse('edge.tokenPosition', "'/v1/' is where the API is, and no function checks tokens there: take another path");
+  }
   if (has('render') && !aws.render) {
     refuse('aws.render', "the module 'render' needs pcrs and imageId of the enclave (docs/enclave.md)");
   }

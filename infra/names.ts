@@ -27,12 +27,28 @@ export function bucketName(name: string, region: string): string {
   return `portcullis-${name}-${Aws.ACCOUNT_ID}-${region}`;
 }
 
+/** What playback URLs begin with, when it has a name of its own: that of a distribution which CloudFront names comes later. */
+export function ownUrl({ aws }: Configuration): string | undefined {
+  const [name] = aws.delivery.domainNames;
+  return name === undefined ? undefined : `https://${name}`;
+}
+
+/** Host name of an HTTP API. */
+export function apiDomainName(httpApiId: string, region: string): string {
+  return `${httpApiId}.execute-api.${region}.${Aws.URL_SUFFIX}`;
+}
+
 const arn = (service: string, region: string, resource: string) =>
   `arn:${Aws.PARTITION}:${service}:${region}:${Aws.ACCOUNT_ID}:${resource}`;
 
 /** ARN of a Lambda function by its handler. */
 export function functionArn(handler: string, region: string): string {
   return arn('lambda', region, `function:${functionName(handler)}`);
+}
+
+/** URL of a queue. */
+export function queueUrl(queue: string, region: string): string {
+  return `https://sqs.${region}.${Aws.URL_SUFFIX}/${Aws.ACCOUNT_ID}/${queue}`;
 }
 
 /** ARN of a table. */

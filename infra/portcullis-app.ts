@@ -20,8 +20,8 @@ export interface AppOptions {
 
 /**
  * The CDK app of a configuration: a stack for each of its modules, and two in us-east-1 for what CloudFront wants there. The
- * edge stack comes first and the delivery stack, which has the distribution, last: no function is associated before its keys
- * are published. Throws `ConfigurationError`.
+ * edge stack comes first, the base stack publishes keys, and only then the delivery stack associates the function with a
+ * distribution, whose name the API has to know. Throws `ConfigurationError`.
  */
 export function portcullisApp(configuration: Configuration, artefacts: Artefacts, options: AppOptions = {}): App {
   const [contradiction] = contradictions(configuration);
@@ -44,14 +44,18 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
     const base = new BaseStack(app, 'portcullis-base', { ...regional, edgeStoreArn });
     base.addStackDependency(edge);
-    const arns = { ...base.arns, originSecret: [edge.originSecret.secretArn], edgeStore: [edgeStoreArn] };
-    const api = has('api') ? new ApiStack(app, 'portcullis-api', { ...regional, arns }) : undefined;
-    api?.addStackDependency(base);
-    const { embeddedFunctionArn, ruleGroupArn } = base;
-    if (aws.delivery.origin !== undefined || ruleGroupArn !== undefined) {
-      const associated = { edge, embeddedFunctionArn, ruleGroupArn, apiDomainName: api?.domainName };
-      const delivery = new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...associated });
-      delivery.addStackDependency(api ?? base);
+    const { embeddedFunctionArn, ruleGroupArn, httpApiId } = base;
+    const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined;
+    const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId };
+    const delivery = isDelivered
+      ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...parts })
+      : undefined;
+    delivery?.addStackDependency(base);
+    if (httpApiId !== undefined) {
+      const arns = { ...base.arns, originSecret: [edge.originSecret.secretArn], edgeStore: [edgeStoreArn] };
+      const distributionDomainName = delivery?.distribution?.distributionDomainName;
+      const api = new ApiStack(app, 'portcullis-api', { ...regional, arns, httpApiId, distributionDomainName });
+      api.addStackDependency(delivery ?? base);
     }
   }
   for (const [key, value] of Object.entries({ application: 'portcullis', ...aws.tags })) Tags.of(app).add(key, value);

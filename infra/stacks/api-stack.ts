@@ -1,4 +1,4 @@
-import { Aws, RemovalPolicy, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import * as apigateway from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
@@ -8,7 +8,7 @@ import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { Handler } from '../handler.ts';
-import { NAMES, namedArns, type ResourceArns } from '../names.ts';
+import { apiDomainName, NAMES, namedArns, ownUrl, queueUrl, type ResourceArns } from '../names.ts';
 import { Tables } from '../tables.ts';
 import { UserPool } from '../user-pool.ts';
 
@@ -18,17 +18,25 @@ export interface ApiStackProps extends StackProps {
   artefacts: Artefacts;
   /** ARNs of key ring, its key, origin secret and edge store. */
   arns: ResourceArns;
+  httpApiId: string;
+  /** Host name that CloudFront gave the distribution, if there is one. */
+  distributionDomainName: string | undefined;
 }
 
 /** Of all callers together, in requests a second and at once: what each may do is counted by the API itself (docs/api.md). */
 const THROTTLE = { rateLimit: 1000, burstLimit: 2000 };
 
 /** The description of the API, which anybody may read; and preflights, which carry no token (Fetch §4.8). */
-const OPEN_ROUTES = [
-  { path: '/v1/openapi.json', method: apigateway.HttpMethod.GET },
-  { path: '/v1/docs', method: apigateway.HttpMethod.GET },
-  { path: '/v1/{proxy+}', method: apigateway.HttpMethod.OPTIONS },
-];
+const OPEN_ROUTES = {
+  OpenApi: { path: '/v1/openapi.json', method: apigateway.HttpMethod.GET },
+  Docs: { path: '/v1/docs', method: apigateway.HttpMethod.GET },
+  Preflight: { path: '/v1/{proxy+}', method: apigateway.HttpMethod.OPTIONS },
+};
+
+/** Each with a route, so that OPTIONS has none with the authoriser: ANY would take it too. */
+const METHODS = (['DELETE', 'GET', 'HEAD', 'PATCH', 'POST', 'PUT'] as const).map(
+  (method) => apigateway.HttpMethod[method],
+);
 
 /** What of a request is logged: neither headers nor path, which may name sessions. */
 const LOGGED = {
@@ -41,19 +49,17 @@ const LOGGED = {
   latencyMs: '$context.responseLatency',
 };
 
-/** The HTTP API, who may call it, and its tables. In the region of the configuration. */
+/** What answers the HTTP API, who may call it, and its tables. In the region of the configuration. */
 export class ApiStack extends Stack {
-  /** Host name of the API, which the distribution forwards to. */
-  readonly domainName: string;
   /** Handler `api`. */
   readonly handler: Handler;
   /** The user pool, when no identity provider is configured. */
   readonly userPool: UserPool | undefined;
 
-  constructor(scope: Construct, id: string, { configuration, artefacts, arns, ...props }: ApiStackProps) {
+  constructor(scope: Construct, id: string, { configuration, artefacts, arns, ...rest }: ApiStackProps) {
+    const { httpApiId, distributionDomainName = apiDomainName(httpApiId, configuration.aws.region), ...props } = rest;
     super(scope, id, props);
     const { aws, edge, keys, api: apiSettings, revocation } = configuration;
-    const hasRevocation = aws.modules.includes('revocation');
     new Tables(this, 'api', artefacts);
 
     this.handler = new Handler(this, 'api', {
@@ -64,37 +70,35 @@ export class ApiStack extends Stack {
         edge,
         keys,
         api: apiSettings,
-        keyRing: NAMES.keyRing,
-        originSecret: arns.originSecret?.[0],
+        // Of a distribution that Portcullis does not make nobody knows the name, unless aws.delivery.domainNames says it.
+        edgeUrl: ownUrl(configuration) ?? `https://${distributionDomainName}`,
         edgeStore: arns.edgeStore?.[0],
-        ...(hasRevocation && {
-          publications: `https://sqs.${aws.region}.${Aws.URL_SUFFIX}/${Aws.ACCOUNT_ID}/${NAMES.publications}`,
-          detectionMachine: namedArns(configuration).detectionMachine?.[0],
-          detection: revocation.detection,
+        keyRing: arns.keyRing?.[0],
+        originSecret: arns.originSecret?.[0],
+        ...(aws.modules.includes('revocation') && {
+          revocation: {
+            mode: revocation.detection.mode,
+            publications: queueUrl(NAMES.publications, aws.region),
+            detectionMachine: namedArns(configuration).detectionMachine?.[0],
+          },
         }),
       },
     });
 
-    const http = new apigateway.HttpApi(this, 'Api', {
-      apiName: 'portcullis',
-      description: 'Vends, renews and revokes playback tokens',
-      createDefaultStage: false,
-    });
-    this.domainName = `${http.apiId}.execute-api.${aws.region}.${Aws.URL_SUFFIX}`;
+    const http = apigateway.HttpApi.fromHttpApiAttributes(this, 'Api', { httpApiId });
     this.userPool = aws.identity ? undefined : new UserPool(this);
     const { issuer, audience } = aws.identity
       ? { issuer: aws.identity.issuer, audience: [aws.identity.audience] }
       : (this.userPool as UserPool);
     const integration = new HttpLambdaIntegration('Handler', this.handler.function, { scopePermissionToRoute: false });
-    http.addRoutes({
-      path: '/v1/{proxy+}',
-      methods: ['DELETE', 'GET', 'HEAD', 'PATCH', 'POST', 'PUT'].map((method) => method as apigateway.HttpMethod),
-      integration,
-      authorizer: new HttpJwtAuthorizer('Issuer', issuer, { authorizerName: 'issuer', jwtAudience: audience }),
-    });
-    for (const { path, method } of OPEN_ROUTES) {
-      const [route] = http.addRoutes({ path, methods: [method], integration });
-      if (!route) continue;
+    const authorizer = new HttpJwtAuthorizer('Issuer', issuer, { authorizerName: 'issuer', jwtAudience: audience });
+    for (const method of METHODS) {
+      const routeKey = apigateway.HttpRouteKey.with('/v1/{proxy+}', method);
+      new apigateway.HttpRoute(this, `${method}Route`, { httpApi: http, routeKey, integration, authorizer });
+    }
+    for (const [id, { path, method }] of Object.entries(OPEN_ROUTES)) {
+      const routeKey = apigateway.HttpRouteKey.with(path, method);
+      const route = new apigateway.HttpRoute(this, id, { httpApi: http, routeKey, integration });
       const reason = 'Describes the API, or answers a preflight: neither says anything about anybody';
       Validations.of(route).acknowledge({ id: 'AwsSolutions-APIG4', reason });
     }

@@ -1,4 +1,5 @@
 import { Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { HttpApi } from 'aws-cdk-lib/aws-apigatewayv2';
 import * as events from 'aws-cdk-lib/aws-events';
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
 import * as kms from 'aws-cdk-lib/aws-kms';
@@ -10,7 +11,7 @@ import { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
-import { NAMES, type ResourceArns } from '../names.ts';
+import { NAMES, ownUrl, type ResourceArns } from '../names.ts';
 
 /** What the base stack is made of. */
 export interface BaseStackProps extends StackProps {
@@ -31,6 +32,8 @@ export class BaseStack extends Stack {
   readonly embeddedFunctionArn: string | undefined;
   /** The rule group of revoked sessions, when they are published to one. */
   readonly ruleGroupArn: string | undefined;
+  /** Id of the HTTP API, with module `api`: the distribution forwards to it, and it has to know the distribution's name. */
+  readonly httpApiId: string | undefined;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, edgeStoreArn, ...props }: BaseStackProps) {
     super(scope, id, props);
@@ -48,14 +51,24 @@ export class BaseStack extends Stack {
       kmsKeyId: key.keyArn,
     });
     keyRing.applyRemovalPolicy(RemovalPolicy.RETAIN);
+    if (aws.modules.includes('api')) {
+      const description = 'Vends, renews and revokes playback tokens';
+      this.httpApiId = new HttpApi(this, 'Api', {
+        apiName: 'portcullis',
+        description,
+        createDefaultStage: false,
+      }).apiId;
+    }
     this.alarms = new AlarmTopic(this, { email: aws.alarmEmail }).topic;
 
     this.arns = { keyRing: [keyRing.ref], keyRingKey: [key.keyArn] };
+    const edgeUrl = ownUrl(configuration);
     const shared = { configuration, artefacts, arns: { ...this.arns, edgeStore: [edgeStoreArn] } };
     const settings = {
       edge,
       keys,
-      keyRing: NAMES.keyRing,
+      keyRing: keyRing.ref,
+      ...(edgeUrl !== undefined && { edgeUrl }),
       publish:
         aws.keys.at === 'store'
           ? { to: 'edge-store', arn: edgeStoreArn }

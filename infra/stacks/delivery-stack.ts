@@ -10,7 +10,7 @@ import type { Configuration } from '../../config/schema.ts';
 import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { Handler } from '../handler.ts';
-import { bucketName, NAMES } from '../names.ts';
+import { apiDomainName, bucketName, NAMES } from '../names.ts';
 import type { EdgeStack } from './edge-stack.ts';
 
 /** What the delivery stack is made of. */
@@ -22,20 +22,20 @@ export interface DeliveryStackProps extends StackProps {
   embeddedFunctionArn: string | undefined;
   /** The rule group of revoked sessions, if there is one. */
   ruleGroupArn: string | undefined;
-  /** Host name of the API, if there is one. */
-  apiDomainName: string | undefined;
+  /** The HTTP API, if there is one. */
+  httpApiId: string | undefined;
 }
 
 /** Compiles only while it is the header that the API reads. */
 const SECRET_HEADER: typeof ORIGIN_SECRET_HEADER = 'x-origin-secret';
 
-/** The distribution, when an origin is configured, and the web ACL of revoked sessions. In us-east-1, and last. */
+/** The distribution, when an origin is configured, and the web ACL of revoked sessions. In us-east-1, after the keys are published. */
 export class DeliveryStack extends Stack {
   /** Absent without `aws.delivery.origin`. Other modules add their behaviours to it. */
   readonly distribution: cloudfront.Distribution | undefined;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
-    const { edge, embeddedFunctionArn, ruleGroupArn, apiDomainName, ...props } = rest;
+    const { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, ...props } = rest;
     super(scope, id, props);
     const { aws } = configuration;
     const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
@@ -59,10 +59,10 @@ export class DeliveryStack extends Stack {
           },
         ],
       },
-      ...(apiDomainName !== undefined && {
+      ...(httpApiId !== undefined && {
         additionalBehaviors: {
           '/v1/*': {
-            origin: new HttpOrigin(apiDomainName, {
+            origin: new HttpOrigin(apiDomainName(httpApiId, aws.region), {
               protocolPolicy: cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
               // A dynamic reference: CloudFormation reads the secret when it makes the distribution.
               customHeaders: { [SECRET_HEADER]: edge.originSecret.secretValue.unsafeUnwrap() },
@@ -84,7 +84,7 @@ export class DeliveryStack extends Stack {
       priceClass: priceClass as cloudfront.PriceClass,
     });
     this.#acknowledge(this.distribution, certificateArn !== undefined);
-    if (apiDomainName !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
+    if (httpApiId !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
   }
 
   #mediaOrigin(origin: string, region: string): cloudfront.IOrigin {
