@@ -28,7 +28,8 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
       `keys overlap for ${overlap} seconds when they rotate every ${aws.keys.rotationDays} days: a token must not live longer; shorten it, or raise aws.keys.rotationDays`,
     );
   }
-  if (aws.delivery.domainNames.length > 0 && !aws.delivery.certificateArn) {
+  // Without an origin they are those of a distribution that is there, and has its certificate.
+  if (aws.delivery.origin && aws.delivery.domainNames.length > 0 && !aws.delivery.certificateArn) {
     refuse('aws.delivery.certificateArn', `aws.delivery.domainNames need a certificate in ${EDGE_REGION}`);
   }
   if (aws.delivery.origin === 'packages' && !has('mastering')) {

@@ -1,26 +1,45 @@
 // npm run synth: builds what is deployed, for the configuration in portcullis.json or the one named by --config, and synthesises
 // the templates of all its modules into cdk.out. No AWS account is needed. With --cdk: for the CDK CLI, which says where to.
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { ensureBuild, ensurePackages } from './setup.mjs';
+import { cloudAssembly, stacksOf } from './cloud-assembly.mjs';
+
+const USAGE = `npm run synth -- [--config FILE] [--json]
+
+Writes the CloudFormation templates of a configuration to cdk.out, without an AWS account. Without --config it is that in
+PORTCULLIS_CONFIG, portcullis.json, or the defaults. Then: npx cdk deploy --all (docs/deployment.md).
+
+Exit codes: 0 done; 2 the configuration or an option is not right; 70 a fault of ours.`;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = parseArgs({ options: { config: { type: 'string' }, cdk: { type: 'boolean' } } });
-const named = values.config ?? process.env.PORTCULLIS_CONFIG;
-const config = named ?? (existsSync(`${root}portcullis.json`) ? `${root}portcullis.json` : undefined);
+const OPTIONS = {
+  config: { type: 'string' },
+  cdk: { type: 'boolean' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean' },
+};
 
-ensurePackages();
-await ensureBuild();
-const { status } = spawnSync(process.execPath, ['dist/infra/app.mjs'], {
-  cwd: root,
-  stdio: ['ignore', 2, 2],
-  env: {
-    ...process.env,
-    ...(config !== undefined && { PORTCULLIS_CONFIG: config }),
-    CDK_OUTDIR: process.env.CDK_OUTDIR ?? 'cdk.out',
-  },
-});
-if (status === 0 && !values.cdk) process.stderr.write('synth: the templates are in cdk.out\n');
-process.exitCode = status ?? 1;
+function options() {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    process.stderr.write(`${error.message}\n${USAGE}\n`);
+    process.exit(2);
+  }
+}
+
+const { config, cdk, json, help } = options();
+if (help) {
+  process.stdout.write(`${USAGE}\n`);
+} else {
+  const out = (cdk && process.env.CDK_OUTDIR) || `${root}cdk.out`;
+  if (!cdk) rmSync(out, { recursive: true, force: true });
+  await cloudAssembly({ config, out });
+  const stacks = stacksOf(out);
+  if (json) process.stdout.write(`${JSON.stringify({ out, stacks })}\n`);
+  else if (!cdk) {
+    for (const { name, region, template } of stacks) process.stderr.write(`  ${name} (${region}): ${template}\n`);
+    process.stderr.write('synth: the templates are in cdk.out\n');
+  }
+}
