@@ -56,7 +56,7 @@ export class Handler extends Construct {
         }),
       ],
     });
-    this.#acknowledgeBelow(policy);
+    this.#acknowledgeWildcards(policy);
     this.function = new lambda.Function(this, 'Function', {
       functionName: functionName(name),
       description: purpose,
@@ -79,13 +79,14 @@ export class Handler extends Construct {
     });
   }
 
-  /** What lies below a name and is not there yet can be named by a wildcard at the end only: objects, the id of a rule group. */
-  #acknowledgeBelow(policy: iam.Policy): void {
+  /** What has no name yet can be named by a wildcard only: objects of a bucket, the id of a rule group. */
+  #acknowledgeWildcards(policy: iam.Policy): void {
     const { Statement } = Stack.of(this).resolve(policy.document);
     for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
       const name = findingName(resource);
-      if (!name.endsWith('/*')) continue;
-      const reason = 'What is below has no name yet when this is deployed';
+      if (!name.endsWith('*')) continue;
+      const reason =
+        name === '*' ? 'AWS knows no resource of these actions' : 'It has no name yet when this is deployed';
       Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
     }
   }

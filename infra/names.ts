@@ -67,9 +67,14 @@ export function namedArns({ aws, revocation }: Configuration): ResourceArns {
   const { region } = aws;
   const when = (isThere: boolean, named: string) => (isThere ? [named] : []);
   const has = (module: ModuleName) => aws.modules.includes(module);
+  const isEmbedded = aws.keys.at === 'embedded';
+  const edgeFunction = (name: string) => arn('cloudfront', '', `function/${name}`);
   return {
-    edgeFunction: when(aws.keys.at === 'embedded', arn('cloudfront', '', `function/${NAMES.embeddedViewerRequest}`)),
-    ruleGroup: when(revocation.waf.publish, arn('wafv2', EDGE_REGION, `global/rulegroup/${revocation.waf.name}/*`)),
+    '*': ['*'],
+    edgeFunction: when(isEmbedded, edgeFunction(NAMES.embeddedViewerRequest)),
+    viewerRequest: [edgeFunction(isEmbedded ? NAMES.embeddedViewerRequest : NAMES.viewerRequest)],
+    // The capacity is the last part of its name: with another one it is another group.
+    ruleGroup: when(revocation.waf.publish, arn('wafv2', EDGE_REGION, `global/rulegroup/${revocation.waf.name}-*/*`)),
     publications: when(has('revocation'), arn('sqs', region, NAMES.publications)),
     detectionMachine: when(has('revocation'), arn('states', region, `stateMachine:${NAMES.detectionMachine}`)),
     workgroup: when(has('revocation'), arn('athena', region, `workgroup/${NAMES.workgroup}`)),

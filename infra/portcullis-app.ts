@@ -44,7 +44,8 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
     const base = new BaseStack(app, 'portcullis-base', { ...regional, edgeStoreArn });
     base.addStackDependency(edge);
-    const { embeddedFunctionArn, ruleGroupArn, httpApiId } = base;
+    const { embeddedFunctionArn, httpApiId } = base;
+    const ruleGroupArn = base.ruleGroup?.arn;
     const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined;
     const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId };
     const delivery = isDelivered

@@ -7,7 +7,10 @@ export type ResourceName =
   | 'originSecret'
   | 'distribution'
   | 'edgeStore'
+  /** The function that carries its keys, when they are embedded. */
   | 'edgeFunction'
+  /** The function that a distribution runs, whichever of the two it is. */
+  | 'viewerRequest'
   | 'ruleGroup'
   | 'publications'
   | 'detectionMachine'
@@ -21,6 +24,8 @@ export type ResourceName =
   | 'masteringKey'
   | 'auditBucket'
   | 'alarmTopic'
+  /** For actions that AWS knows no resource of. */
+  | '*'
   | `table:${string}`;
 
 /** A Lambda function: its code is `dist/lambda/<name>/index.mjs`, built from `lambda/<name>/index.ts`. */

@@ -56,7 +56,8 @@ if (help) {
 if (!/^[a-z0-9][a-z0-9-]{1,45}[a-z0-9]$/.test(bucket ?? '')) {
   refuse('--bucket: 3 to 47 lower-case letters, digits and dashes, to which the region is added');
 }
-if (!/^[\w.-]+(?:\/[\w.-]+)*$/.test(prefix)) refuse('--prefix: names of letters, digits, ., _ and -, joined by /');
+if (!/^\w[\w.-]*(?:\/\w[\w.-]*)*$/.test(prefix))
+  refuse('--prefix: names joined by /, of letters, digits, _, . and -, the last two not first');
 if (out === undefined) refuse('--out: the folder to write to');
 if (isThereAndFull(out))
   refuse(`--out ${out}: there is something in it: name a folder that is empty, or not there yet`);
@@ -91,10 +92,8 @@ function writeAssets({ template, assets }) {
     if (source.path === template) continue;
     const path = join(assembly, source.path);
     const content = source.packaging === 'zip' ? zipFolder(path) : readFileSync(path);
-    for (const { bucketName, objectKey, region } of Object.values(destinations)) {
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: as CDK writes it.
-      write(join(out, bucketName.replace('${AWS::Region}', region), objectKey), content);
-    }
+    for (const { bucketName, objectKey } of Object.values(destinations))
+      write(join(out, bucketName, objectKey), content);
   }
 }
 

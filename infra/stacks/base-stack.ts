@@ -30,8 +30,8 @@ export class BaseStack extends Stack {
   readonly alarms: sns.Topic;
   /** The function that carries its keys, when they are embedded. */
   readonly embeddedFunctionArn: string | undefined;
-  /** The rule group of revoked sessions, when they are published to one. */
-  readonly ruleGroupArn: string | undefined;
+  /** The rule group of revoked sessions, when they are published to one: what WAF knows it by. */
+  readonly ruleGroup: { arn: string; id: string; name: string } | undefined;
   /** Id of the HTTP API, with module `api`: the distribution forwards to it, and it has to know the distribution's name. */
   readonly httpApiId: string | undefined;
 
@@ -96,7 +96,12 @@ export class BaseStack extends Stack {
     }
     if (revocation.waf.publish) {
       const { name, scope: of, capacityWcu } = revocation.waf;
-      this.ruleGroupArn = make('RuleGroup', { Name: name, Scope: of, CapacityWcu: capacityWcu }).getAttString('Arn');
+      const group = make('RuleGroup', { Name: name, Scope: of, CapacityWcu: capacityWcu });
+      this.ruleGroup = {
+        arn: group.getAttString('Arn'),
+        id: group.getAttString('Id'),
+        name: group.getAttString('Name'),
+      };
     }
 
     rotation.allowInvocation('SecretsManager', 'secretsmanager.amazonaws.com', keyRing.ref);

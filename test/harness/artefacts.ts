@@ -33,6 +33,7 @@ const AWAITED: Record<string, HandlerDescription['permissions']> = {
     edgeStore: ['cloudfront-keyvaluestore:UpdateKeys'],
     edgeFunction: ['cloudfront:CreateFunction'],
     ruleGroup: ['wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
+    '*': ['wafv2:ListRuleGroups'],
     'table:portcullis-revocations': ['dynamodb:Scan'],
   },
 };

@@ -1,0 +1,80 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
+import { packagePath } from '../../local/package-root.ts';
+// @ts-expect-error: a script, without types.
+import { EVERYTHING, stackDiagram, stacksWithTypes } from '../../scripts/stack-diagram.mjs';
+import { builtArtefacts } from '../harness/artefacts.ts';
+import { LONG } from '../harness/programs.ts';
+import { synthesise } from '../harness/templates.ts';
+
+const artefacts = builtArtefacts();
+const register = (digit: string) => digit.repeat(96);
+const render = { pcrs: { 0: register('a'), 1: register('b'), 2: register('c') }, imageId: 'ami-0123456789abcdef0' };
+
+/** Every set of modules. */
+const SETS = Array.from({ length: 2 ** MODULE_NAMES.length - 1 }, (_, index) =>
+  MODULE_NAMES.filter((_name, bit) => ((index + 1) >> bit) & 1),
+);
+const isComplete = (modules: ModuleName[]) =>
+  modules.every((name) => MODULES[name].needs.every((needed) => modules.includes(needed)));
+const EVERY_DAY: ModuleName[][] = [['base'], ['render'], ['base', 'api', 'revocation']];
+const configurationOf = (modules: ModuleName[], more = {}) => ({ aws: { modules, render, ...more } });
+
+describe('modules, each of which can be left out', () => {
+  const sets = LONG ? SETS.filter(isComplete) : EVERY_DAY;
+  test.each(sets.map((modules) => [modules.join(', '), modules] as const))(
+    '%s: synthesises, and has its stacks alone',
+    (_, modules) => {
+      const { assembly } = synthesise(configurationOf(modules), artefacts);
+      const names = assembly.stacks.map(({ stackName }) => stackName);
+      expect(names.includes('portcullis-edge')).toBe(modules.includes('base'));
+      for (const module of ['base', 'api'] as const) {
+        expect(names.includes(`portcullis-${module}`)).toBe(modules.includes(module));
+      }
+      // Without an origin of media nothing is delivered.
+      expect(names).not.toContain('portcullis-delivery');
+    },
+  );
+
+  test('are refused without those that they need, by name', () => {
+    const sentences = SETS.filter((modules) => !isComplete(modules)).map((modules) => {
+      try {
+        synthesise(configurationOf(modules), artefacts);
+        return 'synthesised';
+      } catch (error) {
+        return (error as Error).message;
+      }
+    });
+    expect(sentences.length).toBeGreaterThan(10);
+    for (const sentence of sentences) expect(sentence).toMatch(/^aws\.modules: '\w+' needs '\w+': name that too/);
+  });
+});
+
+test('docs/stacks.svg is what is deployed with all modules (node scripts/make-stack-diagram.mjs)', () => {
+  const { assembly } = synthesise(EVERYTHING, artefacts);
+  expect(readFileSync(packagePath('docs', 'stacks.svg'), 'utf8')).toBe(
+    stackDiagram(stacksWithTypes(assembly.directory)),
+  );
+});
+
+test('what CloudFront wants is in us-east-1, all else in the region of the configuration', () => {
+  const more = { region: 'ap-southeast-2', delivery: { origin: 'media.example.com' } };
+  const { assembly } = synthesise(configurationOf(['base', 'api'], more), artefacts);
+  const regions = Object.fromEntries(
+    assembly.stacks.map(({ stackName, environment }) => [stackName, environment.region]),
+  );
+  expect(regions).toEqual({
+    'portcullis-edge': 'us-east-1',
+    'portcullis-delivery': 'us-east-1',
+    'portcullis-base': 'ap-southeast-2',
+    'portcullis-api': 'ap-southeast-2',
+  });
+});
+
+test('a handler that was not built is named', () => {
+  const { deployment: _, ...handlers } = artefacts.handlers;
+  expect(() => synthesise(configurationOf(['base']), { ...artefacts, handlers })).toThrow(
+    "the handler 'deployment' was not built: npm run build",
+  );
+});
