@@ -14,17 +14,28 @@ export class AlarmTopic extends Construct {
 
   constructor(scope: Construct, { email }: { email: string | undefined }) {
     super(scope, 'Alarms');
+    const alarms = new iam.ServicePrincipal('cloudwatch.amazonaws.com');
+    const ofThisAccount = { StringEquals: { 'aws:SourceAccount': Aws.ACCOUNT_ID } };
     const key = new kms.Key(this, 'Key', { description: 'Alarms of Portcullis', enableKeyRotation: true });
     key.addToResourcePolicy(
       new iam.PolicyStatement({
-        principals: [new iam.ServicePrincipal('cloudwatch.amazonaws.com')],
+        principals: [alarms],
         actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
         // In the policy of a key this is that key.
         resources: ['*'],
-        conditions: { StringEquals: { 'aws:SourceAccount': Aws.ACCOUNT_ID } },
+        conditions: ofThisAccount,
       }),
     );
     this.topic = new sns.Topic(this, 'Topic', { topicName: 'portcullis-alarms', masterKey: key, enforceSSL: true });
+    // A policy of one's own, such as the one about TLS, takes the place of that which lets the account's alarms publish.
+    this.topic.addToResourcePolicy(
+      new iam.PolicyStatement({
+        principals: [alarms],
+        actions: ['sns:Publish'],
+        resources: [this.topic.topicArn],
+        conditions: ofThisAccount,
+      }),
+    );
     if (email !== undefined) this.topic.addSubscription(new EmailSubscription(email));
   }
 }

@@ -1,4 +1,4 @@
-import { Annotations, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { Annotations, CfnOutput, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import * as acm from 'aws-cdk-lib/aws-certificatemanager';
 import * as cloudfront from 'aws-cdk-lib/aws-cloudfront';
 import { HttpOrigin, S3BucketOrigin } from 'aws-cdk-lib/aws-cloudfront-origins';
@@ -31,34 +31,36 @@ const SECRET_HEADER: typeof ORIGIN_SECRET_HEADER = 'x-origin-secret';
 
 /** The distribution, when an origin is configured, and the web ACL of revoked sessions. In us-east-1, after the keys are published. */
 export class DeliveryStack extends Stack {
-  /** Absent without `aws.delivery.origin`. Other modules add their behaviours to it. */
+  /** Absent without `aws.delivery.origin`. */
   readonly distribution: cloudfront.Distribution | undefined;
+  /** What a behaviour is made of whose requests carry a token; other modules add theirs with it. */
+  readonly behindToken: cloudfront.AddBehaviorOptions;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
     const { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, ...props } = rest;
     super(scope, id, props);
     const { aws } = configuration;
     const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
+    this.behindToken = {
+      // A redirect would come after the token went over the wire in clear.
+      viewerProtocolPolicy: cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+      allowedMethods: cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
+      cachePolicy: edge.mediaCache,
+      originRequestPolicy: edge.mediaRequest,
+      responseHeadersPolicy: edge.mediaResponse,
+      functionAssociations: [
+        {
+          eventType: cloudfront.FunctionEventType.VIEWER_REQUEST,
+          function: this.#viewerRequest(edge, embeddedFunctionArn),
+        },
+      ],
+    };
     const webAcl = ruleGroupArn === undefined ? undefined : this.#webAcl(ruleGroupArn);
     if (origin === undefined) return;
 
     this.distribution = new cloudfront.Distribution(this, 'Distribution', {
       comment: 'Portcullis: media behind tokens in the path',
-      defaultBehavior: {
-        origin: this.#mediaOrigin(origin, aws.region),
-        // A redirect would come after the token went over the wire in clear.
-        viewerProtocolPolicy: cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-        allowedMethods: cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
-        cachePolicy: edge.mediaCache,
-        originRequestPolicy: edge.mediaRequest,
-        responseHeadersPolicy: edge.mediaResponse,
-        functionAssociations: [
-          {
-            eventType: cloudfront.FunctionEventType.VIEWER_REQUEST,
-            function: this.#viewerRequest(edge, embeddedFunctionArn),
-          },
-        ],
-      },
+      defaultBehavior: { origin: this.#mediaOrigin(origin, aws.region), ...this.behindToken },
       ...(httpApiId !== undefined && {
         additionalBehaviors: {
           '/v1/*': {
@@ -84,6 +86,8 @@ export class DeliveryStack extends Stack {
       priceClass: priceClass as cloudfront.PriceClass,
     });
     this.#acknowledge(this.distribution, certificateArn !== undefined);
+    new CfnOutput(this, 'DistributionId', { value: this.distribution.distributionId });
+    new CfnOutput(this, 'DistributionDomainName', { value: this.distribution.distributionDomainName });
     if (httpApiId !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
   }
 

@@ -1,4 +1,4 @@
-import { Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import * as cloudfront from 'aws-cdk-lib/aws-cloudfront';
 import * as secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
 import type { Construct } from 'constructs';
@@ -127,5 +127,7 @@ export class EdgeStack extends Stack {
       id: 'AwsSolutions-SMG4',
       reason: 'It is rotated with the distribution that sends it, in portcullis-delivery; without one nobody uses it',
     });
+    new CfnOutput(this, 'EdgeStoreArn', { value: this.keyValueStore.keyValueStoreArn });
+    new CfnOutput(this, 'ViewerRequestArn', { value: this.viewerRequest.functionArn });
   }
 }
