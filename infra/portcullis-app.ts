@@ -53,7 +53,9 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       : undefined;
     delivery?.addStackDependency(base);
     if (httpApiId !== undefined) {
-      const arns = { ...base.arns, originSecret: [edge.originSecret.secretArn], edgeStore: [edgeStoreArn] };
+      // A function that embeds its keys reads no store.
+      const edgeStore = aws.keys.at === 'store' ? [edgeStoreArn] : [];
+      const arns = { ...base.arns, originSecret: [edge.originSecret.secretArn], edgeStore };
       const distributionDomainName = delivery?.distribution?.distributionDomainName;
       const api = new ApiStack(app, 'portcullis-api', { ...regional, arns, httpApiId, distributionDomainName });
       api.addStackDependency(delivery ?? base);
