@@ -372,6 +372,35 @@ test('functions run what was built, on Node 22 and arm64, with one variable', ()
   }
 });
 
+/** A property as CloudFormation would write it: what AWS names becomes some ARN. */
+function written(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const { 'Fn::Join': joined, Ref } = value as { 'Fn::Join'?: [string, unknown[]]; Ref?: string };
+  if (joined) return joined[1].map(written).join(joined[0]);
+  const pseudo: Record<string, string> = { 'AWS::URLSuffix': 'amazonaws.com', 'AWS::AccountId': '123456789012' };
+  return pseudo[Ref ?? ''] ?? 'arn:aws:service:eu-central-1:123456789012:name';
+}
+
+test('every handler starts with the settings that its stack gives it', () => {
+  for (const { Properties: p } of [...whole.of('AWS::Lambda::Function'), ...embedded.of('AWS::Lambda::Function')]) {
+    const name = /^portcullis-(.+)$/.exec(p.FunctionName ?? '')?.[1] ?? '';
+    const { folder } = artefacts.handlers[name] ?? {};
+    if (folder === undefined) continue;
+    const variable = written(p.Environment.Variables.PORTCULLIS_SETTINGS);
+    const start = spawnSync(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `const { handler } = await import(process.argv[1]); process.stdout.write(typeof handler);`,
+        `${folder}/index.mjs`,
+      ],
+      { encoding: 'utf8', env: { ...process.env, PORTCULLIS_SETTINGS: variable, AWS_REGION: 'eu-central-1' } },
+    );
+    expect(`${name}: ${start.stdout || start.stderr}`).toBe(`${name}: function`);
+  }
+});
+
 test('everything that can have tags has those of the configuration', () => {
   const tagged = whole.one('AWS::CloudFront::Distribution').Properties.Tags;
   expect(tagged).toEqual([
