@@ -117,7 +117,6 @@ export class ApiStack extends Stack {
         format: AccessLogFormat.custom(JSON.stringify(LOGGED)),
       },
     });
-    new CfnOutput(this, 'ApiUrl', { value: `https://${apiDomainName(httpApiId, aws.region)}` });
     if (this.userPool) new CfnOutput(this, 'UserPoolId', { value: this.userPool.pool.userPoolId });
   }
 }

@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import { HttpApi } from 'aws-cdk-lib/aws-apigatewayv2';
 import * as events from 'aws-cdk-lib/aws-events';
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
@@ -11,7 +11,7 @@ import { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
-import { NAMES, ownUrl, type ResourceArns } from '../names.ts';
+import { apiDomainName, NAMES, ownUrl, type ResourceArns } from '../names.ts';
 
 /** What the base stack is made of. */
 export interface BaseStackProps extends StackProps {
@@ -58,6 +58,7 @@ export class BaseStack extends Stack {
         description,
         createDefaultStage: false,
       }).apiId;
+      new CfnOutput(this, 'ApiUrl', { value: `https://${apiDomainName(this.httpApiId, aws.region)}` });
     }
     this.alarms = new AlarmTopic(this, { email: aws.alarmEmail }).topic;
 

@@ -1,9 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { type Artefacts, type BuiltHandler, readArtefacts } from '../../infra/artefacts.ts';
 import type { HandlerDescription } from '../../lambda/handlers.ts';
 import { packagePath } from '../../local/package-root.ts';
-import { temporaryDirectory } from './stack.ts';
+import { removeDirectory, temporaryDirectory } from './stack.ts';
+
+const folder = temporaryDirectory();
+afterAll(() => removeDirectory(folder));
 
 const secret = ['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret'];
 
@@ -41,9 +45,8 @@ const AWAITED: Record<string, HandlerDescription['permissions']> = {
 /** What was built, with a stand-in for every handler that is not there yet. */
 export function builtArtefacts(): Artefacts {
   const artefacts = readArtefacts(packagePath('dist'));
-  const folder = temporaryDirectory();
   const awaited = Object.entries(AWAITED).map(([name, permissions]): [string, BuiltHandler] => {
-    mkdirSync(join(folder, name));
+    mkdirSync(join(folder, name), { recursive: true });
     writeFileSync(join(folder, name, 'index.mjs'), 'export const handler = async () => {};\n');
     const described = { purpose: `Stands in for ${name}`, memoryMiB: 256, timeoutSeconds: 30, permissions };
     return [name, { ...described, bytes: 39, sha256: '0'.repeat(64), folder: join(folder, name) }];

@@ -1,9 +1,16 @@
+import { join } from 'node:path';
 import type { CloudAssembly } from 'aws-cdk-lib/cx-api';
 import * as v from 'valibot';
+import { afterAll } from 'vitest';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import type { Artefacts } from '../../infra/artefacts.ts';
 import { portcullisApp } from '../../infra/portcullis-app.ts';
 import { builtArtefacts } from './artefacts.ts';
+import { removeDirectory, temporaryDirectory } from './stack.ts';
+
+const scratch = temporaryDirectory();
+afterAll(() => removeDirectory(scratch));
+let assemblies = 0;
 
 /** A resource of a template. */
 export interface Resource {
@@ -28,7 +35,8 @@ export interface Templates {
 
 /** Synthesises; throws when cdk-nag finds something that is not acknowledged. */
 export function synthesise(configuration: object, artefacts: Artefacts = builtArtefacts()): Templates {
-  const assembly = portcullisApp(v.parse(ConfigurationSchema, configuration), artefacts).synth();
+  const outdir = join(scratch, String(assemblies++));
+  const assembly = portcullisApp(v.parse(ConfigurationSchema, configuration), artefacts, { outdir }).synth();
   const resources = assembly.stacks.flatMap(({ stackName, template }) =>
     Object.entries<Omit<Resource, 'stack' | 'id'>>(template.Resources ?? {}).map(([id, resource]) => ({
       ...resource,
