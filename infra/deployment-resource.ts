@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { CustomResource, Stack } from 'aws-cdk-lib';
+import { CustomResource, Duration, Stack } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import type { Configuration } from '../config/schema.ts';
 import type { Artefacts } from './artefacts.ts';
@@ -21,6 +21,8 @@ export function deploymentResource(
     serviceToken: functionArn('deployment', Stack.of(scope).region),
     resourceType: `Custom::Portcullis${type}`,
     properties,
+    // The handler answers within 15 minutes; one that cannot even start would keep CloudFormation waiting for an hour.
+    serviceTimeout: Duration.minutes(20),
   });
 }
 

@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
+import { contradictions } from '../../config/contradictions.ts';
 import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
+import { ConfigurationSchema } from '../../config/schema.ts';
 import { packagePath } from '../../local/package-root.ts';
 // @ts-expect-error: a script, without types.
 import { EVERYTHING, stackDiagram, stacksWithTypes } from '../../scripts/stack-diagram.mjs';
@@ -70,6 +73,14 @@ test('what CloudFront wants is in us-east-1, all else in the region of the confi
     'portcullis-base': 'ap-southeast-2',
     'portcullis-api': 'ap-southeast-2',
   });
+});
+
+test('names of the distribution need a certificate where the distribution is made, and only there', () => {
+  const refused = (delivery: object) =>
+    contradictions(v.parse(ConfigurationSchema, { aws: { delivery } })).map(({ path }) => path);
+  const domainNames = ['play.example.com'];
+  expect(refused({ domainNames })).toEqual([]);
+  expect(refused({ domainNames, origin: 'media.example.com' })).toEqual(['aws.delivery.certificateArn']);
 });
 
 test('a handler that was not built is named', () => {
