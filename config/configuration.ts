@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { contradictions } from './contradictions.ts';
+import { type ConfigurationProblem, contradictions } from './contradictions.ts';
 import { type Configuration, ConfigurationSchema } from './schema.ts';
 
 /** Why a configuration cannot be used. */
@@ -12,26 +12,45 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** The defaults, or the configuration in a JSON file. Throws `ConfigurationError` with the path of the offending field. */
-export async function readConfiguration(path?: string): Promise<Configuration> {
-  if (path === undefined) return v.parse(ConfigurationSchema, {});
-  let content: unknown;
+/** A configuration with its defaults, or all that is wrong with it. */
+export type Examined =
+  | { configuration: Configuration; problems: [] }
+  | { problems: [ConfigurationProblem, ...ConfigurationProblem[]] };
+
+/** Checks what a configuration file holds, parsed. Contradictions are looked for once every field is good by itself. */
+export function examineConfiguration(content: unknown): Examined {
+  const result = v.safeParse(ConfigurationSchema, content);
+  if (result.success) {
+    const [first, ...others] = contradictions(result.output);
+    return first ? { problems: [first, ...others] } : { configuration: result.output, problems: [] };
+  }
+  const [first, ...others] = result.issues;
+  return { problems: [problemOf(first), ...others.map(problemOf)] };
+}
+
+function problemOf(issue: v.InferIssue<typeof ConfigurationSchema>): ConfigurationProblem {
+  const path = v.getDotPath(issue) ?? 'configuration';
+  if (issue.expected === 'never') return { path, why: 'unknown field; docs/configuration.md has those that there are' };
+  return { path, why: issue.message };
+}
+
+/** What a JSON file holds. Throws `ConfigurationError`. */
+export async function readConfigurationFile(path: string): Promise<unknown> {
   try {
-    content = JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const missing = 'there is no such file; name one that is there, or none for the defaults (docs/configuration.md)';
     const why = error instanceof SyntaxError ? 'it is not JSON' : code === 'ENOENT' ? missing : code;
     throw new ConfigurationError(`cannot read configuration ${path}: ${why}`);
   }
-  const result = v.safeParse(ConfigurationSchema, content);
-  if (result.success) {
-    const [contradiction] = contradictions(result.output);
-    if (!contradiction) return result.output;
-    throw new ConfigurationError(`${path}: ${contradiction.path}: ${contradiction.why}`);
-  }
-  const [issue] = result.issues;
-  const why =
-    issue.expected === 'never' ? 'unknown field; docs/configuration.md has those that there are' : issue.message;
-  throw new ConfigurationError(`${path}: ${v.getDotPath(issue) ?? 'configuration'}: ${why}`);
+}
+
+/** The defaults, or the configuration in a JSON file. Throws `ConfigurationError` with the path of the offending field. */
+export async function readConfiguration(path?: string): Promise<Configuration> {
+  if (path === undefined) return v.parse(ConfigurationSchema, {});
+  const examined = examineConfiguration(await readConfigurationFile(path));
+  if ('configuration' in examined) return examined.configuration;
+  const [problem] = examined.problems;
+  throw new ConfigurationError(`${path}: ${problem.path}: ${problem.why}`);
 }

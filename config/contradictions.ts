@@ -1,17 +1,17 @@
 import { EDGE_REGION, MODULES } from './deployment.ts';
 import type { Configuration } from './schema.ts';
 
-/** A field whose value does not go with another's. */
-export interface Contradiction {
-  /** Like `aws.modules`. */
+/** What is wrong with a configuration. */
+export interface ConfigurationProblem {
+  /** The offending field, like `aws.modules`; `configuration` for all of it. */
   path: string;
   /** Says what would go. */
   why: string;
 }
 
 /** What settings that are good by themselves contradict each other in; none for a configuration that can be deployed. */
-export function contradictions({ edge, keys, revocation, aws }: Configuration): Contradiction[] {
-  const found: Contradiction[] = [];
+export function contradictions({ edge, keys, revocation, aws }: Configuration): ConfigurationProblem[] {
+  const found: ConfigurationProblem[] = [];
   const has = (name: keyof typeof MODULES) => aws.modules.includes(name);
   const refuse = (path: string, why: string) => found.push({ path, why });
 

@@ -16,11 +16,47 @@ export const MODULE_NAMES = Object.keys(MODULES) as ModuleName[];
 /** Where everything of CloudFront has to be: certificates, web ACLs, log deliveries and metrics (AWS, "Regions" of each). */
 export const EDGE_REGION = 'us-east-1';
 
+/** Regions of the partition `aws` (AWS Regional Services, November 2026); a test holds them equal to those that the CDK knows. */
+export const REGIONS = [
+  'af-south-1',
+  'ap-east-1',
+  'ap-east-2',
+  'ap-northeast-1',
+  'ap-northeast-2',
+  'ap-northeast-3',
+  'ap-south-1',
+  'ap-south-2',
+  'ap-southeast-1',
+  'ap-southeast-2',
+  'ap-southeast-3',
+  'ap-southeast-4',
+  'ap-southeast-5',
+  'ap-southeast-6',
+  'ap-southeast-7',
+  'ca-central-1',
+  'ca-west-1',
+  'eu-central-1',
+  'eu-central-2',
+  'eu-north-1',
+  'eu-south-1',
+  'eu-south-2',
+  'eu-west-1',
+  'eu-west-2',
+  'eu-west-3',
+  'il-central-1',
+  'me-central-1',
+  'me-south-1',
+  'me-west-1',
+  'mx-central-1',
+  'sa-east-1',
+  'us-east-1',
+  'us-east-2',
+  'us-west-1',
+  'us-west-2',
+] as const;
+
 const whole = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
-const region = v.pipe(
-  v.string(),
-  v.regex(/^(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-[1-9]$/, "must be a region like 'eu-central-1'"),
-);
+const region = v.picklist(REGIONS, "must be a region of AWS, like 'eu-central-1'");
 const domainName = v.pipe(
   v.string(),
   v.maxLength(253),

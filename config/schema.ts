@@ -8,6 +8,8 @@ import { DeploymentSettingsSchema } from './deployment.ts';
 
 /** Everything that can be configured, composed of each capability's settings. */
 export const ConfigurationSchema = v.strictObject({
+  /** Where editors find the JSON Schema; read by them alone. */
+  $schema: v.optional(v.string()),
   edge: v.optional(EdgeSettingsSchema, {}),
   keys: v.optional(KeySettingsSchema, {}),
   api: v.optional(ApiSettingsSchema, {}),

@@ -1,4 +1,4 @@
-// Builds everything that ships: dist/lib (tsc), dist/token-api (the minting library in one file), dist/edge (functions and
+// Builds everything that ships: dist/lib (tsc), dist/portcullis.schema.json, dist/token-api (the minting library in one file), dist/edge (functions and
 // manifest), dist/player, dist/console, dist/enclave (the agent), dist/lambda
 // (handlers), dist/infra (the CDK app), dist/render-templates, dist/title.
 import { spawnSync } from 'node:child_process';
@@ -18,6 +18,7 @@ function run(title, command, ...args) {
 
 rmSync(new URL('dist/', root), { recursive: true, force: true });
 run('library', 'node_modules/typescript/bin/tsc', '-p', 'tsconfig.lib.json');
+run('schema of the configuration', 'scripts/build-schema.mjs');
 run('minting library', 'scripts/build-minting.mjs');
 run('edge functions', 'scripts/build-edge.mjs');
 run('player', 'scripts/build-player.mjs');

@@ -17,7 +17,7 @@ const SOURCES = [
   'cli',
   'scripts',
 ];
-const FILES = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.lib.json'];
+const FILES = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.lib.json', 'docs/configuration.md'];
 
 /** Digest (hex) of names and contents of all source files below `root`. */
 export function sourcesDigest(root) {
