@@ -32,6 +32,9 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   attest: async () => (await import('./attest.ts')).registerAttest,
   enclave: async () => (await import('./enclave.ts')).registerEnclave,
   render: async () => (await import('./render.ts')).registerRender,
+  init: async () => (await import('./init.ts')).registerInit,
+  doctor: async () => (await import('./doctor.ts')).registerDoctor,
+  cost: async () => (await import('./cost.ts')).registerCost,
   audit: async () => (await import('./audit.ts')).registerAudit,
 };
 

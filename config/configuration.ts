@@ -3,6 +3,9 @@ import * as v from 'valibot';
 import { type ConfigurationProblem, contradictions } from './contradictions.ts';
 import { type Configuration, ConfigurationSchema } from './schema.ts';
 
+/** Where a configuration is unless told otherwise: `npm run synth` takes it from there. */
+export const CONFIGURATION_FILE = 'portcullis.json';
+
 /** Why a configuration cannot be used. */
 export class ConfigurationError extends Error {
   readonly code = 'ERR_CONFIGURATION';
