@@ -22,6 +22,10 @@ export type Examined =
 
 /** Checks what a configuration file holds, parsed. Contradictions are looked for once every field is good by itself. */
 export function examineConfiguration(content: unknown): Examined {
+  // To valibot an array is an object as well.
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    return { problems: [{ path: 'configuration', why: 'must be an object, {…}' }] };
+  }
   const result = v.safeParse(ConfigurationSchema, content);
   if (result.success) {
     const [first, ...others] = contradictions(result.output);

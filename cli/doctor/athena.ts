@@ -6,7 +6,8 @@ export async function workgroupLimit(workgroup: string, limitBytes: number, regi
   const client = new AthenaClient({ region, maxAttempts: 2 });
   try {
     const { WorkGroup } = await client.send(new GetWorkGroupCommand({ WorkGroup: workgroup }));
-    const { BytesScannedCutoffPerQuery: bytes, EnforceWorkGroupConfiguration } = WorkGroup?.Configuration ?? {};
+    if (!WorkGroup) return ok(`${workgroup} is not there yet`);
+    const { BytesScannedCutoffPerQuery: bytes, EnforceWorkGroupConfiguration } = WorkGroup.Configuration ?? {};
     const command = `aws athena update-work-group --work-group ${workgroup} --configuration-updates BytesScannedCutoffPerQuery=${limitBytes},EnforceWorkGroupConfiguration=true`;
     if (bytes === undefined) return failed(`${workgroup} has no limit on what a query may scan: ${command}`);
     if (bytes > limitBytes) return failed(`${workgroup} lets a query scan ${bytes} bytes, over the limit: ${command}`);
