@@ -102,7 +102,7 @@ export async function identify(region: string): Promise<Finding & { account?: st
     const { account, arn } = await (await loadAws(() => import('./sts.ts'))).callerIdentity(region);
     return { ...ok(`account ${account}, as ${arn}`), account };
   } catch (error) {
-    const { name, message } = error as Error;
+    const { name, message, code } = error as Error & { code?: string };
     if (NO_CREDENTIALS.includes(name)) {
       return unchecked('no credentials: set AWS_PROFILE, or log in with `aws sso login`, to have the account checked');
     }
@@ -111,7 +111,8 @@ export async function identify(region: string): Promise<Finding & { account?: st
         `the credentials are not taken (${name}): log in again; if they are right, enable the region ${region}`,
       );
     }
-    return unchecked(`AWS does not say who asks: ${name === 'Error' ? message : name}`);
+    if (code === 'ERR_MISSING_PACKAGE') return unchecked(message);
+    return unchecked(`no answer to sts:GetCallerIdentity: ${code ?? name}`);
   }
 }
 
@@ -127,6 +128,6 @@ export async function runAccountCheck(
     const { name, message, code } = error as Error & { code?: string };
     if (DENIED.includes(name)) return unchecked(`not allowed: these credentials lack ${action}`);
     if (code === 'ERR_MISSING_PACKAGE') return unchecked(message);
-    return unchecked(`no answer to ${action}: ${name}`);
+    return unchecked(`no answer to ${action}: ${code ?? name}`);
   }
 }

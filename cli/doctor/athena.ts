@@ -1,9 +1,10 @@
 import { AthenaClient, GetWorkGroupCommand, InvalidRequestException } from '@aws-sdk/client-athena';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** Whether the workgroup of detection stops a query that scans too much, and lets no client say otherwise. */
 export async function workgroupLimit(workgroup: string, limitBytes: number, region: string): Promise<Finding> {
-  const client = new AthenaClient({ region, maxAttempts: 2 });
+  const client = new AthenaClient({ ...CLIENT, region });
   try {
     const { WorkGroup } = await client.send(new GetWorkGroupCommand({ WorkGroup: workgroup }));
     if (!WorkGroup) return ok(`${workgroup} is not there yet`);

@@ -1,4 +1,5 @@
 import { CloudFrontClient, ListFunctionsCommand } from '@aws-sdk/client-cloudfront';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** Functions that an account may have, unless AWS raised it (CloudFront quotas). */
@@ -9,7 +10,7 @@ const OUR_NAME = /^portcullis-/;
 
 /** Whether there is room for our functions. Those that are there already are replaced. */
 export async function functionQuota(region: string): Promise<Finding> {
-  const client = new CloudFrontClient({ region, maxAttempts: 2 });
+  const client = new CloudFrontClient({ ...CLIENT, region });
   const names = new Set<string>();
   let Marker: string | undefined;
   do {

@@ -1,10 +1,11 @@
 import { CloudWatchLogsClient, paginateDescribeDeliverySources } from '@aws-sdk/client-cloudwatch-logs';
 import { EDGE_REGION } from '../../config/deployment.ts';
+import { CLIENT } from './client.ts';
 import { type Finding, ok } from './finding.ts';
 
 /** Which distributions deliver access logs (standard logs v2), of which each has one source (CloudWatch Logs API, PutDeliverySource). */
 export async function logDelivery(): Promise<Finding> {
-  const client = new CloudWatchLogsClient({ region: EDGE_REGION, maxAttempts: 2 });
+  const client = new CloudWatchLogsClient({ ...CLIENT, region: EDGE_REGION });
   const distributions: string[] = [];
   for await (const { deliverySources = [] } of paginateDescribeDeliverySources({ client }, {})) {
     for (const { logType, resourceArns = [] } of deliverySources) {

@@ -1,9 +1,10 @@
 import { DescribeKeyCommand, KMSClient, NotFoundException } from '@aws-sdk/client-kms';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** Whether a KMS key can encrypt data keys now. `isOurs`: the deployment makes it when it is not there. */
 export async function keyState(keyId: string, region: string, isOurs: boolean): Promise<Finding> {
-  const client = new KMSClient({ region, maxAttempts: 2 });
+  const client = new KMSClient({ ...CLIENT, region });
   try {
     const { KeyMetadata: key } = await client.send(new DescribeKeyCommand({ KeyId: keyId }));
     if (key?.KeyState !== 'Enabled') return failed(`${keyId} is ${key?.KeyState}: enable it, or cancel its deletion`);

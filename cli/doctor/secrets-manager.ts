@@ -3,11 +3,12 @@ import {
   ResourceNotFoundException,
   SecretsManagerClient,
 } from '@aws-sdk/client-secrets-manager';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** Whether the key ring of a deployment rotates. Reads what is said of the secret, never the secret. */
 export async function keyRingRotation(secretId: string, region: string): Promise<Finding> {
-  const client = new SecretsManagerClient({ region, maxAttempts: 2 });
+  const client = new SecretsManagerClient({ ...CLIENT, region });
   try {
     const secret = await client.send(new DescribeSecretCommand({ SecretId: secretId }));
     if (secret.DeletedDate)

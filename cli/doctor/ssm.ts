@@ -1,4 +1,5 @@
 import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** The least version of `cdk bootstrap` that our templates take, and where a region has its own (AWS CDK guide, "Bootstrapping"). */
@@ -9,7 +10,7 @@ const BOOTSTRAP_VERSION = '/cdk-bootstrap/hnb659fds/version';
 export async function bootstrap(region: string, account: string): Promise<Finding> {
   const command = `npx cdk bootstrap aws://${account}/${region}`;
   try {
-    const client = new SSMClient({ region, maxAttempts: 2 });
+    const client = new SSMClient({ ...CLIENT, region });
     const { Parameter } = await client.send(new GetParameterCommand({ Name: BOOTSTRAP_VERSION }));
     const version = Number(Parameter?.Value);
     if (version >= LEAST_BOOTSTRAP) return ok(`version ${version}`);

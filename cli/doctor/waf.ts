@@ -1,11 +1,12 @@
 import { GetRuleGroupCommand, ListRuleGroupsCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { EDGE_REGION } from '../../config/deployment.ts';
 import type { WafSettings } from '../../revocation/publish/settings.ts';
+import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
 /** Whether the rule group of that name has the capacity of the settings: it cannot be changed (AWS WAF API, CreateRuleGroup). */
 export async function ruleGroupCapacity({ name, scope, capacityWcu }: WafSettings, region: string): Promise<Finding> {
-  const client = new WAFV2Client({ region: scope === 'CLOUDFRONT' ? EDGE_REGION : region, maxAttempts: 2 });
+  const client = new WAFV2Client({ ...CLIENT, region: scope === 'CLOUDFRONT' ? EDGE_REGION : region });
   const id = await ruleGroupId(client, name, scope);
   if (id === undefined) return ok(`${name} is not there yet: deployed with ${capacityWcu} WCU`);
   const { RuleGroup } = await client.send(new GetRuleGroupCommand({ Name: name, Scope: scope, Id: id }));
