@@ -51,7 +51,8 @@ const NUMBER = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 
 /** Dollars with cents; small amounts to the hundredth of a cent. */
 function dollars(usd: number): string {
-  return `$${usd.toLocaleString('en-US', { minimumFractionDigits: usd < 1 ? 4 : 2, maximumFractionDigits: usd < 1 ? 4 : 2 })}`;
+  const digits = usd < 1 ? 4 : 2;
+  return `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
 function section(title: string, { lines, usd }: Cost): string[] {

@@ -67,7 +67,9 @@ function nextCommands(file: string): string[] {
   const quoted = (path: string) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
   const isFound = resolve(file) === packagePath(CONFIGURATION_FILE);
   const synth = isFound ? 'npm run synth' : `npm run synth -- --config ${quoted(resolve(file))}`;
-  return [`portcullis doctor --config ${quoted(file)}`, synth];
+  // Who came through `npm run portcullis` has no other command of that name yet.
+  const command = process.env.npm_lifecycle_event === 'portcullis' ? 'npm run -s portcullis --' : 'portcullis';
+  return [`${command} doctor --config ${quoted(file)}`, synth];
 }
 
 /** Throws `InputError` when something of that name is there. */

@@ -71,6 +71,12 @@ const arn = (service: string, regionOf: string, resource: string) =>
       `must be an ARN of ${service}${/^[a-z]+-/.test(regionOf) ? ` in ${regionOf}` : ''}`,
     ),
   );
+const tagName = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.maxLength(128),
+  v.regex(/^(?!aws:)/i, "must not begin with 'aws:', which AWS keeps for itself"),
+);
 const pcr = v.pipe(
   v.string(),
   v.regex(/^(?!0{96})[0-9a-f]{96}$/, 'must be a register of 48 bytes in hex, not all zero'),
@@ -120,7 +126,7 @@ export const DeploymentSettingsSchema = v.strictObject({
     ['base', 'api', 'revocation'],
   ),
   /** Tags of everything that can have some. */
-  tags: v.optional(v.record(v.pipe(v.string(), v.maxLength(128)), v.pipe(v.string(), v.maxLength(256))), {}),
+  tags: v.optional(v.record(tagName, v.pipe(v.string(), v.maxLength(256))), {}),
   /** Who is told of an alarm. */
   alarmEmail: v.optional(v.pipe(v.string(), v.email())),
   /** How long logs are kept: CloudWatch has these periods. */

@@ -20,6 +20,12 @@ const SURPRISES: { path: string; when: (configuration: Configuration) => boolean
     says: 'access logs hold bearer tokens: whoever reads them can play until these expire',
   },
   {
+    path: 'revocation.waf.publish',
+    when: ({ aws, revocation }) =>
+      revocation.waf.publish && aws.modules.includes('base') && !aws.modules.includes('revocation'),
+    says: "the rule group is made and stays empty: the module 'revocation' is what fills it",
+  },
+  {
     path: 'edge.mode',
     when: ({ edge }) => edge.mode !== 'enforce',
     says: 'nothing is denied where the edge store has no mode of its own for a path',

@@ -108,11 +108,20 @@ describe('a configuration', () => {
   });
 
   test('what may surprise is a warning', async () => {
-    const content = { edge: { mode: 'log' }, aws: { accessLogs: { includeUri: true }, alarmEmail: 'a@example.com' } };
+    const content = {
+      edge: { mode: 'log' },
+      aws: { modules: ['base'], accessLogs: { includeUri: true }, alarmEmail: 'a@example.com' },
+      revocation: { waf: { publish: true } },
+    };
     const { code, checks } = await doctor('--no-account', '--config', file(content));
     expect(code).toBe(0);
     const warned = checks.filter(({ about, status }) => about === 'configuration' && status === 'warning');
-    expect(warned.map(({ name }) => name)).toEqual(['aws.delivery.origin', 'aws.accessLogs.includeUri', 'edge.mode']);
+    expect(warned.map(({ name }) => name)).toEqual([
+      'aws.delivery.origin',
+      'aws.accessLogs.includeUri',
+      'revocation.waf.publish',
+      'edge.mode',
+    ]);
   });
 });
 

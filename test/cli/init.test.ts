@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { problemWith, QUESTIONS } from '../../cli/init/questions.ts';
 import { readConfiguration } from '../../config/configuration.ts';
 import { packagePath } from '../../local/package-root.ts';
@@ -12,6 +12,7 @@ import { CLI } from '../harness/stack.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'portcullis-init-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
+afterEach(() => vi.unstubAllEnvs());
 let files = 0;
 const fresh = () => join(scratch, `portcullis-${++files}.json`);
 const contentOf = (file: string) => JSON.parse(readFileSync(file, 'utf8'));
@@ -29,6 +30,12 @@ describe('init --yes', () => {
     expect(stdout).toContain(`portcullis doctor --config ${file}`);
     expect(stdout).toContain(`npm run synth -- --config ${file}`);
     await expect(readConfiguration(file)).resolves.toEqual(await readConfiguration());
+  });
+
+  test('says the command as it was given by npm, where no other is installed', async () => {
+    vi.stubEnv('npm_lifecycle_event', 'portcullis');
+    const { stdout } = await portcullis('init', fresh(), '--yes');
+    expect(stdout).toContain('npm run -s portcullis -- doctor --config');
   });
 
   test('as JSON', async () => {

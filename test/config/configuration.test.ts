@@ -47,6 +47,12 @@ const BAD: [title: string, content: object, path: string, why: RegExp][] = [
     'aws.delivery.certificateArn',
     /need a certificate/,
   ],
+  [
+    'a tag that AWS keeps for itself',
+    { aws: { tags: { 'aws:cost': 'x' } } },
+    'aws.tags.aws:cost',
+    /must not begin with 'aws:'/,
+  ],
   ['a list', [], 'configuration', /must be an object/],
   ['nothing', null as never, 'configuration', /must be an object/],
   ['a secret where none belongs', { aws: { keys: { secret: 'geheim' } } }, 'aws.keys.secret', /^unknown field/],
