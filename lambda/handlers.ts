@@ -44,6 +44,22 @@ export interface HandlerDescription {
 /** What steps of detection need to read what others left. */
 const READ_RESULTS = { resultsBucket: ['s3:GetObject', 's3:ListBucket'] } satisfies HandlerDescription['permissions'];
 
+/** What publishes keys acts on. */
+const PUBLISH_KEYS = {
+  keyRing: [
+    'secretsmanager:DescribeSecret',
+    'secretsmanager:GetSecretValue',
+    'secretsmanager:PutSecretValue',
+    'secretsmanager:UpdateSecretVersionStage',
+  ],
+  keyRingKey: ['kms:Decrypt', 'kms:GenerateDataKey'],
+  edgeStore: [
+    'cloudfront-keyvaluestore:DescribeKeyValueStore',
+    'cloudfront-keyvaluestore:ListKeys',
+    'cloudfront-keyvaluestore:UpdateKeys',
+  ],
+} satisfies HandlerDescription['permissions'];
+
 /** Every handler by name, which is the folder of its entry point. */
 export const HANDLERS = {
   api: {
@@ -190,6 +206,56 @@ export const HANDLERS = {
         'cloudfront-keyvaluestore:UpdateKeys',
       ],
       ruleGroup: ['wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
+    },
+  },
+  'key-rotation': {
+    purpose: 'Rotates the key ring: the four steps of Secrets Manager, and what is due between rotations',
+    memoryMiB: 512,
+    timeoutSeconds: 900,
+    permissions: {
+      ...PUBLISH_KEYS,
+      edgeFunction: [
+        'cloudfront:DescribeFunction',
+        'cloudfront:GetFunction',
+        'cloudfront:PublishFunction',
+        'cloudfront:TestFunction',
+        'cloudfront:UpdateFunction',
+      ],
+      viewerRequest: ['cloudfront:DescribeFunction', 'cloudfront:TestFunction'],
+    },
+  },
+  'origin-secret-rotation': {
+    purpose: 'Rotates the secret by which the distribution proves itself to the API',
+    memoryMiB: 256,
+    timeoutSeconds: 900,
+    permissions: {
+      originSecret: [
+        'secretsmanager:DescribeSecret',
+        'secretsmanager:GetSecretValue',
+        'secretsmanager:PutSecretValue',
+        'secretsmanager:UpdateSecretVersionStage',
+      ],
+      distribution: ['cloudfront:GetDistribution', 'cloudfront:UpdateDistribution'],
+    },
+  },
+  deployment: {
+    purpose: 'Makes what has a live state: first keys, rule group, function with keys; publishes them again',
+    memoryMiB: 512,
+    timeoutSeconds: 900,
+    permissions: {
+      ...PUBLISH_KEYS,
+      edgeFunction: [
+        'cloudfront:CreateFunction',
+        'cloudfront:DeleteFunction',
+        'cloudfront:DescribeFunction',
+        'cloudfront:GetFunction',
+        'cloudfront:PublishFunction',
+        'cloudfront:TestFunction',
+        'cloudfront:UpdateFunction',
+      ],
+      ruleGroup: ['wafv2:CreateRuleGroup', 'wafv2:DeleteRuleGroup', 'wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
+      '*': ['wafv2:ListRuleGroups'],
+      'table:portcullis-revocations': ['dynamodb:Scan'],
     },
   },
 } as const satisfies Record<string, HandlerDescription>;

@@ -10,9 +10,7 @@ const PROBE_PATH = '.portcullis/probe';
 const PROBE_LIFETIME_SECONDS = 60;
 
 /** What a probe is made of. */
-export interface ProbeOptions {
-  /** Base URL of the published edge, `https://media.example.com`. */
-  edgeUrl: string;
+interface Probing {
   /** Path before the token, begins and ends with a slash. */
   tokenPrefix: string;
   /** For how long to wait until the edge has the key, in seconds. */
@@ -22,35 +20,60 @@ export interface ProbeOptions {
   sleep: (milliseconds: number) => Promise<unknown>;
 }
 
+/** Of an edge that answers requests. */
+export interface ProbeOptions extends Probing {
+  /** Base URL of the published edge, `https://media.example.com`. */
+  edgeUrl: string;
+}
+
+/** Of a function that is published, while no distribution is known that it answers for. */
+export interface FunctionProbeOptions extends Probing {
+  /** Its name. */
+  name: string;
+  /** Runs it on a viewer-request event; resolves to the denial reason, '' when the request goes on. */
+  ask: (event: ReturnType<typeof viewerRequest>) => Promise<string>;
+}
+
 /**
  * Makes the test of a new key: the published edge must let a token of it through, whatever the origin then says, and deny
  * the same token with another signature, or it would prove nothing. Rejects with `ERR_ROTATION_PROBE`.
  */
-export function edgeProbe(options: ProbeOptions): (key: MintingKey) => Promise<void> {
-  const { edgeUrl, tokenPrefix, patienceSeconds, now, sleep } = options;
-  const refuse = (message: string): never => {
-    throw new RotationError('ERR_ROTATION_PROBE', message);
-  };
-  /** The denial reason for a token; '' when it was let through. */
-  const ask = async (token: string): Promise<string> => {
-    const url = `${edgeUrl}${tokenPrefix}${token}/${PROBE_PATH}`;
+export function edgeProbe({ edgeUrl, ...probing }: ProbeOptions): (key: MintingKey) => Promise<void> {
+  return keyProbe(edgeUrl, probing, async (path) => {
+    const url = `${edgeUrl}${path}`;
     const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
     await answer?.body?.cancel();
     if (!answer) return 'no answer';
     return answer.headers.get('x-portcullis-reason') ?? (answer.status >= 500 ? `status ${answer.status}` : '');
+  });
+}
+
+/** The same test of the published function itself. Rejects with `ERR_ROTATION_PROBE`, and with what `ask` rejects with. */
+export function functionProbe({ name, ask, ...probing }: FunctionProbeOptions): (key: MintingKey) => Promise<void> {
+  return keyProbe(`function ${name}`, probing, (path) => ask(viewerRequest(path)));
+}
+
+function keyProbe(
+  edge: string,
+  { tokenPrefix, patienceSeconds, now, sleep }: Probing,
+  ask: (path: string) => Promise<string>,
+): (key: MintingKey) => Promise<void> {
+  const refuse = (message: string): never => {
+    throw new RotationError('ERR_ROTATION_PROBE', message);
   };
+  const reasonFor = (token: string) => ask(`${tokenPrefix}${token}/${PROBE_PATH}`);
   return async (key) => {
     const deadline = now() + patienceSeconds;
     for (;;) {
       const token = probeToken(key, `${tokenPrefix}.portcullis/`, now());
-      const reason = await ask(token);
+      const reason = await reasonFor(token);
       if (reason === '') {
-        const control = await ask(withOtherSignature(token));
+        const control = await reasonFor(withOtherSignature(token));
         if (control === 'token-signature-invalid') return;
         const mode = `portcullis edge mode enforce --prefix ${tokenPrefix}.portcullis/`;
-        refuse(`${edgeUrl} lets a token with a wrong signature through (${control || 'no denial'}): run ${mode}`);
+        refuse(`${edge} lets a token with a wrong signature through (${control || 'no denial'}): run ${mode}`);
       }
-      if (now() >= deadline) refuse(`${edgeUrl} does not accept a token of the new key '${key.kid}': ${reason}`);
+      if (now() >= deadline) refuse(`${edge} does not accept a token of the new key '${key.kid}': ${reason}`);
       await sleep(1000);
     }
   };
@@ -65,18 +88,22 @@ export function probeEvents(
   tokenPrefix: string,
   now: number,
 ): { allowed: object[]; denied: object[] } {
-  const event = (uri: string) => ({
-    version: '1.0',
-    context: { eventType: 'viewer-request' },
-    viewer: { ip: '192.0.2.1' },
-    request: { method: 'GET', uri, querystring: {}, headers: {}, cookies: {} },
-  });
   const tokens = Object.entries(keys).map(([kid, key]) =>
     probeToken({ kid, ...key }, `${tokenPrefix}.portcullis/`, now),
   );
   return {
-    allowed: tokens.map((token) => event(`${tokenPrefix}${token}/${PROBE_PATH}`)),
-    denied: tokens.slice(0, 1).map((token) => event(`${tokenPrefix}${token}/../${PROBE_PATH}`)),
+    allowed: tokens.map((token) => viewerRequest(`${tokenPrefix}${token}/${PROBE_PATH}`)),
+    denied: tokens.slice(0, 1).map((token) => viewerRequest(`${tokenPrefix}${token}/../${PROBE_PATH}`)),
+  };
+}
+
+/** CloudFront event structure of type viewer-request (Developer Guide, "CloudFront Functions event structure"). */
+function viewerRequest(uri: string) {
+  return {
+    version: '1.0',
+    context: { eventType: 'viewer-request' },
+    viewer: { ip: '192.0.2.1' },
+    request: { method: 'GET', uri, querystring: {}, headers: {}, cookies: {} },
   };
 }
 

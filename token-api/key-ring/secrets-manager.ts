@@ -114,6 +114,32 @@ export function secretsManagerKeyRing(client: SecretsManagerClient, secretId: st
   };
 }
 
+/** Version of the first ring, the same whoever makes it: of two that make one at once, the second is refused. */
+const FIRST_VERSION = 'portcullis-first-key-ring-of-this-secret';
+
+/**
+ * Gives a secret that has no value this ring, and changes no other; resolves to whether it did (PutSecretValue: a version is
+ * written once). Rejects with `ERR_RING_…`.
+ */
+export async function putFirstRing(client: SecretsManagerClient, secretId: string, ring: KeyRing): Promise<boolean> {
+  const value = { ClientRequestToken: FIRST_VERSION, SecretString: JSON.stringify(parseKeyRing(ring)) };
+  try {
+    await client.send(new PutSecretValueCommand({ SecretId: secretId, ...value }));
+    return true;
+  } catch (error) {
+    if ((error as Error).name === 'ResourceExistsException') return false;
+    return refusing(secretId)(error);
+  }
+}
+
+/** Whether a secret has a value. Rejects with `ERR_RING_…`: `ERR_RING_MISSING` when there is no such secret. */
+export async function hasValue(client: SecretsManagerClient, secretId: string): Promise<boolean> {
+  const { VersionIdsToStages = {} } = await client
+    .send(new DescribeSecretCommand({ SecretId: secretId }))
+    .catch(refusing(secretId));
+  return Object.values(VersionIdsToStages).some((labels) => labels.includes('AWSCURRENT'));
+}
+
 /** A client for the account and region of the environment (AWS SDK, "Credential provider chain"). */
 export function secretsManagerClient(): SecretsManagerClient {
   return new SecretsManagerClient({});

@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CloudFormationCustomResourceEvent, Context } from 'aws-lambda';
+import * as v from 'valibot';
+import { tokenPrefix } from '../../edge-functions/build/settings.ts';
+import { cloudFrontClient } from '../../edge-functions/measure/cloudfront.ts';
+import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
+import { AwsKeyValueStore, keyValueStoreClient } from '../../edge-functions/store/key-value-store-aws.ts';
+import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
+import { edgePublisher } from '../../revocation/publish/edge-store.ts';
+import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
+import { wafClient, wafRuleGroup } from '../../revocation/publish/waf.ts';
+import { RevocationSettingsSchema } from '../../revocation/settings.ts';
+import { probeEvents } from '../../token-api/key-ring/probe.ts';
+import { secretsManagerClient } from '../../token-api/key-ring/secrets-manager.ts';
+import { dynamoDbClient } from '../dynamodb.ts';
+import { now, openRotation, rotationSettings } from '../rotation.ts';
+import { readSettings } from '../settings.ts';
+import { deleteEmbeddedFunction, makeEmbeddedFunction } from './cloudfront.ts';
+import { answerCustomResource, type CustomResourceType } from './custom-resource.ts';
+import { DeploymentError } from './deployment-error.ts';
+import { bootstrapKeyRing } from './key-ring.ts';
+import { deleteRuleGroup, type FoundRuleGroup, findRuleGroup, makeRuleGroup } from './waf.ts';
+
+const { edgeStore, revocation, revocations, ...rotating } = readSettings(
+  v.strictObject({
+    ...rotationSettings,
+    /** ARN of the KeyValueStore. */
+    edgeStore: v.string(),
+    revocation: RevocationSettingsSchema,
+    /** Whether there is a revocation list. */
+    revocations: v.boolean(),
+  }),
+);
+const { edge, keyRing, publish } = rotating;
+const { scope } = revocation.waf;
+const secrets = secretsManagerClient();
+const functions = cloudFrontClient();
+const waf = wafClient(scope);
+const deployed = openRotation(rotating);
+const store = new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), edgeStore));
+const list = dynamoDbRevocationList(dynamoDbClient());
+const prefix = tokenPrefix(edge);
+
+async function publishKeys(): Promise<void> {
+  // Where the edge does not enforce, the probe of a rotation proves nothing.
+  if (publish.to === 'edge-store' && edge.mode !== 'enforce') await store.setMode(`${prefix}.portcullis/`, 'enforce');
+  await bootstrapKeyRing(secrets, keyRing, deployed, now);
+}
+
+/** Makes the rule group what the list says. In the first deployment there is no list yet, and nothing revoked. */
+async function publishToRuleGroup({ name, id }: FoundRuleGroup): Promise<void> {
+  const group = wafRuleGroup(waf, { name, id, scope });
+  const options = { tokenPrefix: prefix, allowedOrigins: edge.allowedOrigins, sleep };
+  await ruleGroupPublisher(() => list.active(now()), group, options).reconcile();
+}
+
+const kept = (what: string) => console.error(`${what} is still used, and stays: delete it when nothing refers to it`);
+
+const TYPES: Record<string, CustomResourceType> = {
+  'Custom::PortcullisKeyRing': {
+    async make() {
+      await publishKeys();
+      return { physicalId: keyRing };
+    },
+    // Whoever deletes the ring ends every session there is: that is done by hand.
+    remove: async () => undefined,
+  },
+  'Custom::PortcullisRuleGroup': {
+    async make(properties) {
+      const group = await makeRuleGroup(waf, ruleGroupOf(properties));
+      if (group.isNew && revocations) await publishToRuleGroup(group).catch(unlessNoTable);
+      return { physicalId: group.arn, attributes: { Arn: group.arn, Id: group.id, Name: group.name } };
+    },
+    async remove(arn) {
+      if (!(await deleteRuleGroup(waf, arn))) kept(arn);
+    },
+  },
+  'Custom::PortcullisEmbeddedFunction': {
+    async make(properties, before) {
+      const { Name: name, Code: body } = parsed(EmbeddedFunction, properties);
+      const bodyBefore = before && parsed(EmbeddedFunction, before).Code;
+      const arn = await makeEmbeddedFunction(functions, { name, body, bodyBefore }, (keys) =>
+        probeEvents(keys, prefix, now()),
+      );
+      return { physicalId: name, attributes: { Arn: arn } };
+    },
+    async remove(name) {
+      if (!(await deleteEmbeddedFunction(functions, name))) kept(name);
+    },
+  },
+  'Custom::PortcullisReconcile': {
+    async make() {
+      await publishKeys();
+      if (revocations) {
+        await edgePublisher(list, store, now).reconcile();
+        const { name, capacityWcu, publish: isPublished } = revocation.waf;
+        const group = isPublished ? await findRuleGroup(waf, { name, scope, capacityWcu }) : undefined;
+        if (group) await publishToRuleGroup(group);
+      }
+      return { physicalId: 'portcullis-reconciled' };
+    },
+    remove: async () => undefined,
+  },
+};
+
+const EmbeddedFunction = v.object({ Name: v.string(), Code: v.pipe(v.string(), v.endsWith('\n')) });
+// CloudFormation makes text of every number.
+const RuleGroup = v.object({
+  Name: v.string(),
+  Scope: v.literal(scope),
+  CapacityWcu: v.pipe(v.unknown(), v.transform(Number), v.integer(), v.minValue(1)),
+});
+
+function ruleGroupOf(properties: Record<string, unknown>) {
+  const { Name: name, Scope, CapacityWcu: capacityWcu } = parsed(RuleGroup, properties);
+  return { name, scope: Scope, capacityWcu };
+}
+
+function parsed<Schema extends v.GenericSchema>(schema: Schema, properties: unknown): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, properties);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const message = `property ${v.getDotPath(issue) ?? ''}: expected ${issue.expected}: deploy templates and functions of one version`;
+  throw new DeploymentError('ERR_DEPLOYMENT_PROPERTIES', message);
+}
+
+/** The table of the list is made after the rule group. */
+function unlessNoTable(error: Error): void {
+  if (error.name !== 'ResourceNotFoundException') throw error;
+}
+
+/** Makes what has a live state that CloudFormation must not know, and puts right what a deployment may have undone. */
+export async function handler(event: CloudFormationCustomResourceEvent, context: Context): Promise<void> {
+  await answerCustomResource(event, TYPES, () => context.getRemainingTimeInMillis());
+}
