@@ -41,20 +41,23 @@ export interface DeployedKeyRing extends Pick<RotationOptions, 'store' | 'publis
   rotation: Rotation;
 }
 
+/** The edge store of a deployment, as it has not been looked at yet. */
+export function openEdgeStore(arn: string): EdgeStore {
+  return new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), arn));
+}
+
 /** Puts the rotation of a deployment together, with clients for the account of the environment. */
-export function openRotation(settings: RotationSettings): DeployedKeyRing {
+export function openRotation(settings: RotationSettings, edgeStore?: EdgeStore): DeployedKeyRing {
   const { edge, keys, keyRing } = settings;
   const { maxTokenLifetimeSeconds, leewaySeconds } = edge;
   const store = secretsManagerKeyRing(secretsManagerClient(), keyRing);
-  const publisher = publisherOf(settings);
+  const publisher = publisherOf(settings, edgeStore);
   const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
   return { store, publisher, rotation: createRotation({ store, publisher, probe: probeOf(settings), times, now }) };
 }
 
-function publisherOf({ edge, publish }: RotationSettings): KeyPublisher {
-  if (publish.to === 'edge-store') {
-    return edgeStorePublisher(new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), publish.arn)));
-  }
+function publisherOf({ edge, publish }: RotationSettings, edgeStore: EdgeStore | undefined): KeyPublisher {
+  if (publish.to === 'edge-store') return edgeStorePublisher(edgeStore ?? openEdgeStore(publish.arn));
   const events: Parameters<typeof functionPublisher>[1]['events'] = (published) =>
     probeEvents(published, tokenPrefix(edge), now());
   return functionPublisher(cloudFrontClient(), { name: publish.name, events });

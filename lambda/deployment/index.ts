@@ -3,8 +3,8 @@ import type { CloudFormationCustomResourceEvent, Context } from 'aws-lambda';
 import * as v from 'valibot';
 import { tokenPrefix } from '../../edge-functions/build/settings.ts';
 import { cloudFrontClient } from '../../edge-functions/measure/cloudfront.ts';
-import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
-import { AwsKeyValueStore, keyValueStoreClient } from '../../edge-functions/store/key-value-store-aws.ts';
+import type { EdgeStore } from '../../edge-functions/store/edge-store.ts';
+import { readKeys } from '../../edge-functions/store/keys-line.ts';
 import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../../revocation/publish/edge-store.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
@@ -13,7 +13,7 @@ import { RevocationSettingsSchema } from '../../revocation/settings.ts';
 import { probeEvents } from '../../token-api/key-ring/probe.ts';
 import { secretsManagerClient } from '../../token-api/key-ring/secrets-manager.ts';
 import { dynamoDbClient } from '../dynamodb.ts';
-import { now, openRotation, rotationSettings } from '../rotation.ts';
+import { now, openEdgeStore, openRotation, rotationSettings } from '../rotation.ts';
 import { readSettings } from '../settings.ts';
 import { deleteEmbeddedFunction, makeEmbeddedFunction } from './cloudfront.ts';
 import { answerCustomResource, type CustomResourceType } from './custom-resource.ts';
@@ -36,15 +36,13 @@ const { scope } = revocation.waf;
 const secrets = secretsManagerClient();
 const functions = cloudFrontClient();
 const waf = wafClient(scope);
-const deployed = openRotation(rotating);
-const store = new EdgeStore(new AwsKeyValueStore(keyValueStoreClient(), edgeStore));
 const list = dynamoDbRevocationList(dynamoDbClient());
 const prefix = tokenPrefix(edge);
 
-async function publishKeys(): Promise<void> {
+async function publishKeys(store: EdgeStore): Promise<void> {
   // Where the edge does not enforce, the probe of a rotation proves nothing.
   if (publish.to === 'edge-store' && edge.mode !== 'enforce') await store.setMode(`${prefix}.portcullis/`, 'enforce');
-  await bootstrapKeyRing(secrets, keyRing, deployed, now);
+  await bootstrapKeyRing(secrets, keyRing, openRotation(rotating, store), now);
 }
 
 /** Makes the rule group what the list says. In the first deployment there is no list yet, and nothing revoked. */
@@ -59,7 +57,7 @@ const kept = (what: string) => console.error(`${what} is still used, and stays: 
 const TYPES: Record<string, CustomResourceType> = {
   'Custom::PortcullisKeyRing': {
     async make() {
-      await publishKeys();
+      await publishKeys(openEdgeStore(edgeStore));
       return { physicalId: keyRing };
     },
     // Whoever deletes the ring ends every session there is: that is done by hand.
@@ -90,7 +88,9 @@ const TYPES: Record<string, CustomResourceType> = {
   },
   'Custom::PortcullisReconcile': {
     async make() {
-      await publishKeys();
+      // Looked at anew: what this function published at the deployment before may be there no more.
+      const store = openEdgeStore(edgeStore);
+      await publishKeys(store);
       if (revocations) {
         await edgePublisher(list, store, now).reconcile();
         const { name, capacityWcu, publish: isPublished } = revocation.waf;
@@ -103,7 +103,15 @@ const TYPES: Record<string, CustomResourceType> = {
   },
 };
 
-const EmbeddedFunction = v.object({ Name: v.string(), Code: v.pipe(v.string(), v.endsWith('\n')) });
+const EmbeddedFunction = v.object({
+  Name: v.string(),
+  // A template is no place for keys: those are in the ring, and in the function itself.
+  Code: v.pipe(
+    v.string(),
+    v.check((code) => code.endsWith('\nconst KEYS={};\n') && readKeys(code) !== null, 'a last line without keys'),
+    v.transform((code) => readKeys(code)?.body ?? ''),
+  ),
+});
 // CloudFormation makes text of every number.
 const RuleGroup = v.object({
   Name: v.string(),
@@ -120,7 +128,8 @@ function parsed<Schema extends v.GenericSchema>(schema: Schema, properties: unkn
   const result = v.safeParse(schema, properties);
   if (result.success) return result.output;
   const [issue] = result.issues;
-  const message = `property ${v.getDotPath(issue) ?? ''}: expected ${issue.expected}: deploy templates and functions of one version`;
+  const expected = issue.kind === 'schema' ? issue.expected : issue.message;
+  const message = `property ${v.getDotPath(issue) ?? ''}: expected ${expected}: deploy templates and functions of one version`;
   throw new DeploymentError('ERR_DEPLOYMENT_PROPERTIES', message);
 }
 

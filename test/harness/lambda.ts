@@ -19,7 +19,7 @@ const RUNTIME = `
   dns.lookup = (name, ...rest) => lookup(name.endsWith('localhost') ? '127.0.0.1' : name, ...rest);
   const { handler } = await import(process.env.BUNDLE);
   process.on('message', async ({ id, event }) => {
-    const context = { awsRequestId: 'request-' + id, getRemainingTimeInMillis: () => 10_000 };
+    const context = { awsRequestId: 'request-' + id, getRemainingTimeInMillis: () => 900_000 };
     try {
       process.send({ id, result: await handler(event, context) });
     } catch (error) {

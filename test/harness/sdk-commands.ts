@@ -1,6 +1,8 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type KeyValueStore, StoreError } from '../../edge-functions/store/key-value-store.ts';
+import { type CloudFrontFunctions, cloudFrontCall } from './cloudfront-functions.ts';
+import type { Fault } from './function-service.ts';
 
 /** A command that a client of the AWS SDK sent. */
 export interface SentCommand {
@@ -16,6 +18,8 @@ export interface Backends {
   dynamoDb?: string;
   /** Stands for CloudFront KeyValueStore, which nothing else simulates. */
   keyValueStore?: KeyValueStore;
+  /** Stands for the functions of CloudFront. */
+  functions?: CloudFrontFunctions;
   /** URL of moto_server, for all others. */
   moto?: string;
 }
@@ -25,6 +29,8 @@ export interface AwsEndpoint {
   url: string;
   /** Every command since the start, oldest first. */
   sent: SentCommand[];
+  /** Runs before each command, which it may make fail. Set by tests. */
+  before: (command: SentCommand) => Fault | undefined;
   stop(): void;
 }
 
@@ -36,14 +42,23 @@ const ACTIONS: Record<string, string[]> = {
 };
 
 /** Listens on loopback. The service of a request is that of its signature's credential scope (AWS, "Signature Version 4"). */
-export async function startAwsEndpoint({ dynamoDb, keyValueStore, moto }: Backends): Promise<AwsEndpoint> {
+export async function startAwsEndpoint({ dynamoDb, keyValueStore, functions, moto }: Backends): Promise<AwsEndpoint> {
   const sent: SentCommand[] = [];
   const server = http.createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
     const service = serviceOf(request);
-    for (const command of commandsOf(service, request, body)) sent.push(command);
+    for (const command of commandsOf(service, request, body)) {
+      sent.push(command);
+      const fault = endpoint.before(command);
+      if (fault === 'before') return void request.socket.destroy();
+      if (fault === 'after') loseReply(request, response);
+    }
+    if (service === 'cloudfront' && functions) {
+      const { status = 200, headers, body: content } = await functions.answer(request, body.toString());
+      return void response.writeHead(status, { 'content-type': 'text/xml', ...headers }).end(content);
+    }
     if (service === 'cloudfront-keyvaluestore') {
       if (keyValueStore) return answerKeyValueStore(keyValueStore, request, body, response);
     } else if (service === 'dynamodb' ? dynamoDb : moto) {
@@ -63,13 +78,25 @@ export async function startAwsEndpoint({ dynamoDb, keyValueStore, moto }: Backen
     response.writeHead(501).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
+  const endpoint: AwsEndpoint = {
     url: `http://localhost:${(server.address() as AddressInfo).port}`,
     sent,
+    before: () => undefined,
     stop: () => {
       server.closeAllConnections();
       server.close();
     },
+  };
+  return endpoint;
+}
+
+/** The command takes effect, and nobody hears of it. */
+function loseReply(request: http.IncomingMessage, response: http.ServerResponse): void {
+  response.writeHead = () => response;
+  response.write = () => true;
+  response.end = () => {
+    request.socket.destroy();
+    return response;
   };
 }
 
@@ -92,9 +119,14 @@ function serviceOf({ headers }: http.IncomingMessage): string {
 function commandsOf(service: string, request: http.IncomingMessage, body: Buffer): SentCommand[] {
   if (service === 's3') return [s3Command(request)];
   if (service === 'cloudfront-keyvaluestore') return [keyValueStoreCommand(request)];
+  if (service === 'cloudfront') {
+    const { operation, name } = cloudFrontCall(request, body.toString());
+    return [{ action: `cloudfront:${operation}`, resource: name }];
+  }
   const [, operation = ''] = String(request.headers['x-amz-target'] ?? '').split('.');
   const input = JSON.parse(body.toString() || '{}');
-  const named = input.TableName ?? input.SecretId ?? input.KeyId ?? input.QueueUrl ?? input.stateMachineArn ?? '';
+  const named =
+    input.TableName ?? input.SecretId ?? input.KeyId ?? input.QueueUrl ?? input.stateMachineArn ?? input.Name ?? '';
   const resources = service === 'dynamodb' && input.RequestItems ? Object.keys(input.RequestItems) : [named];
   return resources.map((resource) => ({ action: `${service}:${operation}`, resource }));
 }
