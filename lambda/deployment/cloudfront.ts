@@ -166,11 +166,20 @@ async function failureOf(
     });
     const { FunctionErrorMessage, FunctionOutput = '' } = tested?.TestResult ?? {};
     if (!tested || FunctionErrorMessage) return 'with the live keys it fails';
-    if (!FunctionOutput.startsWith(`{"${outcome}"`)) {
+    if (!(outcome in outputOf(FunctionOutput))) {
       return outcome === 'request' ? 'it denies a token of a live key' : 'it lets an unsafe path through';
     }
   }
   return null;
+}
+
+/** TestFunction wraps what the handler returned: `{"request":…}` or `{"response":…}`. */
+function outputOf(text: string): object {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
 }
 
 /** Without those of the compatibility dialect. */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CloudFormationCustomResourceEvent } from 'aws-lambda';
+import { awsFailure } from '../../edge-functions/store/aws-failure.ts';
 import { DeploymentError } from './deployment-error.ts';
 
 /** What there is after a resource was made or updated. */
@@ -53,9 +54,9 @@ export async function answerCustomResource(
     });
   } catch (error) {
     if (error instanceof UnansweredError) throw error;
-    const { code = 'ERR_UNEXPECTED', name, message } = error as Error & { code?: string };
-    console.error(`${event.RequestType} of ${LogicalResourceId} (${ResourceType}): ${code} ${name} ${message}`);
-    const Reason = `${code}: ${message}`.slice(0, REASON_CHARACTERS);
+    const reason = reasonOf(error);
+    console.error(`${event.RequestType} of ${LogicalResourceId} (${ResourceType}): ${reason}`);
+    const Reason = reason.slice(0, REASON_CHARACTERS);
     await answer(event, { ...subject, Status: 'FAILED', PhysicalResourceId: present, Reason });
   } finally {
     deadline.abort();
@@ -80,6 +81,17 @@ async function done(
   }
   const before = event.RequestType === 'Update' ? event.OldResourceProperties : undefined;
   return type.make(event.ResourceProperties, before);
+}
+
+/** What is wrong, and what to do. What AWS wrote is left out: it quotes input, and the code of a function holds keys. */
+function reasonOf(error: unknown): string {
+  const { code, name, message, stack = '' } = error as Error & { code?: unknown };
+  if (typeof code === 'string' && code.startsWith('ERR_')) return `${code}: ${message}`;
+  const failure = awsFailure(error, 'AWS', 'the permissions of this function in lambda/handlers.ts');
+  if (failure) return `${failure.advice} (${failure.detail})`;
+  // For those who look for the fault: where, without what.
+  console.error(stack.split('\n').slice(1).join('\n'));
+  return `unexpected ${name}: a fault of Portcullis, the log of the function says where`;
 }
 
 /** The answer did not arrive. */

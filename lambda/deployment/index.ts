@@ -19,7 +19,7 @@ import { deleteEmbeddedFunction, makeEmbeddedFunction } from './cloudfront.ts';
 import { answerCustomResource, type CustomResourceType } from './custom-resource.ts';
 import { DeploymentError } from './deployment-error.ts';
 import { bootstrapKeyRing } from './key-ring.ts';
-import { deleteRuleGroup, type FoundRuleGroup, findRuleGroup, makeRuleGroup } from './waf.ts';
+import { deleteRuleGroup, type FoundRuleGroup, findRuleGroup, makeRuleGroup, ruleGroupName } from './waf.ts';
 
 const { edgeStore, revocation, revocations, ...rotating } = readSettings(
   v.strictObject({
@@ -64,9 +64,11 @@ const TYPES: Record<string, CustomResourceType> = {
     remove: async () => undefined,
   },
   'Custom::PortcullisRuleGroup': {
-    async make(properties) {
+    async make(properties, before) {
       const group = await makeRuleGroup(waf, ruleGroupOf(properties));
-      if (group.isNew && revocations) await publishToRuleGroup(group).catch(unlessNoTable);
+      // Another one has the rules before anything refers to it.
+      const isAnother = before === undefined || ruleGroupName(ruleGroupOf(before)) !== group.name;
+      if (isAnother && revocations) await publishToRuleGroup(group).catch(unlessNoTable);
       return { physicalId: group.arn, attributes: { Arn: group.arn, Id: group.id, Name: group.name } };
     },
     async remove(arn) {

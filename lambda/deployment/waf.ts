@@ -21,8 +21,6 @@ export interface FoundRuleGroup {
   name: string;
   id: string;
   arn: string;
-  /** Whether it was made just now, and is empty. */
-  isNew: boolean;
 }
 
 const ATTEMPTS = 5;
@@ -50,11 +48,11 @@ export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescrip
   });
   try {
     const { Summary } = await client.send(create);
-    return { ...placeOf(Summary), isNew: true };
+    return placeOf(Summary);
   } catch (error) {
     // Made by a call whose reply was lost.
     const made = (error as Error).name === 'WAFDuplicateItemException' && (await findRuleGroup(client, group));
-    if (made) return { ...made, isNew: true };
+    if (made) return made;
     throw error;
   }
 }
@@ -71,7 +69,7 @@ export async function findRuleGroup(
       new ListRuleGroupsCommand({ Scope: group.scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
     );
     const summary = page.RuleGroups?.find(({ Name }) => Name === name);
-    if (summary) return { ...placeOf(summary), isNew: false };
+    if (summary) return placeOf(summary);
     NextMarker = page.NextMarker;
   } while (NextMarker);
   return undefined;
@@ -99,6 +97,6 @@ export async function deleteRuleGroup(client: WAFV2Client, arn: string): Promise
   }
 }
 
-function placeOf({ Name = '', Id = '', ARN = '' }: RuleGroupSummary = {}): Omit<FoundRuleGroup, 'isNew'> {
+function placeOf({ Name = '', Id = '', ARN = '' }: RuleGroupSummary = {}): FoundRuleGroup {
   return { name: Name, id: Id, arn: ARN };
 }

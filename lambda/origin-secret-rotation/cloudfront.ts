@@ -13,7 +13,7 @@ const ATTEMPTS = 5;
 /**
  * A custom origin header of a distribution: GetDistribution and UpdateDistribution (Amazon CloudFront API Reference). It never
  * adds the header to an origin: a secret goes to those only that have one. Rejects with `OriginSecretError` and with what the
- * client rejects with, which quotes no value.
+ * client rejects with.
  */
 export function originHeader(client: CloudFrontClient, Id: string, name: string): OriginHeader {
   const look = async () => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { awsFailure } from '../../edge-functions/store/aws-failure.ts';
 import type { RotationEvent } from '../../token-api/key-ring/rotation.ts';
 
 /** Versions of the secret by which the edge proves itself to the API. */
@@ -31,7 +32,9 @@ export type OriginSecretErrorCode =
   /** CloudFront has not brought the header to all edge locations yet. */
   | 'ERR_ORIGIN_SECRET_DEPLOYING'
   /** The API does not answer through the distribution. */
-  | 'ERR_ORIGIN_SECRET_PROBE';
+  | 'ERR_ORIGIN_SECRET_PROBE'
+  /** AWS refused a call, or could not be reached: it may have taken effect. */
+  | 'ERR_ORIGIN_SECRET_AWS';
 
 /** Why a step was not done; it can be repeated. Never carries a secret. */
 export class OriginSecretError extends Error {
@@ -61,11 +64,14 @@ const PATIENCE_SECONDS = 600;
 const POLL_MS = 10_000;
 /** Bytes of a secret. */
 const BYTES = 36;
+const PERMISSIONS = "the permissions of 'origin-secret-rotation' in lambda/handlers.ts";
+
+type StepOfRotation = Pick<RotationEvent, 'Step' | 'ClientRequestToken'>;
 
 /**
  * The four steps of a rotation of the origin secret (AWS Secrets Manager User Guide, "Rotation function steps"), each of which may
  * be repeated. No request is refused for it: the API takes the pending version too, and the edge sends it only when the API has
- * had the time to read it. Rejects with `OriginSecretError`, or with what its parts reject with.
+ * had the time to read it. Rejects with `OriginSecretError`, which quotes nothing that AWS wrote.
  */
 export function originSecretRotation({ versions, header, ask, now, sleep }: OriginSecretRotationOptions) {
   const prepared = async (run: string) => {
@@ -111,16 +117,23 @@ export function originSecretRotation({ versions, header, ask, now, sleep }: Orig
     },
   };
 
-  return async ({
-    Step,
-    ClientRequestToken: run,
-  }: Pick<RotationEvent, 'Step' | 'ClientRequestToken'>): Promise<void> => {
+  return async ({ Step, ClientRequestToken }: StepOfRotation): Promise<void> => {
+    try {
+      await step(Step, ClientRequestToken);
+    } catch (error) {
+      const failure = error instanceof OriginSecretError ? null : awsFailure(error, 'AWS', PERMISSIONS);
+      if (!failure) throw error;
+      throw new OriginSecretError('ERR_ORIGIN_SECRET_AWS', `${failure.advice} (${failure.detail})`);
+    }
+  };
+
+  async function step(name: RotationEvent['Step'], run: string): Promise<void> {
     const { current, isPending } = await versions.describe(run);
     if (current === run) return;
-    if (!isPending || !Object.hasOwn(steps, Step)) {
-      const message = `${String(Step).slice(0, 40)} of ${run} is no step of a rotation under way: rotate the secret anew`;
+    if (!Object.hasOwn(steps, name) || (!isPending && name !== 'createSecret')) {
+      const message = `${String(name).slice(0, 40)} of ${run} is no step of a rotation under way: rotate the secret anew`;
       throw new OriginSecretError('ERR_ORIGIN_SECRET_STEP', message);
     }
-    await steps[Step](run, current);
-  };
+    await steps[name](run, current);
+  }
 }

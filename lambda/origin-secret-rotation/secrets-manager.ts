@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-secrets-manager';
 import type { SecretVersions } from './origin-secret.ts';
 
-/** The versions of a secret of AWS Secrets Manager. Rejects with what the client rejects with, which names no value. */
+/** The versions of a secret of AWS Secrets Manager. Rejects with what the client rejects with. */
 export function secretVersions(client: SecretsManagerClient, SecretId: string): SecretVersions {
   return {
     async describe(run) {

@@ -225,6 +225,22 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       await data?.close();
     });
 
+    test('the first breaks off, is rolled back and begun again', async () => {
+      for (const each of template()) {
+        for (let nth = 0; nth < (LONG ? 30 : 3); nth++) {
+          let commands = 0;
+          endpoints.deployment.before = () =>
+            commands++ < nth ? undefined : commands === nth + 1 ? 'after' : 'before';
+          // What a rule group is told is tried again for long.
+          if (each.type.endsWith('RuleGroup') && nth === 2 && !LONG) commands = -1000;
+          const answer = await cloudFormation.create(lambdas.deployment, each);
+          endpoints.deployment.before = () => undefined;
+          succeeded([await cloudFormation.remove(lambdas.deployment, answer.PhysicalResourceId, each)]);
+          if (answer.Status === 'SUCCESS') break;
+        }
+      }
+    });
+
     test('the first makes a key ring and publishes it; minting may begin', async () => {
       succeeded(await deploy(template()));
       expect((await ring()).keys.map(({ state }) => state)).toEqual(['current']);

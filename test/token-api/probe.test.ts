@@ -6,7 +6,7 @@ import { EdgeSettingsSchema } from '../../edge-functions/build/settings.ts';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import { openPort } from '../../local/listen.ts';
 import { packagePath } from '../../local/package-root.ts';
-import { edgeProbe, probeEvents } from '../../token-api/key-ring/probe.ts';
+import { edgeProbe, functionProbe, probeEvents } from '../../token-api/key-ring/probe.ts';
 import { decide, NOW, TEST_KEY } from '../harness/minting.ts';
 
 const closers: (() => Promise<void>)[] = [];
@@ -47,6 +47,32 @@ test('an edge that has the key is asked twice: for a token of it, and for one wi
   await probe(TEST_KEY);
   expect(paths.map((path) => validator(path))).toEqual(['', 'token-signature-invalid']);
   expect(paths[0]).toMatch(/\/\.portcullis\/probe$/);
+});
+
+test('a published function is asked the same, as viewer requests', async () => {
+  const asked: string[] = [];
+  const options = {
+    name: 'viewer-request',
+    tokenPrefix: '/',
+    patienceSeconds: 0,
+    now: () => NOW,
+    sleep: async () => 0,
+  };
+  const ask = async ({ request, context }: { request: { uri: string }; context: { eventType: string } }) => {
+    asked.push(`${context.eventType} ${validator(request.uri)}`);
+    return validator(request.uri);
+  };
+  await functionProbe({ ...options, ask })(TEST_KEY);
+  expect(asked).toEqual(['viewer-request ', 'viewer-request token-signature-invalid']);
+  const unaware = functionProbe({ ...options, ask: async ({ request }) => validator(request.uri, false) });
+  await expect(unaware(TEST_KEY)).rejects.toMatchObject({
+    code: 'ERR_ROTATION_PROBE',
+    message: expect.stringContaining('function viewer-request does not accept'),
+  });
+  await expect(functionProbe({ ...options, ask: async () => '' })(TEST_KEY)).rejects.toMatchObject({
+    code: 'ERR_ROTATION_PROBE',
+    message: expect.stringContaining('edge mode enforce'),
+  });
 });
 
 test('it waits for the key to arrive, for as long as it is told', async () => {
