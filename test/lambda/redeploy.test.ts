@@ -193,7 +193,7 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       const backends = { dynamoDb: data.path('dynamodb.sock'), keyValueStore, functions, moto: access.endpoint };
       endpoints = { deployment: await startAwsEndpoint(backends), 'key-rotation': await startAwsEndpoint(backends) };
       const rotating = {
-        edge: EDGE_DEFAULTS,
+        edge: { ...EDGE_DEFAULTS, mode: at === 'edge-store' ? 'log' : 'enforce' },
         keys: { bakeSeconds: 0, refreshSeconds: 60, maxStaleSeconds: 900 },
         keyRing: secretName,
         publish: at === 'function' ? { to: at, name: EMBEDDED } : { to: at, arn: EDGE_STORE },
@@ -246,6 +246,9 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       expect((await ring()).keys.map(({ state }) => state)).toEqual(['current']);
       expect(await atTheEdge(await token())).toBe(`allowed ${PATH}`);
       expect(await rules()).toEqual([]);
+      // Where a roll-out denies nothing yet, the probe of a rotation is to be denied all the same.
+      const modes = at === 'edge-store' ? [['/.portcullis/', 'enforce']] : [];
+      expect(await new EdgeStore(keyValueStore).modes()).toEqual(modes);
     });
 
     test('one over rotated keys, revoked sessions, modes and blocks changes none of them', async () => {
