@@ -1,11 +1,11 @@
 import * as v from 'valibot';
-import { rotationStep } from '../../token-api/key-ring/rotation.ts';
+import { type RotationEvent, rotationStep } from '../../token-api/key-ring/rotation.ts';
 import { openRotation, rotationSettings } from '../rotation.ts';
 import { rotationEvent } from '../rotation-event.ts';
 import { readSettings } from '../settings.ts';
 
 const settings = readSettings(v.strictObject(rotationSettings));
-const { rotation } = openRotation(settings);
+const { store, rotation } = openRotation(settings);
 
 /**
  * Rotates the key ring when Secrets Manager calls for a step. Whoever else calls is the schedule: then it does what is due
@@ -13,6 +13,17 @@ const { rotation } = openRotation(settings);
  */
 export async function handler(event: object): Promise<void> {
   const step = rotationEvent(event, settings.keyRing);
-  if (step) await rotationStep(rotation, step);
-  else await rotation.advance();
+  if (!step) await rotation.advance();
+  else if (await isRehearsal(step)) await store.current();
+  else await rotationStep(rotation, step);
+}
+
+/**
+ * Whether Secrets Manager only tries the function, as it does when a schedule is made: it calls for testSecret of a version that
+ * nobody prepared, and removes that (API Reference, RotateSecret, `RotateImmediately`). There may be no edge yet to ask.
+ */
+async function isRehearsal({ Step, ClientRequestToken }: RotationEvent): Promise<boolean> {
+  if (Step !== 'testSecret') return false;
+  const pending = await store.pending();
+  return pending?.run === ClientRequestToken && pending.ring === null;
 }

@@ -239,6 +239,14 @@ describe.skipIf(!HAS_MOTO)(`rotating the origin secret${HAS_MOTO ? '' : ' (needs
     expect(String((failure as Error).stack)).not.toContain(next);
   });
 
+  test('the try of Secrets Manager, when a schedule is made, asks no API that may not be there yet', async () => {
+    status = 0;
+    const run = randomUUID();
+    await secretVersions(secrets, secretId).create(run, FIRST);
+    await rotation()({ Step: 'testSecret', ClientRequestToken: run });
+    expect([distribution.updates, sentValue(), await labelled('AWSCURRENT')]).toEqual([0, FIRST, FIRST]);
+  });
+
   test('no step of a rotation that is not under way is done', async () => {
     const run = await begun();
     for (const [Step, token] of [

@@ -5,7 +5,9 @@ import {
   DeleteSecretCommand,
   DescribeSecretCommand,
   GetSecretValueCommand,
+  PutSecretValueCommand,
   SecretsManagerClient,
+  UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
 import { GetRuleGroupCommand, ListRuleGroupsCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -249,6 +251,21 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       // Where a roll-out denies nothing yet, the probe of a rotation is to be denied all the same.
       const modes = at === 'edge-store' ? [['/.portcullis/', 'enforce']] : [];
       expect(await new EdgeStore(keyValueStore).modes()).toEqual(modes);
+    });
+
+    test('Secrets Manager may try the rotation, while there is no edge to ask', async () => {
+      const before = await liveState();
+      const run = randomUUID();
+      const { SecretString } = await secrets.send(currentValue());
+      const version = { SecretId: secretName, ClientRequestToken: run, SecretString, VersionStages: ['AWSPENDING'] };
+      await secrets.send(new PutSecretValueCommand(version));
+      const sentBefore = endpoints['key-rotation'].sent.length;
+      await lambdas['key-rotation'].invoke({ Step: 'testSecret', SecretId: secretName, ClientRequestToken: run });
+      const commands = endpoints['key-rotation'].sent.slice(sentBefore).map(({ action }) => action);
+      expect(commands.filter((action) => !action.startsWith('secretsmanager:'))).toEqual([]);
+      const label = { SecretId: secretName, VersionStage: 'AWSPENDING', RemoveFromVersionId: run };
+      await secrets.send(new UpdateSecretVersionStageCommand(label));
+      expect(await liveState()).toEqual(before);
     });
 
     test('one over rotated keys, revoked sessions, modes and blocks changes none of them', async () => {
