@@ -114,7 +114,8 @@ async function breaches(folders: string[], rules: IForbiddenRuleType[], baseDir 
       baseDir,
       ruleSet: { forbidden: rules.map((rule) => ({ severity: 'error' as const, ...rule })) },
       validate: true,
-      tsPreCompilationDeps: 'specify',
+      // As written, types too (verbatimModuleSyntax: nothing else is left out): compiling it takes four times as long.
+      tsPreCompilationDeps: true,
       doNotFollow: { path: 'node_modules' },
       exclude: { path: '^local/console/' },
     },
