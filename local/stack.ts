@@ -171,11 +171,15 @@ export async function startStack({
     });
     closers.push(closeDetection);
 
+    // Before the title, which may take minutes to render: what is damaged is said at once.
+    const issuer = await openIssuer(data);
+    const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
+    const viewers = parseViewers(await readOrCreate(data, 'viewers.json', DEFAULT_VIEWERS));
+
     const originSecret = randomBytes(32).toString('base64url');
     const { chain, titleFolder, keyServer } = await openTitles(data, mastering, isRendered, now, report);
     originPort.serve(createOrigin({ titleFolder, keyServer, originSecret }));
 
-    const issuer = await openIssuer(data);
     const decisions = new Decisions();
     const vending = composeVending({
       client: dynamoDb.client,
@@ -228,11 +232,10 @@ export async function startStack({
     });
     apiPort.serve(getRequestListener(api.fetch));
 
-    const ownRules = compileRuleGroup(await readOrCreate(data, 'rule-group.json', []));
     const edge = createEdge({
       viewerRequest: loadFunction(built.code, now, (key) => keyValueStore.get(key)),
       ruleGroup: (request) => sessionRules?.ruleGroup(request) ?? ownRules(request),
-      viewers: parseViewers(await readOrCreate(data, 'viewers.json', DEFAULT_VIEWERS)),
+      viewers,
       tokenPrefix: tokenPrefix(settings),
       generatedHeaders: built.manifest.generatedHeaders,
       apiUrl: apiPort.url,

@@ -5,8 +5,11 @@ import net from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Rule } from '@aws-sdk/client-wafv2';
 import { describe, expect, test } from 'vitest';
+import { exitOfCode } from '../../cli/exit-codes.ts';
+import { readConfiguration } from '../../config/configuration.ts';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { packagePath } from '../../local/package-root.ts';
+import { startStack as startStackHere } from '../../local/stack.ts';
 import { ROLES, type Role } from '../../token-api/http/authorize.ts';
 import {
   accessLog,
@@ -480,6 +483,21 @@ test('no complete token and no key in anything that is logged', async () => {
 });
 
 describe('starting and stopping', () => {
+  /** Why a stack does not start, in this process: code and message of the error, and what it reported before. */
+  async function refusalHere(data: string): Promise<{ code: string; message: string; lines: string[] }> {
+    const lines: string[] = [];
+    const { edge: settings, ...configuration } = await readConfiguration();
+    const options = { ...configuration, settings, data, port: 0, isRendered: false };
+    const error: Error & { code?: string } = await startStackHere({
+      ...options,
+      report: (line) => lines.push(line),
+    }).then(
+      () => new Error('it started'),
+      (thrown) => thrown,
+    );
+    return { code: error.code ?? '', message: error.message, lines };
+  }
+
   test('files with secrets are private', () => {
     for (const name of ['key-ring.json', 'edge-store.json', 'issuer.json', 'tokens.json']) {
       expect([name, statSync(join(data, name)).mode & 0o777]).toEqual([name, 0o600]);
@@ -517,13 +535,12 @@ describe('starting and stopping', () => {
     const other = temporaryDirectory();
     mkdirSync(dirname(join(other, name)), { recursive: true });
     writeFileSync(join(other, name), content, { mode: 0o600 });
-    const error: Error = await startStack(other).then(
-      () => new Error('it started'),
-      (thrown: Error) => thrown,
-    );
-    expect(error.message).toMatch(/^up ended with 2: /);
-    expect(error.message).toMatch(message);
-    expect(error.message).not.toMatch(/^\s+at /m);
+    const { code, message: said, lines } = await refusalHere(other);
+    expect(exitOfCode(code)).toBe('usage');
+    expect(said).toMatch(message);
+    expect(said).not.toContain('\n');
+    // Before anything is made of the title, which takes its time.
+    expect(lines.filter((line) => line.startsWith('packaging'))).toEqual([]);
     expect(readFileSync(join(other, name), 'utf8')).toBe(content);
     expect(existsSync(join(other, 'lock'))).toBe(false);
     removeDirectory(other);
@@ -535,19 +552,11 @@ describe('starting and stopping', () => {
       const other = temporaryDirectory();
       writeFileSync(join(other, name), '{}');
       chmodSync(join(other, name), 0o644);
-      await expect(startStack(other)).rejects.toThrow(/up ended with 2: .*chmod 600/);
+      const { code, message } = await refusalHere(other);
+      expect([exitOfCode(code), message]).toEqual(['usage', expect.stringMatching(/chmod 600/)]);
       removeDirectory(other);
     },
   );
-
-  test('an existing directory keeps its mode', async () => {
-    const other = temporaryDirectory();
-    chmodSync(other, 0o755);
-    await (await startStack(other)).stop();
-    expect(statSync(other).mode & 0o777).toBe(0o755);
-    expect(existsSync(join(other, 'stack.json'))).toBe(false);
-    removeDirectory(other);
-  });
 
   test('what ends npm ends the stack that it started', async () => {
     const npm = spawn('npm', ['run', '-s', 'up', '--', '--port', '0', '--ephemeral', '--json'], {
@@ -580,24 +589,29 @@ describe('starting and stopping', () => {
     removeDirectory(other);
   });
 
-  test.each(['SIGINT', 'SIGKILL'] as const)('keys, sessions and revocations survive %s', async (signal) => {
+  test('keys, sessions and revocations survive SIGINT and SIGKILL, and the folder keeps its mode', async () => {
     const other = temporaryDirectory();
+    chmodSync(other, 0o755);
     let running = await startStack(other);
     const kept = await requestPlayback(running);
     const revoked = await requestPlayback(running);
     expect((await fetch(kept.playbackUrl)).status).toBe(200);
     await revocation(running, revoked.sessionId, 'POST');
     const { tokens } = running;
-    expect(await running.stop(signal)).toBe(signal === 'SIGINT' ? 0 : null);
-    running = await startStack(other);
-    const open = await rawRequest(running.edge, pathOf(kept.playbackUrl));
-    const closed = await rawRequest(running.edge, pathOf(revoked.playbackUrl));
-    expect([open.status, closed.status, reasonOf(closed)]).toEqual([200, 403, 'session-revoked']);
-    const sessions = await fetch(`${running.api}/v1/sessions`, {
-      headers: { authorization: `Bearer ${tokens.security}` },
-    });
-    expect(JSON.stringify(await sessions.json())).toContain(kept.sessionId);
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      expect(await running.stop(signal)).toBe(signal === 'SIGINT' ? 0 : null);
+      if (signal === 'SIGINT') expect(existsSync(join(other, 'stack.json'))).toBe(false);
+      running = await startStack(other);
+      const open = await rawRequest(running.edge, pathOf(kept.playbackUrl));
+      const closed = await rawRequest(running.edge, pathOf(revoked.playbackUrl));
+      expect([signal, open.status, closed.status, reasonOf(closed)]).toEqual([signal, 200, 403, 'session-revoked']);
+      const sessions = await fetch(`${running.api}/v1/sessions`, {
+        headers: { authorization: `Bearer ${tokens.security}` },
+      });
+      expect(JSON.stringify(await sessions.json())).toContain(kept.sessionId);
+    }
     await running.stop();
+    expect(statSync(other).mode & 0o777).toBe(0o755);
     removeDirectory(other);
   });
 });
