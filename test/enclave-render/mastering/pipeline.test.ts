@@ -36,10 +36,16 @@ async function run(job: Transfer['job'], from: string, to?: string, options: Par
   }
 }
 
+const masters = new Map<MasterMode, { master: string; bytes: Buffer }>();
+/** The source encrypted, once for all tests. */
 async function encrypted(mode: MasterMode): Promise<{ master: string; bytes: Buffer }> {
+  const made = masters.get(mode);
+  if (made) return made;
   const master = path(`master-${mode}`);
   await run(jobOf(mode, 'encrypt', LENGTH), source, master);
-  return { master, bytes: readFileSync(master) };
+  const result = { master, bytes: readFileSync(master) };
+  masters.set(mode, result);
+  return result;
 }
 
 describe.each(MASTER_MODES)('the pipeline in %s', (mode) => {
@@ -61,7 +67,7 @@ describe.each(MASTER_MODES)('the pipeline in %s', (mode) => {
       const back = await run(decryption, master, path('back'), options);
       expect(readFileSync(path('back')).equals(plaintext)).toBe(true);
       expect(back.outputSha256).toBe(isHashed ? sha256(plaintext) : '');
-      expect(await run(decryption, master, undefined, options)).toEqual(back);
+      if (isHashed) expect(await run(decryption, master, undefined, options)).toEqual(back);
     }
   });
 
@@ -82,7 +88,10 @@ describe.each(MASTER_MODES)('the pipeline in %s', (mode) => {
   test('writes nothing any more once it was interrupted', async () => {
     const controller = new AbortController();
     const { signal } = controller;
-    const [input, output] = [await open(file(64 * MIB, 'long')), await open(path('interrupted'), 'w+')];
+    // Sparse: only its length matters.
+    const long = file(Buffer.alloc(0), 'long');
+    truncateSync(long, 64 * MIB);
+    const [input, output] = [await open(long), await open(path('interrupted'), 'w+')];
     const job = jobOf(mode, 'encrypt', 64 * MIB);
     // Told after a while, and at the end: so it is interrupted on any machine.
     const interrupted = { job, inputFd: input.fd, outputFd: output.fd, signal, onProgress: () => controller.abort() };
@@ -109,12 +118,12 @@ describe.each(['ctr', 'cbc'] as const)('the rest of a master in %s', (mode) => {
     'is written after %i bytes',
     async (present) => {
       const { bytes } = await encrypted(mode);
-      for (const digests of [true, false]) {
-        writeFileSync(path('begun'), bytes.subarray(0, present));
-        const { outputBytes } = await run(encryption, source, path('begun'), { present, digests });
-        expect(outputBytes).toBe(total);
-        expect(readFileSync(path('begun')).equals(bytes)).toBe(true);
-      }
+      // With digests and without, by turns: each mode has both at odd and at even places.
+      writeFileSync(path('begun'), bytes.subarray(0, present));
+      const digests = (present % 2 === 0) === (mode === 'ctr');
+      const { outputBytes } = await run(encryption, source, path('begun'), { present, digests });
+      expect(outputBytes).toBe(total);
+      expect(readFileSync(path('begun')).equals(bytes)).toBe(true);
     },
   );
 
