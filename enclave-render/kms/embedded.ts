@@ -29,7 +29,6 @@ import {
   setEnabled,
 } from './keystore.ts';
 import { type KeystoreFile, keystoreFile } from './keystore-file.ts';
-import { sealForRecipient } from './seal-for-recipient.ts';
 
 /** What is known of a key, without its material. Times in seconds since the epoch. */
 export interface KeyMetadata {
@@ -131,7 +130,9 @@ export class EmbeddedKms implements DataKeys, AttestedDataKeys {
   }
 
   /** A key without a condition decrypts for no enclave: AWS KMS would do it for any. */
-  decryptForRecipient(encrypted: Uint8Array, context: EncryptionContext, document: Uint8Array, keyId?: string) {
+  async decryptForRecipient(encrypted: Uint8Array, context: EncryptionContext, document: Uint8Array, keyId?: string) {
+    // Only here: it takes as long to load as all the rest, and few need it.
+    const { sealForRecipient } = await import('./seal-for-recipient.ts');
     return this.#use('Decrypt', keyId, context, (keystore, record) => {
       let publicKey = new Uint8Array();
       const { key, plaintext } = decryptWith(keystore, encrypted, context, keyId, (key) => {
