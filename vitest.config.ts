@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const FILES = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.test.ts'))
@@ -11,6 +12,30 @@ const OF_THE_PROCESS =
   /\bvi\.(?:mock|spy|stub|use)|\bmockClient\b|\bprocess\.(?:chdir|env\.\w+ =|memoryUsage|on\b|umask)|'\/proc\/self\/fd'/;
 const OWN = FILES.filter((name) => OF_THE_PROCESS.test(readFileSync(name, 'utf8')));
 
+/** The files that take longest, in this order, most of it waiting: begun last, they would be waited for alone. */
+const LONGEST = [
+  'browser/renewal',
+  'browser/packaging',
+  'local/detection',
+  'enclave-render/mastering/jobs/run-job',
+  'token-api/rotation',
+  'browser/suspicious-sessions',
+  'local/stack',
+].map((name) => resolve('test', `${name}.test.ts`));
+
+/** The longest first; then those with a process of their own, so that the others, many and short, fill what is left. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = LONGEST.indexOf(moduleId);
+      return at < 0 ? LONGEST.length : at;
+    };
+    const sorted = await super.sort(files);
+    const isShared = ({ project }: TestSpecification) => Number(!project.config.isolate);
+    return sorted.sort((a, b) => rank(a) - rank(b) || isShared(a) - isShared(b));
+  }
+}
+
 export default defineConfig({
   test: {
     testTimeout: 60_000,
@@ -18,6 +43,7 @@ export default defineConfig({
     expect: { poll: { timeout: 10_000 } },
     // For two cores: many tests wait for a clock or a process. Four take as long, and browsers wait for each other.
     maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     projects: [
       { extends: true, test: { name: 'own process', include: OWN, isolate: true } },
       // A process and its modules are made once, not for every file: half a second each, and again what they import.
