@@ -9,6 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { FIELDS } from '../../local/edge/access-log.ts';
 import { portcullis } from '../harness/cli.ts';
+import { LONG } from '../harness/programs.ts';
 import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const folder = temporaryDirectory();
@@ -91,7 +92,8 @@ describe('session detect --dry-run', () => {
     removeDirectory(logs);
   });
 
-  test('prints the suspicious sessions with score, reasons and features', async () => {
+  test('prints the suspicious sessions with score, reasons and features, and leaves nothing behind', async () => {
+    const before = readdirSync(folder);
     const { code, stdout, stderr } = await detect('--logs', GLOB, '--dry-run', '--json');
     const { sessions, ...rest } = JSON.parse(stdout);
     expect([code, stderr]).toEqual([0, '']);
@@ -102,6 +104,7 @@ describe('session detect --dry-run', () => {
     ]);
     expect(sessions[0].score).toBeGreaterThanOrEqual(70);
     expect(sessions[0].reasons).toContain('8 countries in the same minute (+20)');
+    expect(readdirSync(folder)).toEqual(before);
   });
 
   test('with --all every session has its score, the worst first', async () => {
@@ -135,6 +138,8 @@ describe('session detect --dry-run', () => {
     const { code, stdout, stderr } = await detect('--logs', GLOB, '--config', config, '--dry-run', '--json');
     expect([code, stderr]).toEqual([0, expect.stringMatching(said)]);
     expect(JSON.parse(stdout)).toMatchObject({ sessions: [{ verdict: 'auto', enforce }], enforce: { revoke: 0 } });
+    // As a table for one of them; for all in the long tests.
+    if (enforce !== 'stopped' && !LONG) return;
     const { stdout: table } = await detect('--logs', GLOB, '--config', config, '--dry-run');
     expect(table).toMatch(new RegExp(`auto +${enforce}\\n`));
     expect(table).toMatch(/\nmode enforce would revoke none of them \(the mode is log\)\n$/);
@@ -186,9 +191,8 @@ describe('session detect --dry-run', () => {
   });
 
   test('looks at no more than the time it is told', async () => {
-    const whole = JSON.parse((await detect('--logs', GLOB, '--dry-run', '--json')).stdout);
+    // Without an end it finds five, as the first test here says.
     const none = JSON.parse((await detect('--logs', GLOB, '--dry-run', '--json', '--to', '1')).stdout);
-    expect(whole.sessionCount).toBeGreaterThan(0);
     expect(none.sessionCount).toBe(0);
   });
 
@@ -214,12 +218,6 @@ describe('session detect --dry-run', () => {
     const none = await detect('--logs', join(mixed, 'api.log'), '--dry-run');
     expect([none.code, none.stdout]).toEqual([2, '']);
     removeDirectory(mixed);
-  });
-
-  test('leaves nothing behind', async () => {
-    const before = readdirSync(folder);
-    await detect('--logs', GLOB, '--dry-run');
-    expect(readdirSync(folder)).toEqual(before);
   });
 });
 
