@@ -9,8 +9,9 @@ import { edgeView } from '../../token-api/minting/minter.ts';
 import { decide, TEST_RING } from '../harness/minting.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
-/** What a CMS would write, in strict TypeScript and without the types of Node. */
+/** What a CMS would write, in strict TypeScript and without the types of Node or of a browser. */
 const CONSUMER = `
+declare const console: { log(text: string): void };
 import { createMinter, currentKey, loadPolicy, MintingError, type MintedToken, type Policy } from 'portcullis/token-api';
 
 const key = currentKey(${JSON.stringify(TEST_RING)});
@@ -32,7 +33,7 @@ try {
 console.log(JSON.stringify({ url: minted.url, expiresIn: minted.expiresAt - minted.issuedAt, code }));
 `;
 const CONFIGURATION = {
-  compilerOptions: { strict: true, module: 'nodenext', target: 'es2023', lib: ['es2023', 'dom'], types: [] },
+  compilerOptions: { strict: true, module: 'nodenext', target: 'es2023', lib: ['es2023'], types: [] },
   files: ['consumer.ts'],
 };
 
