@@ -25,6 +25,7 @@ import {
   sameContext,
 } from '../../../enclave-render/kms/encryption-context.ts';
 import { packagePath } from '../../../local/package-root.ts';
+import { LONG } from '../../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
@@ -303,7 +304,8 @@ describe('under a passphrase', () => {
     await expect(attempt(passphraseFile(PASSPHRASE, 0o644))).rejects.toMatchObject(refused(/chmod 600/));
     const stored = JSON.parse(readFileSync(keystore, 'utf8'));
     const bytes = Buffer.from(stored.encrypted, 'base64');
-    for (const at of [0, 11, 12, bytes.length - 17, bytes.length - 1]) {
+    // Each attempt derives the key again, which is meant to take its time.
+    for (const at of LONG ? [0, 11, 12, bytes.length - 17, bytes.length - 1] : [0, 12, bytes.length - 1]) {
       const altered = Buffer.from(bytes);
       altered[at] = (altered[at] ?? 0) ^ 1;
       writeFileSync(keystore, JSON.stringify({ ...stored, encrypted: altered.toString('base64') }));
