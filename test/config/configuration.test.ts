@@ -43,7 +43,7 @@ const BAD: [title: string, content: object, path: string, why: RegExp][] = [
   ['module render without its enclave', { aws: { modules: ['render'] } }, 'aws.render', /needs pcrs and imageId/],
   [
     'names without a certificate',
-    { aws: { delivery: { domainNames: ['a.example.com'] } } },
+    { aws: { delivery: { origin: 'media.example.com', domainNames: ['a.example.com'] } } },
     'aws.delivery.certificateArn',
     /need a certificate/,
   ],

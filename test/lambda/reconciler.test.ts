@@ -168,7 +168,7 @@ describe.skipIf(!HAS_MOTO)(
     });
 
     test('the commands that it sends are those that its role permits', () => {
-      const names: Record<string, string> = { '': 'ruleGroup', [EDGE_STORE]: 'edgeStore' };
+      const names: Record<string, string> = { [GROUP.name]: 'ruleGroup', [EDGE_STORE]: 'edgeStore' };
       const nameOf = (resource: string) =>
         names[resource] ?? (resource.startsWith('http') ? 'publications' : `table:${resource}`);
       const { publications, ...permitted } = HANDLERS.reconciler.permissions;
