@@ -24,6 +24,7 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   session: async () => (await import('./session.ts')).registerSession,
   revocation: async () => (await import('./revocation.ts')).registerRevocation,
   edge: async () => (await import('./edge.ts')).registerEdge,
+  attach: async () => (await import('./attach.ts')).registerAttach,
   key: async () => (await import('./key.ts')).registerKey,
   master: async () => (await import('./master.ts')).registerMaster,
   kms: async () => (await import('./kms.ts')).registerKms,

@@ -1,0 +1,459 @@
+import type { DistributionConfig } from '@aws-sdk/client-cloudfront';
+import type { EdgeFunction } from '../build/bundle.ts';
+import { AttachError } from './attach-error.ts';
+import {
+  type AttachedSettings,
+  type Behaviour,
+  behavioursOf,
+  obstacles,
+  remarks,
+  SETTING_NAMES,
+  type SettingName,
+  selected,
+  settingsOf,
+  withSettings,
+} from './behaviours.ts';
+import type {
+  AttachingCloudFront,
+  DistributionVersion,
+  LiveFunction,
+  PolicyConfigs,
+  PolicyKind,
+} from './cloudfront.ts';
+import { splitsCache, withHeaders, withParameters, withReason } from './policies.ts';
+import { remember, rememberMade, type Saved } from './saved.ts';
+
+/** What is attached, and what it takes. */
+export interface Attachment {
+  distribution: string;
+  /** Path patterns of behaviours; the default one for none. */
+  patterns: string[];
+  /** Name of our function. */
+  functionName: string;
+  /** Headers that CloudFront must generate for it. */
+  generatedHeaders: string[];
+  /** Builds our function behind another (`composeBefore`), of which this is the name and the code. */
+  compose(name: string, code: string, ours: string): Promise<EdgeFunction>;
+}
+
+/** What would become of a setting; null for nothing there. */
+export interface PlannedChange {
+  setting: SettingName;
+  from: string | null;
+  to: string;
+  /** What a policy gets beside what it has. */
+  adds?: string[];
+}
+
+/** What would become of a behaviour. */
+export interface PlannedBehaviour {
+  pattern: string;
+  changes: PlannedChange[];
+  /** Why nothing can be done. */
+  obstacles: string[];
+  /** What else people should know. */
+  remarks: string[];
+}
+
+/** A plan with what it takes to carry it out. */
+interface Prepared extends PlannedBehaviour {
+  now: AttachedSettings;
+  policies: Partial<PolicyConfigs>;
+  /** The function to associate: one that is there, or one to be made. */
+  function?: { arn: string } | { name: string; made: Omit<LiveFunction, 'arn'> };
+}
+
+/** How to go about it. */
+export interface Running {
+  /** Writes what was there to a file, before anything of it is changed. */
+  save(saved: Saved): Promise<void>;
+  /** Says how it goes. */
+  report(line: string): void;
+  /** Waits between two looks at a deployment, `POLL_SECONDS`. */
+  sleep(): Promise<void>;
+}
+
+export const POLL_SECONDS = 10;
+/** Half an hour; CloudFront takes minutes. */
+const POLLS = 180;
+const ATTEMPTS = 3;
+const COMPOSED = 'portcullis-with-';
+
+/** A request without a token: it must not make a composed function fail, whatever that answers. */
+const TRIAL_EVENT = {
+  version: '1.0',
+  context: { eventType: 'viewer-request' },
+  viewer: { ip: '203.0.113.7' },
+  request: {
+    method: 'GET',
+    uri: '/title/master.m3u8',
+    querystring: {},
+    headers: { host: { value: 'media.example.com' } },
+    cookies: {},
+  },
+};
+
+/** What attaching would change. Reads only. Throws `AttachError`. */
+export async function planAttachment(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+): Promise<PlannedBehaviour[]> {
+  const { config } = await cloudFront.distribution(attachment.distribution);
+  return (await prepare(cloudFront, attachment, config)).map(shown);
+}
+
+function shown({ pattern, changes, obstacles, remarks }: Prepared): PlannedBehaviour {
+  return { pattern, changes, obstacles, remarks };
+}
+
+async function prepare(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  config: DistributionConfig,
+): Promise<Prepared[]> {
+  const behaviours = selected(config, attachment.patterns);
+  const ours = await cloudFront.liveFunction(attachment.functionName);
+  const plans: Prepared[] = [];
+  for (const [pattern, behaviour] of behaviours) {
+    plans.push(await prepareBehaviour(cloudFront, attachment, ours, pattern, behaviour));
+  }
+  return plans;
+}
+
+async function prepareBehaviour(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  ours: LiveFunction,
+  pattern: string,
+  behaviour: Behaviour,
+): Promise<Prepared> {
+  const now = settingsOf(behaviour);
+  const plan: Prepared = {
+    pattern,
+    now,
+    changes: [],
+    policies: {},
+    obstacles: obstacles(behaviour),
+    remarks: remarks(behaviour),
+  };
+  if (plan.obstacles.length > 0) return plan;
+  try {
+    await planFunction(cloudFront, attachment, ours, plan);
+    await planPolicies(cloudFront, attachment, plan);
+  } catch (error) {
+    if (!(error instanceof AttachError) || error.code !== 'ERR_ATTACH_IMPOSSIBLE') throw error;
+    plan.obstacles.push(error.message);
+  }
+  return plan;
+}
+
+async function planFunction(
+  cloudFront: AttachingCloudFront,
+  { functionName, compose }: Attachment,
+  ours: LiveFunction,
+  plan: Prepared,
+): Promise<void> {
+  const present = plan.now.viewerRequest;
+  if (present === ours.arn) return;
+  if (present === null) {
+    plan.function = { arn: ours.arn };
+    plan.changes.push({ setting: 'viewerRequest', from: null, to: functionName });
+    return;
+  }
+  const presentName = present.replace(/^.*:function\//, '');
+  const there = await cloudFront.liveFunction(presentName);
+  // One that an earlier run composed: what is in it before ours is composed again, with ours as it is now.
+  const [, name = presentName] =
+    (presentName.startsWith(COMPOSED) && /^portcullis: (\S+) before /.exec(there.comment)) || [];
+  const theirs = name === presentName ? there : await cloudFront.liveFunction(name);
+  if (theirs.stores.some((store) => !ours.stores.includes(store))) {
+    const why = 'it has a KeyValueStore of its own, and a function takes one';
+    throw new AttachError(
+      'ERR_ATTACH_IMPOSSIBLE',
+      `function '${name}' is there already and cannot run before ours: ${why}`,
+    );
+  }
+  const { code, bytes, sha256 } = await compose(name, theirs.code, ours.code);
+  const composed = `${COMPOSED}${name.slice(0, 30)}-${sha256.slice(0, 12)}`;
+  if (composed === presentName) return;
+  const comment = `portcullis: ${name} before ${functionName}`.slice(0, 128);
+  plan.function = { name: composed, made: { code, comment, stores: ours.stores } };
+  plan.changes.push({
+    setting: 'viewerRequest',
+    from: presentName,
+    to: `${composed} (${name} before ours, ${bytes} bytes)`,
+  });
+  plan.remarks.push(
+    `function '${name}' goes on running, before ours: it sees paths with their tokens; check what it does to them`,
+  );
+}
+
+async function planPolicies(
+  cloudFront: AttachingCloudFront,
+  { generatedHeaders }: Attachment,
+  { now, policies, changes, remarks }: Prepared,
+): Promise<void> {
+  const there = async <Kind extends PolicyKind>(kind: Kind) => {
+    const id = now[kind];
+    return id === null ? undefined : cloudFront.policy(kind, id);
+  };
+  const request = await there('originRequestPolicy');
+  const cache = await there('cachePolicy');
+  const response = await there('responseHeadersPolicy');
+  const wanted = {
+    originRequestPolicy: withHeaders(request, generatedHeaders),
+    cachePolicy: cache ? withParameters(cache) : null,
+    responseHeadersPolicy: response ? withReason(response) : null,
+  };
+  const names = { originRequestPolicy: request?.Name, cachePolicy: cache?.Name, responseHeadersPolicy: response?.Name };
+  for (const kind of Object.keys(wanted) as PolicyKind[]) {
+    const derived = wanted[kind];
+    if (!derived) continue;
+    Object.assign(policies, { [kind]: derived.config });
+    changes.push({ setting: kind, from: names[kind] ?? null, to: derived.config.Name ?? '', adds: derived.added });
+  }
+  if (wanted.cachePolicy) remarks.push('with another cache policy its objects are fetched from the origin anew');
+  const split = cache ? splitsCache(cache, generatedHeaders) : [];
+  if (split.length > 0)
+    remarks.push(`its cache keeps objects apart by ${split.join(', ')}: viewers share less than they could`);
+}
+
+/** What came of attaching. */
+export interface Attached {
+  behaviours: PlannedBehaviour[];
+  /** Whether the distribution was changed; not when nothing had to be, nor when there are obstacles. */
+  isChanged: boolean;
+  /** The staging distribution, if it was attached to that. */
+  staging?: { id: string; domainName: string };
+}
+
+/**
+ * Attaches, after it has saved what is there, and waits until every edge location has it. With `staging` it does so at a copy of
+ * the distribution, which gets the requests with `STAGING_HEADER`; without, a copy that there is goes away when the distribution has
+ * what it had. Run again after any error: it goes on where it ended. Throws `AttachError`.
+ */
+export async function applyAttachment(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  running: Running & { saved: Saved; staging: boolean },
+): Promise<Attached> {
+  const keeper = new Keeper(running);
+  if (!running.staging) {
+    const done = await change(cloudFront, attachment, attachment.distribution, keeper, true);
+    if (isPossible(done.behaviours)) {
+      await deployed(cloudFront, attachment.distribution, running);
+      await removeStaging(cloudFront, attachment.distribution, keeper, running);
+    }
+    return done;
+  }
+  const primary = await cloudFront.distribution(attachment.distribution);
+  if (primary.config.Staging) throw impossible('it is a staging distribution itself: attach to it without --staging');
+  const policyThere = primary.config.ContinuousDeploymentPolicyId || undefined;
+  if (policyThere !== undefined && policyThere !== keeper.saved.staging?.policy) {
+    throw impossible(`it has a staging distribution already (continuous deployment policy ${policyThere})`);
+  }
+  const plan = await prepare(cloudFront, attachment, primary.config);
+  if (!isPossible(plan)) return { behaviours: plan.map(shown), isChanged: false };
+  if (!keeper.saved.staging)
+    await keeper.set({ staging: { id: await cloudFront.stage(attachment.distribution, primary) } });
+  const { id } = keeper.saved.staging ?? { id: '' };
+  const done = await change(cloudFront, attachment, id, keeper, false);
+  const { domainName } = await deployed(cloudFront, id, running);
+  const policy = await cloudFront.makeStagingPolicy(domainName);
+  await keeper.set({ staging: { id, policy } });
+  await setStagingPolicy(cloudFront, attachment.distribution, policy);
+  await deployed(cloudFront, attachment.distribution, running);
+  return { ...done, staging: { id, domainName } };
+}
+
+function isPossible(plan: PlannedBehaviour[]): boolean {
+  return plan.every(({ obstacles }) => obstacles.length === 0);
+}
+
+function impossible(message: string): AttachError {
+  return new AttachError('ERR_ATTACH_IMPOSSIBLE', message);
+}
+
+/** What is saved, in memory and in its file alike. */
+class Keeper {
+  saved: Saved;
+  readonly #save: Running['save'];
+  constructor({ saved, save }: { saved: Saved; save: Running['save'] }) {
+    this.saved = saved;
+    this.#save = save;
+  }
+  async set(change: Partial<Saved>): Promise<void> {
+    this.saved = { ...this.saved, ...change };
+    await this.#save(this.saved);
+  }
+}
+
+/** Plans and carries it out at one distribution, until nobody changed it in between. */
+async function change(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  id: string,
+  keeper: Keeper,
+  isPrimary: boolean,
+): Promise<Attached> {
+  let first: PlannedBehaviour[] | undefined;
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const there = await cloudFront.distribution(id);
+    const plan = await prepare(cloudFront, attachment, there.config);
+    first ??= plan.map(shown);
+    if (!isPossible(plan)) return { behaviours: plan.map(shown), isChanged: false };
+    if (plan.every(({ changes }) => changes.length === 0)) return { behaviours: first, isChanged: attempt > 1 };
+    const after = new Map<string, AttachedSettings>();
+    for (const behaviour of plan) after.set(behaviour.pattern, await make(cloudFront, behaviour, keeper));
+    if (isPrimary) {
+      let { saved } = keeper;
+      for (const { pattern, now } of plan) saved = remember(saved, pattern, now, after.get(pattern) ?? now);
+      await keeper.set(saved);
+    }
+    const next: DistributionVersion = { version: there.version, config: withSettings(there.config, after) };
+    if (await cloudFront.update(id, next)) return { behaviours: plan.map(shown), isChanged: true };
+  }
+  throw conflict(id);
+}
+
+function conflict(id: string): AttachError {
+  return new AttachError(
+    'ERR_ATTACH_CONFLICT',
+    `others are changing distribution ${id}: wait until they are done, then try again`,
+  );
+}
+
+/** Makes what a plan needs; resolves to what the behaviour is to have. */
+async function make(cloudFront: AttachingCloudFront, plan: Prepared, keeper: Keeper): Promise<AttachedSettings> {
+  const after = { ...plan.now };
+  for (const kind of Object.keys(plan.policies) as PolicyKind[]) {
+    const config = plan.policies[kind];
+    if (!config) continue;
+    after[kind] = await cloudFront.makePolicy(kind, config);
+    await keeper.set(rememberMade(keeper.saved, kind, after[kind]));
+  }
+  if (!plan.function) return after;
+  if ('arn' in plan.function) return { ...after, viewerRequest: plan.function.arn };
+  const { name, made } = plan.function;
+  await keeper.set(rememberMade(keeper.saved, 'function', name));
+  return { ...after, viewerRequest: await cloudFront.makeFunction(name, made, TRIAL_EVENT) };
+}
+
+/** Waits until every edge location has the last update. */
+async function deployed(cloudFront: AttachingCloudFront, id: string, { report, sleep }: Running) {
+  for (let poll = 0; poll < POLLS; poll++) {
+    const deployment = await cloudFront.deployment(id);
+    if (deployment.isDeployed) return deployment;
+    const minutes = Math.floor((poll * POLL_SECONDS) / 60);
+    if ((poll * POLL_SECONDS) % 60 === 0)
+      report(`distribution ${id}: on its way to the edge locations, ${minutes} min`);
+    await sleep();
+  }
+  const advice = 'CloudFront goes on by itself: run the command again later';
+  throw new AttachError('ERR_ATTACH_UNAVAILABLE', `distribution ${id} is still being deployed: ${advice}`);
+}
+
+async function setStagingPolicy(cloudFront: AttachingCloudFront, id: string, policy: string | null): Promise<void> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const { version, config } = await cloudFront.distribution(id);
+    if ((config.ContinuousDeploymentPolicyId || null) === policy) return;
+    const next = { ...config, ContinuousDeploymentPolicyId: policy ?? '' };
+    if (await cloudFront.update(id, { version, config: next })) return;
+  }
+  throw conflict(id);
+}
+
+/** Takes the staging distribution away, which CloudFront allows when it is disabled everywhere. */
+async function removeStaging(
+  cloudFront: AttachingCloudFront,
+  primary: string,
+  keeper: Keeper,
+  running: Running,
+): Promise<void> {
+  const { staging } = keeper.saved;
+  if (!staging) return;
+  const { config } = await cloudFront.distribution(primary);
+  if (staging.policy !== undefined && config.ContinuousDeploymentPolicyId === staging.policy) {
+    await setStagingPolicy(cloudFront, primary, null);
+    await deployed(cloudFront, primary, running);
+  }
+  if (staging.policy !== undefined) await cloudFront.removeStagingPolicy(staging.policy);
+  await disable(cloudFront, staging.id, running);
+  const { staging: _gone, ...saved } = keeper.saved;
+  keeper.saved = saved;
+  await keeper.set({});
+}
+
+/** Disables a distribution and deletes it; one that is gone is gone. */
+async function disable(cloudFront: AttachingCloudFront, id: string, running: Running): Promise<void> {
+  try {
+    for (let isDisabled = false; !isDisabled; ) {
+      const { version, config } = await cloudFront.distribution(id);
+      isDisabled = !config.Enabled || (await cloudFront.update(id, { version, config: { ...config, Enabled: false } }));
+    }
+    await deployed(cloudFront, id, running);
+    await cloudFront.removeDistribution(id);
+  } catch (error) {
+    if (!(error instanceof AttachError) || error.code !== 'ERR_ATTACH_MISSING') throw error;
+  }
+}
+
+/** What came of undoing. */
+export interface Undone {
+  /** Patterns of behaviours that are as they were. */
+  behaviours: string[];
+  isChanged: boolean;
+  /** Policies and functions of ours that something still uses: they stay. */
+  left: string[];
+}
+
+/**
+ * Sets the behaviours to what was saved, and waits; then deletes what was made for them. What else was changed of the distribution
+ * stays. Throws `ERR_ATTACH_CHANGED` when somebody changed since what was attached, unless `force` is true.
+ */
+export async function undoAttachment(
+  cloudFront: AttachingCloudFront,
+  running: Running & { saved: Saved; force: boolean },
+): Promise<Undone> {
+  const keeper = new Keeper(running);
+  const { distribution, behaviours } = running.saved;
+  const isChanged = await restore(cloudFront, distribution, behaviours, running.force);
+  await deployed(cloudFront, distribution, running);
+  await removeStaging(cloudFront, distribution, keeper, running);
+  const left: string[] = [];
+  for (const { kind, id } of keeper.saved.made) if (!(await cloudFront.remove(kind, id))) left.push(`${kind} ${id}`);
+  return { behaviours: Object.keys(behaviours), isChanged, left };
+}
+
+async function restore(
+  cloudFront: AttachingCloudFront,
+  id: string,
+  saved: Saved['behaviours'],
+  force: boolean,
+): Promise<boolean> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const { version, config } = await cloudFront.distribution(id);
+    const there = behavioursOf(config);
+    const wanted = new Map<string, AttachedSettings>();
+    for (const [pattern, { before, after }] of Object.entries(saved)) {
+      const behaviour = there.get(pattern);
+      if (!behaviour) {
+        if (force) continue;
+        throw changedSince(`behaviour '${pattern}' is gone`);
+      }
+      const now = settingsOf(behaviour);
+      const changed = SETTING_NAMES.filter((name) => now[name] !== before[name]);
+      const foreign = changed.find((name) => now[name] !== after[name]);
+      if (foreign && !force) throw changedSince(`the ${foreign} of behaviour '${pattern}' is not what was attached`);
+      if (changed.length > 0) wanted.set(pattern, before);
+    }
+    if (wanted.size === 0) return attempt > 1;
+    if (await cloudFront.update(id, { version, config: withSettings(config, wanted) })) return true;
+  }
+  throw conflict(id);
+}
+
+function changedSince(what: string): AttachError {
+  const advice = 'look at it with --plan; --force sets it to what was there before attaching all the same';
+  return new AttachError('ERR_ATTACH_CHANGED', `somebody changed the distribution since: ${what}; ${advice}`);
+}
