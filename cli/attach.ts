@@ -22,7 +22,8 @@ import { alignColumns, EXIT_NO, InputError, print, readText, report } from './co
 const HELP = `
 --plan shows what would change and changes nothing. --apply writes what was there into attach-<distribution>.json, changes the
 behaviours, and waits until every edge location has it. --undo sets them back to what that file says. Run any of them again after an
-error: it goes on where it ended. A function that a behaviour has already is built into one with ours, and runs first.
+error: it goes on where it ended. A function that a behaviour has already is built into one with ours, and runs first;
+one that checks tokens itself has to go with --replace, because it takes them out of the path.
 --plan and --apply exit with 1 when the distribution is set up in a way that cannot work; nothing is changed then.
 Deploy the module base first, which makes the function and publishes its keys (docs/deployment.md). docs/attach.md has the permissions.
 
@@ -39,6 +40,7 @@ interface AttachOptions {
   staging?: boolean;
   behaviour: string[];
   function: string;
+  replace?: string;
   config?: string;
   saved?: string;
   json?: boolean;
@@ -56,6 +58,7 @@ export function registerAttach(program: Command): void {
     .option('--behaviour <pattern...>', "path patterns of behaviours; '*', the default one, unless given", [])
     .option('--staging', 'with --plan or --apply: at a staging distribution, which gets marked requests only')
     .option('--function <name>', 'name of the deployed function', 'portcullis-viewer-request')
+    .option('--replace <name>', 'function whose place it takes, instead of running behind it')
     .option('--config <file>', 'configuration that it was deployed with (docs/configuration.md)')
     .option('--saved <file>', 'file of what was there; attach-<distribution>.json unless given')
     .option('--json', 'print JSON')
@@ -123,6 +126,7 @@ async function attachmentOf(distribution: string, options: AttachOptions): Promi
     distribution,
     patterns: options.behaviour,
     functionName: options.function,
+    replaces: options.replace,
     generatedHeaders: edgeManifest({}, settings).generatedHeaders,
     async compose(name, code, ours) {
       // Only here: rollup and terser take longer to load than the other commands take.

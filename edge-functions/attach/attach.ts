@@ -30,6 +30,8 @@ export interface Attachment {
   patterns: string[];
   /** Name of our function. */
   functionName: string;
+  /** Name of a function that ours takes the place of, instead of running behind it: another validator of tokens. */
+  replaces: string | undefined;
   /** Headers that CloudFront must generate for it. */
   generatedHeaders: string[];
   /** Builds our function behind another (`composeBefore`), of which this is the name and the code. */
@@ -149,18 +151,18 @@ async function prepareBehaviour(
 
 async function planFunction(
   cloudFront: AttachingCloudFront,
-  { functionName, compose }: Attachment,
+  { functionName, replaces, compose }: Attachment,
   ours: LiveFunction,
   plan: Prepared,
 ): Promise<void> {
   const present = plan.now.viewerRequest;
   if (present === ours.arn) return;
-  if (present === null) {
+  const presentName = present?.replace(/^.*:function\//, '');
+  if (presentName === undefined || presentName === replaces) {
     plan.function = { arn: ours.arn };
-    plan.changes.push({ setting: 'viewerRequest', from: null, to: functionName });
+    plan.changes.push({ setting: 'viewerRequest', from: presentName ?? null, to: functionName });
     return;
   }
-  const presentName = present.replace(/^.*:function\//, '');
   const there = await cloudFront.liveFunction(presentName);
   // One that an earlier run composed: what is in it before ours is composed again, with ours as it is now.
   const [, name = presentName] =

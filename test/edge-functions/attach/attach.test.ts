@@ -34,7 +34,11 @@ const behaviour = (inner: string, policies = '<CachePolicyId>P-cache</CachePolic
   `<TargetOriginId>o</TargetOriginId><ViewerProtocolPolicy>https-only</ViewerProtocolPolicy>${methods}${policies}${inner}`;
 
 /** A distribution of two behaviours, whose origin header is a secret. */
-function distribution(inner = '', second = '', policies?: string): string {
+function distribution(
+  inner = none('FunctionAssociations'),
+  second = none('FunctionAssociations'),
+  policies?: string,
+): string {
   const header = '<HeaderName>x-origin-secret</HeaderName><HeaderValue>s3cr3t</HeaderValue>';
   const origin = `<Id>o</Id><DomainName>media.example.com</DomainName><CustomHeaders><Quantity>1</Quantity><Items><OriginCustomHeader>${header}</OriginCustomHeader></Items></CustomHeaders>`;
   return [
@@ -82,6 +86,7 @@ const attachment = (patterns: string[] = []): Attachment => ({
   patterns,
   functionName: NAME,
   generatedHeaders: edgeManifest({}, settings).generatedHeaders,
+  replaces: undefined,
   compose: (name, code, ours) => composeBefore(name, code, { ours, sources: SOURCES, settings }),
 });
 const running = () => ({
@@ -237,7 +242,10 @@ describe('policies that are there', () => {
   const policies = (...ids: string[]) => ids.join('');
   const applied = async (request: string, ids = '<OriginRequestPolicyId>P-request</OriginRequestPolicyId>') => {
     service.addPolicy('origin-request-policy', 'P-request', request);
-    service.addDistribution(ID, distribution('', '', policies('<CachePolicyId>P-cache</CachePolicyId>', ids)));
+    service.addDistribution(
+      ID,
+      distribution(undefined, undefined, policies('<CachePolicyId>P-cache</CachePolicyId>', ids)),
+    );
     return (await planAttachment(cloudFront, attachment()))[0];
   };
 
@@ -279,7 +287,7 @@ describe('policies that are there', () => {
   test('pages may read the reason, where a policy says what they may read', async () => {
     service.addPolicy('response-headers-policy', 'P-response', CORS);
     const ids = '<CachePolicyId>P-cache</CachePolicyId><ResponseHeadersPolicyId>P-response</ResponseHeadersPolicyId>';
-    service.addDistribution(ID, distribution('', '', ids));
+    service.addDistribution(ID, distribution(undefined, undefined, ids));
     const [plan] = await planAttachment(cloudFront, attachment());
     expect(plan?.changes.at(-1)).toMatchObject({ setting: 'responseHeadersPolicy', adds: ['x-portcullis-reason'] });
     await apply();
@@ -304,12 +312,12 @@ describe('what cannot work', () => {
   });
 
   test('legacy cache settings', async () => {
-    service.addDistribution(ID, distribution('', '', '<MinTTL>0</MinTTL>'));
+    service.addDistribution(ID, distribution(undefined, undefined, '<MinTTL>0</MinTTL>'));
     expect((await apply()).behaviours[0]?.obstacles).toEqual([expect.stringContaining('legacy cache settings')]);
   });
 
   test('one behaviour of two: neither is changed', async () => {
-    service.addDistribution(ID, distribution('', lambda('viewer-request')));
+    service.addDistribution(ID, distribution(undefined, lambda('viewer-request')));
     expect((await apply(['*', '/live/*'])).isChanged).toBe(false);
     expect(xmlOf()).not.toContain('CloudFront::Function');
     expect(changing()).toEqual([]);
@@ -385,6 +393,15 @@ describe('a function that is there', () => {
     expect([behaviours[0]?.obstacles, isChanged]).toEqual([[expect.stringContaining(why)], false]);
     expect(behaviours[0]?.obstacles.join()).not.toContain('/tmp/');
     expect(changing()).toEqual([]);
+  });
+
+  test('that is to be replaced does not run any more, and comes back when it is undone', async () => {
+    there(REDIRECT);
+    const replacing = { ...attachment(), replaces: 'their-redirect' };
+    await applyAttachment(cloudFront, replacing, { ...running(), staging: false });
+    expect(xmlOf()).toContain(service.arn(NAME));
+    await undo();
+    expect(xmlOf()).toContain(service.arn('their-redirect'));
   });
 
   test('with a KeyValueStore of its own: is refused', async () => {
