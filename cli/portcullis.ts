@@ -25,6 +25,7 @@ const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {
   revocation: async () => (await import('./revocation.ts')).registerRevocation,
   edge: async () => (await import('./edge.ts')).registerEdge,
   attach: async () => (await import('./attach.ts')).registerAttach,
+  migrate: async () => (await import('./migrate.ts')).registerMigrate,
   key: async () => (await import('./key.ts')).registerKey,
   master: async () => (await import('./master.ts')).registerMaster,
   kms: async () => (await import('./kms.ts')).registerKms,

@@ -1,0 +1,129 @@
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { readConfiguration } from '../../config/configuration.ts';
+import { readKeyRing } from '../../token-api/key-ring/file.ts';
+import { portcullis } from '../harness/cli.ts';
+import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+
+const data = temporaryDirectory();
+afterAll(() => removeDirectory(data));
+const file = (name: string, content: unknown) => {
+  writeFileSync(join(data, name), JSON.stringify(content), { mode: 0o600 });
+  return join(data, name);
+};
+const out = (name: string) => join(data, name);
+
+const PRIMARY = 'ab'.repeat(64);
+const SECONDARY = 'cd'.repeat(64);
+const from = file('solution.context.json', {
+  main: { stack_name: 'MYSTREAM', rotate_secrets_frequency: '24h', wcu: '100', retention: '5', metrics: true },
+  api: { demo: true },
+});
+const secrets = [
+  file('primary.json', { '20241121_0a1b2c3d4e5f6a7b8c9d': PRIMARY }),
+  file('secondary.json', { '20241021_0a1b2c3d4e5f6a7b8c9d': SECONDARY }),
+];
+const list = (...texts: string[]) => ({ L: texts.map((S) => ({ S })) });
+const policy = {
+  M: { headers: list('user-agent'), exc: list(), paths: list("/v'i$(id)/"), exp: { S: '+30m' }, ssn: { BOOL: true } },
+};
+const assets = file('assets.json', {
+  Items: [
+    {
+      id: { S: 'aurora' },
+      url_path: { S: "/v'i$(id)/index.m3u8" },
+      endpoint_hostname: { S: 'https://d1.cloudfront.net' },
+      token_policy: policy,
+    },
+  ],
+});
+const revoked = file('revoked.json', { Items: [{ session_id: { S: 'AbCdEf123456' } }] });
+
+test('writes ring, configuration, assets, policies, sessions and plan, and says what is unsafe', async () => {
+  const folder = out('migration');
+  const { code, stdout, stderr } = await portcullis(
+    ...['migrate', '--from', from, '--secrets', ...secrets, '--tables', assets, revoked, '--out', folder],
+  );
+  expect([code, stderr]).toEqual([0, '']);
+  expect(stdout).toMatch(
+    /^stack MYSTREAM: 2 keys, 1 assets, 1 revoked sessions\nasset aurora\n {2}! headers: user-agent: forgeable-header: /,
+  );
+  expect(stdout).toContain('1 findings are unsafe (!), 0 change something (-)');
+  expect(readdirSync(folder).sort()).toEqual(
+    [
+      'PLAN.md',
+      'assets.json',
+      'key-ring.json',
+      'policies',
+      'portcullis.json',
+      'report.json',
+      'revoked-sessions.txt',
+    ].sort(),
+  );
+  const ring = await readKeyRing(join(folder, 'key-ring.json'));
+  expect(ring.keys.map((key) => [(key as { use?: string }).use, key.state])).toEqual([
+    [undefined, 'current'],
+    ['compat', 'current'],
+    ['compat', 'previous'],
+  ]);
+  expect(statSync(join(folder, 'key-ring.json')).mode & 0o777).toBe(0o600);
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+  const configuration = await readConfiguration(join(folder, 'portcullis.json'));
+  expect(configuration.aws.modules).toEqual(['base', 'api']);
+  expect(configuration.revocation.waf).toMatchObject({ publish: true, capacityWcu: 100 });
+  expect(readFileSync(join(folder, 'revoked-sessions.txt'), 'utf8')).toBe('AbCdEf123456\n');
+
+  const plan = readFileSync(join(folder, 'PLAN.md'), 'utf8');
+  const count = (text: RegExp) => [...plan.matchAll(text)].length;
+  expect([count(/^## \d/gm), count(/^\*\*Check:\*\* ./gm), count(/^\*\*Back:\*\* ./gm)]).toEqual([9, 9, 9]);
+  expect(plan).toContain('--replace MYSTREAM_checkJWTToken --apply');
+  expect(plan).toContain(`--path '/v'\\''i$(id)/index.m3u8'`);
+  for (const name of readdirSync(folder).filter((name) => name !== 'key-ring.json' && name !== 'policies')) {
+    expect(readFileSync(join(folder, name), 'utf8')).not.toMatch(/abab|cdcd/);
+  }
+  expect(stdout).not.toMatch(/abab|cdcd/);
+
+  const built = await portcullis(
+    ...['edge', 'build', '--dialect', 'compat', '--keys', join(folder, 'key-ring.json')],
+    ...['--config', join(folder, 'portcullis.json'), '--out', join(data, 'dual-accept.js')],
+  );
+  expect([built.code, built.stderr]).toEqual([0, '']);
+});
+
+test('prints JSON, and does without secrets', async () => {
+  const { code, stdout, stderr } = await portcullis(
+    'migrate',
+    '--from',
+    from,
+    '--tables',
+    assets,
+    '--out',
+    out('json'),
+    '--json',
+  );
+  expect([code, JSON.parse(stdout).assets[0].findings[0].code]).toEqual([0, 'forgeable-header']);
+  expect(stderr).toContain('no keys were taken over');
+  expect(existsSync(join(out('json'), 'key-ring.json'))).toBe(false);
+});
+
+test.each([
+  ['a folder that is there', ['--from', from, '--out', data], /is there already/],
+  ['no file and no stack', ['--from', './nowhere.json'], /no such file, and it is no name/],
+  ['three secrets', ['--from', from, '--secrets', ...secrets, assets], /takes its primary and its secondary/],
+  ['a table that is none', ['--from', from, '--tables', from], /no item of a table/],
+  ['a configuration that is none', ['--from', assets], /solution\.context\.json/],
+])('%s: 2, and nothing is written', async (_, args, why) => {
+  const folder = out('refused');
+  const { code, stderr } = await portcullis('migrate', '--out', folder, ...args);
+  expect([code, stderr]).toEqual([2, expect.stringMatching(why)]);
+  expect(existsSync(folder)).toBe(false);
+});
+
+test('secrets that others may read are refused', async () => {
+  const open = join(data, 'open.json');
+  writeFileSync(open, JSON.stringify({ k: PRIMARY }), { mode: 0o644 });
+  const { code, stdout, stderr } = await portcullis('migrate', '--from', from, '--secrets', open, '--out', out('open'));
+  expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(/chmod 600/)]);
+  expect(stderr).not.toContain(PRIMARY);
+});
