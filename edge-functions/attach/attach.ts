@@ -389,9 +389,11 @@ async function removeStaging(
 /** Disables a distribution and deletes it; one that is gone is gone. */
 async function disable(cloudFront: AttachingCloudFront, id: string, running: Running): Promise<void> {
   try {
-    for (let isDisabled = false; !isDisabled; ) {
+    for (let attempt = 1; ; attempt++) {
       const { version, config } = await cloudFront.distribution(id);
-      isDisabled = !config.Enabled || (await cloudFront.update(id, { version, config: { ...config, Enabled: false } }));
+      if (!config.Enabled) break;
+      if (attempt > ATTEMPTS) throw conflict(id);
+      await cloudFront.update(id, { version, config: { ...config, Enabled: false } });
     }
     await deployed(cloudFront, id, running);
     await cloudFront.removeDistribution(id);

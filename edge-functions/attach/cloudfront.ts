@@ -144,7 +144,6 @@ const CODES: Record<AwsFailure['cause'], AttachErrorCode> = {
   answer: 'ERR_ATTACH_AWS',
 };
 const MISSING = /^NoSuch\w*$/;
-const GONE_OR_USED = /^(?:NoSuch\w*|\w*InUse)$/;
 const VERSION = /^(?:PreconditionFailed|InvalidIfMatchVersion)$/;
 
 /** The calls to CloudFront that attaching needs, with its errors in our words: all reject with `AttachError`. */
@@ -273,23 +272,21 @@ export class AttachingCloudFront {
 
   /** Deletes a policy or function of ours; resolves to whether it is gone. One that somebody else uses stays. */
   async remove(kind: PolicyKind | 'function', id: string): Promise<boolean> {
-    const about = `${kind} ${id}`;
-    const isNeeded = (error: unknown) => /InUse$/.test((error as Error).name);
-    const removal = async () => {
+    try {
       if (kind === 'function') {
-        const { ETag = '' } = await this.#client.send(new DescribeFunctionCommand({ Name: id, Stage: 'DEVELOPMENT' }));
-        return this.#client.send(new DeleteFunctionCommand({ Name: id, IfMatch: ETag }));
+        const { ETag } = await this.#client.send(new DescribeFunctionCommand({ Name: id, Stage: 'DEVELOPMENT' }));
+        await this.#client.send(new DeleteFunctionCommand({ Name: id, IfMatch: ETag }));
+      } else {
+        const { version = '' } = await POLICIES[kind].get(this.#client, id);
+        await POLICIES[kind].remove(this.#client, id, version);
       }
-      const { version = '' } = await POLICIES[kind].get(this.#client, id);
-      return POLICIES[kind].remove(this.#client, id, version);
-    };
-    let isUsed = false;
-    const noticed = removal().catch((error) => {
-      isUsed = isNeeded(error);
-      throw error;
-    });
-    await this.#unless(GONE_OR_USED, noticed, about);
-    return !isUsed;
+      return true;
+    } catch (error) {
+      const { name } = error as Error;
+      if (/InUse$/.test(name)) return false;
+      if (MISSING.test(name)) return true;
+      throw translated(error, `${kind} ${id}`);
+    }
   }
 
   /** Copies a distribution into a staging one, or finds the copy that was made of it; resolves to its id. */
