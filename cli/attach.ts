@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
+import { EDGE_REGION } from '../config/deployment.ts';
 import {
   type Attachment,
   applyAttachment,
@@ -32,6 +33,9 @@ Examples:
   portcullis attach E1A2B3C4D5E6F7 --apply --behaviour '/vod/*' --staging
   portcullis attach E1A2B3C4D5E6F7 --undo`;
 
+/** Name of the secret, as infra makes it. */
+const ORIGIN_SECRET = 'portcullis/origin-secret';
+
 interface AttachOptions {
   plan?: boolean;
   apply?: boolean;
@@ -41,6 +45,7 @@ interface AttachOptions {
   behaviour: string[];
   function: string;
   replace?: string;
+  api?: string;
   config?: string;
   saved?: string;
   json?: boolean;
@@ -59,6 +64,7 @@ export function registerAttach(program: Command): void {
     .option('--staging', 'with --plan or --apply: at a staging distribution, which gets marked requests only')
     .option('--function <name>', 'name of the deployed function', 'portcullis-viewer-request')
     .option('--replace <name>', 'function whose place it takes, instead of running behind it')
+    .option('--api <host>', 'host of the deployed HTTP API, which gets the behaviour /v1/*')
     .option('--config <file>', 'configuration that it was deployed with (docs/configuration.md)')
     .option('--saved <file>', 'file of what was there; attach-<distribution>.json unless given')
     .option('--json', 'print JSON')
@@ -72,9 +78,14 @@ export function registerAttach(program: Command): void {
           `'${distribution}' is no id of a distribution: aws cloudfront list-distributions shows them`,
         );
       }
+      if (options.api !== undefined && !/^[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com$/.test(options.api)) {
+        throw new InputError(
+          "--api must be like 'a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com', without https://",
+        );
+      }
       if (options.force && !options.undo) throw new InputError('--force goes with --undo');
-      if (options.undo && (options.staging || options.behaviour.length > 0)) {
-        throw new InputError('--undo undoes all that was attached: leave --staging and --behaviour out');
+      if (options.undo && (options.staging || options.api || options.behaviour.length > 0)) {
+        throw new InputError('--undo undoes all that was attached: leave --staging, --api and --behaviour out');
       }
       const { AttachingCloudFront } = await loadAws(() => import('../edge-functions/attach/cloudfront.ts'));
       const { cloudFrontClient } = await loadAws(() => import('../edge-functions/measure/cloudfront.ts'));
@@ -127,6 +138,7 @@ async function attachmentOf(distribution: string, options: AttachOptions): Promi
     patterns: options.behaviour,
     functionName: options.function,
     replaces: options.replace,
+    api: options.api === undefined ? undefined : { domainName: options.api, secret: await originSecret() },
     generatedHeaders: edgeManifest({}, settings).generatedHeaders,
     async compose(name, code, ours) {
       // Only here: rollup and terser take longer to load than the other commands take.
@@ -134,6 +146,15 @@ async function attachmentOf(distribution: string, options: AttachOptions): Promi
       return composeBefore(name, code, { ours, sources, settings });
     },
   };
+}
+
+/** What the API knows the distribution by. It is in the region of CloudFront, whatever the profile says. */
+async function originSecret(): Promise<string> {
+  const { readSecret, secretsManagerClient } = await loadAws(() => import('../token-api/key-ring/secrets-manager.ts'));
+  const secret = await readSecret(secretsManagerClient(EDGE_REGION), ORIGIN_SECRET);
+  if (!/^[!-~]{16,}$/.test(secret))
+    throw new InputError(`${ORIGIN_SECRET} holds no secret yet: deploy the module api first`);
+  return secret;
 }
 
 /** What the file says; undefined when there is none. */
@@ -155,6 +176,7 @@ function running(path: string): Running {
 }
 
 const LABELS: Record<PlannedChange['setting'], string> = {
+  origin: 'origin, with its secret',
   viewerRequest: 'viewer-request function',
   originRequestPolicy: 'origin request policy',
   cachePolicy: 'cache policy',

@@ -1,5 +1,6 @@
 import type { DistributionConfig } from '@aws-sdk/client-cloudfront';
 import type { EdgeFunction } from '../build/bundle.ts';
+import { API_PATTERN, type ApiBehaviour, apiObstacle, apiOf, withApi, withoutApi } from './api-behaviour.ts';
 import { AttachError } from './attach-error.ts';
 import {
   type AttachedSettings,
@@ -13,13 +14,7 @@ import {
   settingsOf,
   withSettings,
 } from './behaviours.ts';
-import type {
-  AttachingCloudFront,
-  DistributionVersion,
-  LiveFunction,
-  PolicyConfigs,
-  PolicyKind,
-} from './cloudfront.ts';
+import type { AttachingCloudFront, LiveFunction, PolicyConfigs, PolicyKind } from './cloudfront.ts';
 import { splitsCache, withHeaders, withParameters, withReason } from './policies.ts';
 import { remember, rememberMade, type Saved } from './saved.ts';
 
@@ -34,13 +29,15 @@ export interface Attachment {
   replaces: string | undefined;
   /** Headers that CloudFront must generate for it. */
   generatedHeaders: string[];
+  /** The HTTP API, if it is to have a behaviour too: its host, and what it knows the distribution by. */
+  api: Pick<ApiBehaviour, 'domainName' | 'secret'> | undefined;
   /** Builds our function behind another (`composeBefore`), of which this is the name and the code. */
   compose(name: string, code: string, ours: string): Promise<EdgeFunction>;
 }
 
 /** What would become of a setting; null for nothing there. */
 export interface PlannedChange {
-  setting: SettingName;
+  setting: SettingName | 'origin';
   from: string | null;
   to: string;
   /** What a policy gets beside what it has. */
@@ -63,6 +60,12 @@ interface Prepared extends PlannedBehaviour {
   policies: Partial<PolicyConfigs>;
   /** The function to associate: one that is there, or one to be made. */
   function?: { arn: string } | { name: string; made: Omit<LiveFunction, 'arn'> };
+}
+
+/** All that is to be done at a distribution. */
+interface Plan {
+  behaviours: Prepared[];
+  api?: PlannedBehaviour & { wanted: ApiBehaviour };
 }
 
 /** How to go about it. */
@@ -101,25 +104,53 @@ export async function planAttachment(
   attachment: Attachment,
 ): Promise<PlannedBehaviour[]> {
   const { config } = await cloudFront.distribution(attachment.distribution);
-  return (await prepare(cloudFront, attachment, config)).map(shown);
+  return shown(await prepare(cloudFront, attachment, config));
 }
 
-function shown({ pattern, changes, obstacles, remarks }: Prepared): PlannedBehaviour {
-  return { pattern, changes, obstacles, remarks };
+/** A plan as people and scripts see it; nothing of how it is carried out. */
+function shown({ behaviours, api }: Plan): PlannedBehaviour[] {
+  const all = api ? [api, ...behaviours] : behaviours;
+  return all.map(({ pattern, changes, obstacles, remarks }) => ({ pattern, changes, obstacles, remarks }));
 }
 
 async function prepare(
   cloudFront: AttachingCloudFront,
   attachment: Attachment,
   config: DistributionConfig,
-): Promise<Prepared[]> {
-  const behaviours = selected(config, attachment.patterns);
+): Promise<Plan> {
   const ours = await cloudFront.liveFunction(attachment.functionName);
-  const plans: Prepared[] = [];
-  for (const [pattern, behaviour] of behaviours) {
-    plans.push(await prepareBehaviour(cloudFront, attachment, ours, pattern, behaviour));
+  const behaviours: Prepared[] = [];
+  for (const [pattern, behaviour] of selected(config, attachment.patterns)) {
+    behaviours.push(await prepareBehaviour(cloudFront, attachment, ours, pattern, behaviour));
   }
-  return plans;
+  return attachment.api ? { behaviours, api: await prepareApi(cloudFront, attachment.api, config) } : { behaviours };
+}
+
+/** The policies come with the deployment, under this name both. */
+const API_POLICY = 'portcullis-api';
+
+async function prepareApi(
+  cloudFront: AttachingCloudFront,
+  api: NonNullable<Attachment['api']>,
+  config: DistributionConfig,
+): Promise<NonNullable<Plan['api']>> {
+  const wanted: ApiBehaviour = {
+    ...api,
+    cachePolicy: await cloudFront.policyOfName('cachePolicy', API_POLICY),
+    originRequestPolicy: await cloudFront.policyOfName('originRequestPolicy', API_POLICY),
+  };
+  const obstacle = apiObstacle(config);
+  const there = apiOf(config, wanted);
+  const change: PlannedChange = { setting: 'origin', from: there?.domainName ?? null, to: api.domainName };
+  return {
+    pattern: API_PATTERN,
+    changes: obstacle !== null || there?.isCurrent ? [] : [change],
+    obstacles: obstacle === null ? [] : [obstacle],
+    remarks: [
+      'the secret that the API knows it by does not rotate at this distribution: apply again when it was changed',
+    ],
+    wanted,
+  };
 }
 
 async function prepareBehaviour(
@@ -255,7 +286,7 @@ export async function applyAttachment(
     throw impossible(`it has a staging distribution already (continuous deployment policy ${policyThere})`);
   }
   const plan = await prepare(cloudFront, attachment, primary.config);
-  if (!isPossible(plan)) return { behaviours: plan.map(shown), isChanged: false };
+  if (!isPossible(shown(plan))) return { behaviours: shown(plan), isChanged: false };
   if (!keeper.saved.staging)
     await keeper.set({ staging: { id: await cloudFront.stage(attachment.distribution, primary) } });
   const { id } = keeper.saved.staging ?? { id: '' };
@@ -302,18 +333,21 @@ async function change(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const there = await cloudFront.distribution(id);
     const plan = await prepare(cloudFront, attachment, there.config);
-    first ??= plan.map(shown);
-    if (!isPossible(plan)) return { behaviours: plan.map(shown), isChanged: false };
-    if (plan.every(({ changes }) => changes.length === 0)) return { behaviours: first, isChanged: attempt > 1 };
+    const planned = shown(plan);
+    first ??= planned;
+    if (!isPossible(planned)) return { behaviours: planned, isChanged: false };
+    if (planned.every(({ changes }) => changes.length === 0)) return { behaviours: first, isChanged: attempt > 1 };
     const after = new Map<string, AttachedSettings>();
-    for (const behaviour of plan) after.set(behaviour.pattern, await make(cloudFront, behaviour, keeper));
+    for (const behaviour of plan.behaviours) after.set(behaviour.pattern, await make(cloudFront, behaviour, keeper));
     if (isPrimary) {
       let { saved } = keeper;
-      for (const { pattern, now } of plan) saved = remember(saved, pattern, now, after.get(pattern) ?? now);
-      await keeper.set(saved);
+      for (const { pattern, now } of plan.behaviours) saved = remember(saved, pattern, now, after.get(pattern) ?? now);
+      await keeper.set(plan.api ? { ...saved, api: true } : saved);
     }
-    const next: DistributionVersion = { version: there.version, config: withSettings(there.config, after) };
-    if (await cloudFront.update(id, next)) return { behaviours: plan.map(shown), isChanged: true };
+    const settled = withSettings(there.config, after);
+    const config = plan.api ? withApi(settled, plan.api.wanted) : settled;
+    if (await cloudFront.update(id, { version: there.version, config }))
+      return { behaviours: planned, isChanged: true };
   }
   throw conflict(id);
 }
@@ -421,7 +455,7 @@ export async function undoAttachment(
 ): Promise<Undone> {
   const keeper = new Keeper(running);
   const { distribution, behaviours } = running.saved;
-  const isChanged = await restore(cloudFront, distribution, behaviours, running.force);
+  const isChanged = await restore(cloudFront, running.saved, running.force);
   await deployed(cloudFront, distribution, running);
   await removeStaging(cloudFront, distribution, keeper, running);
   const left: string[] = [];
@@ -431,15 +465,14 @@ export async function undoAttachment(
 
 async function restore(
   cloudFront: AttachingCloudFront,
-  id: string,
-  saved: Saved['behaviours'],
+  { distribution: id, behaviours, api: hasApi = false }: Saved,
   force: boolean,
 ): Promise<boolean> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const { version, config } = await cloudFront.distribution(id);
     const there = behavioursOf(config);
     const wanted = new Map<string, AttachedSettings>();
-    for (const [pattern, { before, after }] of Object.entries(saved)) {
+    for (const [pattern, { before, after }] of Object.entries(behaviours)) {
       const behaviour = there.get(pattern);
       if (!behaviour) {
         if (force) continue;
@@ -451,8 +484,10 @@ async function restore(
       if (foreign && !force) throw changedSince(`the ${foreign} of behaviour '${pattern}' is not what was attached`);
       if (changed.length > 0) wanted.set(pattern, before);
     }
-    if (wanted.size === 0) return attempt > 1;
-    if (await cloudFront.update(id, { version, config: withSettings(config, wanted) })) return true;
+    const isApiThere = hasApi && withoutApi(config).Origins?.Quantity !== config.Origins?.Quantity;
+    if (wanted.size === 0 && !isApiThere) return attempt > 1;
+    const settled = withSettings(config, wanted);
+    if (await cloudFront.update(id, { version, config: hasApi ? withoutApi(settled) : settled })) return true;
   }
   throw conflict(id);
 }

@@ -186,18 +186,21 @@ export class AttachingCloudFront {
 
   /** Makes a policy, or finds the one of its name; resolves to its id. */
   async makePolicy<Kind extends PolicyKind>(kind: Kind, config: PolicyConfigs[Kind]): Promise<string> {
-    const about = `policy ${config.Name}`;
-    const calls = POLICIES[kind];
-    const id = await this.#unless(/AlreadyExists$/, calls.create(this.#client, config), about);
-    if (id) return id;
+    const made = POLICIES[kind].create(this.#client, config);
+    const id = await this.#unless(/AlreadyExists$/, made, `policy ${config.Name}`);
+    return id ?? this.policyOfName(kind, config.Name ?? '');
+  }
+
+  /** The id of a policy of this account. Throws `ERR_ATTACH_MISSING`. */
+  async policyOfName(kind: PolicyKind, name: string): Promise<string> {
     let next: string | undefined;
     do {
-      const page = await this.#refused(calls.list(this.#client, next), about);
-      const found = page.items.find(({ name }) => name === config.Name)?.id;
+      const page = await this.#refused(POLICIES[kind].list(this.#client, next), `policy ${name}`);
+      const found = page.items.find((policy) => policy.name === name)?.id;
       if (found) return found;
       next = page.next;
     } while (next);
-    throw incomplete();
+    throw missing(`policy ${name}`);
   }
 
   /** What is LIVE of a function. Throws `ERR_ATTACH_MISSING`. */
@@ -374,12 +377,14 @@ function incomplete(): AttachError {
   return new AttachError('ERR_ATTACH_AWS', 'the answer lacks a field: what answered is not CloudFront');
 }
 
+function missing(about: string): AttachError {
+  const advice =
+    'check the name and the account; what is of Portcullis comes with its module base (docs/deployment.md)';
+  return new AttachError('ERR_ATTACH_MISSING', `${about}: there is none, or it was never published: ${advice}`);
+}
+
 function translated(error: unknown, about: string): unknown {
-  if (MISSING.test((error as Error).name)) {
-    const advice =
-      'check the name and the account; what is of Portcullis comes with its module base (docs/deployment.md)';
-    return new AttachError('ERR_ATTACH_MISSING', `${about}: there is none, or it was never published: ${advice}`);
-  }
+  if (MISSING.test((error as Error).name)) return missing(about);
   const failure = awsFailure(error, 'CloudFront', 'the permissions in docs/attach.md');
   return failure ? new AttachError(CODES[failure.cause], `${about}: ${failure.advice} (${failure.detail})`) : error;
 }

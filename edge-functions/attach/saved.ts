@@ -17,6 +17,8 @@ const SavedSchema = v.strictObject({
       id: v.string(),
     }),
   ),
+  /** Whether the API has a behaviour of our own. */
+  api: v.optional(v.boolean()),
   /** The staging distribution and its continuous deployment policy, by id. */
   staging: v.optional(v.strictObject({ id: v.string(), policy: v.optional(v.string()) })),
 });

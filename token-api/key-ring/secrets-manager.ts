@@ -140,9 +140,9 @@ export async function hasValue(client: SecretsManagerClient, secretId: string): 
   return Object.values(VersionIdsToStages).some((labels) => labels.includes('AWSCURRENT'));
 }
 
-/** A client for the account and region of the environment (AWS SDK, "Credential provider chain"). */
-export function secretsManagerClient(): SecretsManagerClient {
-  return new SecretsManagerClient({});
+/** A client for the account and, unless one is given, the region of the environment (AWS SDK, "Credential provider chain"). */
+export function secretsManagerClient(region?: string): SecretsManagerClient {
+  return new SecretsManagerClient(region === undefined ? {} : { region });
 }
 
 /**

@@ -87,6 +87,7 @@ const attachment = (patterns: string[] = []): Attachment => ({
   functionName: NAME,
   generatedHeaders: edgeManifest({}, settings).generatedHeaders,
   replaces: undefined,
+  api: undefined,
   compose: (name, code, ours) => composeBefore(name, code, { ours, sources: SOURCES, settings }),
 });
 const running = () => ({
@@ -421,6 +422,66 @@ describe('a function that is there', () => {
     await expect(apply()).rejects.toMatchObject({ code: 'ERR_ATTACH_IMPOSSIBLE' });
     expect([...service.functions.keys()]).toEqual([NAME, 'their-redirect']);
     expect(xmlOf()).toContain(service.arn('their-redirect'));
+  });
+});
+
+describe('the API', () => {
+  const api = { domainName: 'a1b2.execute-api.eu-central-1.amazonaws.com', secret: 'o'.repeat(48) };
+  const withIt = (staging = false, secret = api.secret) =>
+    applyAttachment(cloudFront, { ...attachment(), api: { ...api, secret } }, { ...running(), staging });
+  const named = '<Name>portcullis-api</Name>';
+  beforeEach(() => {
+    service.addDistribution(ID, distribution());
+    service.addPolicy('cache-policy', 'P-api-cache', named);
+    service.addPolicy('origin-request-policy', 'P-api-request', named);
+  });
+
+  test('is before all other behaviours, with its secret, which is neither shown nor saved', async () => {
+    const done = await withIt();
+    expect(done.behaviours[0]).toMatchObject({
+      pattern: '/v1/*',
+      changes: [{ setting: 'origin', to: api.domainName }],
+    });
+    const { CacheBehaviors, Origins } = await read();
+    expect(CacheBehaviors?.Items?.map(({ PathPattern }) => PathPattern)).toEqual(['/v1/*', '/live/*']);
+    expect(CacheBehaviors?.Items?.[0]).toMatchObject({
+      ViewerProtocolPolicy: 'https-only',
+      CachePolicyId: 'P-api-cache',
+      OriginRequestPolicyId: 'P-api-request',
+    });
+    expect(Origins?.Items?.[1]?.CustomHeaders?.Items).toEqual([
+      { HeaderName: 'x-origin-secret', HeaderValue: api.secret },
+    ]);
+    expect(JSON.stringify([done, writes])).not.toContain(api.secret);
+    expect((await withIt()).isChanged).toBe(false);
+  });
+
+  test('gets another secret when that was changed, and goes away when it is undone', async () => {
+    const before = await read();
+    await withIt();
+    expect((await withIt(false, 'p'.repeat(48))).isChanged).toBe(true);
+    expect(xmlOf()).not.toContain(api.secret);
+    expect((await undo()).isChanged).toBe(true);
+    expect(await read()).toEqual(before);
+    expect((await undo()).isChanged).toBe(false);
+  });
+
+  test("does not take a path that is somebody else's", async () => {
+    service.edit(ID, (xml) => xml.replace('/live/*', '/v1/*'));
+    const { behaviours, isChanged } = await withIt();
+    expect([behaviours[0]?.obstacles, isChanged]).toEqual([[expect.stringContaining("'/v1/*'")], false]);
+    expect(changing()).toEqual([]);
+  });
+
+  test('without its policies it was not deployed', async () => {
+    service.policies.delete('P-api-cache');
+    await expect(withIt()).rejects.toMatchObject({ code: 'ERR_ATTACH_MISSING' });
+  });
+
+  test('is in a staging distribution when that is asked for', async () => {
+    const { staging } = await withIt(true);
+    expect(xmlOf(staging?.id)).toContain('/v1/*');
+    expect(xmlOf()).not.toContain('/v1/*');
   });
 });
 
