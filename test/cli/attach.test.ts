@@ -1,9 +1,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
 import { packagePath } from '../../local/package-root.ts';
 import { portcullis } from '../harness/cli.ts';
 import { CloudFrontService } from '../harness/cloudfront-service.ts';
+import { HAS_MOTO, useMoto } from '../harness/moto.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const ID = 'E1A2B3C4D5E6F7';
@@ -57,6 +59,30 @@ test('plans, applies and undoes', async () => {
   expect(service.distributions.get(ID)?.xml).not.toContain('FunctionARN');
 });
 
+const moto = useMoto();
+test.skipIf(!HAS_MOTO)(
+  'the secret of the API is that of Secrets Manager in us-east-1, and is shown nowhere',
+  async () => {
+    const { endpoint, region, credentials } = await moto();
+    const client = new SecretsManagerClient({ endpoint, region, credentials });
+    const secret = 'o1'.repeat(24);
+    await client.send(new CreateSecretCommand({ Name: 'portcullis/origin-secret', SecretString: secret }));
+    client.destroy();
+    process.env.AWS_ENDPOINT_URL_SECRETS_MANAGER = endpoint;
+    process.env.AWS_REGION = 'eu-west-1';
+    for (const path of ['cache-policy', 'origin-request-policy'] as const) {
+      service.addPolicy(path, `P-${path}`, '<Name>portcullis-api</Name>');
+    }
+    const host = 'a1b2c3.execute-api.eu-west-1.amazonaws.com';
+    const { code, stdout, stderr } = await attach('--apply', '--api', host);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(new RegExp(`behaviour /v1/\\*\n.*\\(none\\)\n.*${host}\n`));
+    expect(service.distributions.get(ID)?.xml).toContain(`<HeaderValue>${secret}</HeaderValue>`);
+    expect(stdout + readFileSync(saved, 'utf8')).not.toContain(secret);
+    expect((await attach('--undo')).code).toBe(0);
+  },
+);
+
 test('a distribution that cannot have it: 1, and nothing is written', async () => {
   service.edit(ID, (xml) => xml.replace('<CachePolicyId>P-cache</CachePolicyId>', ''));
   const { code, stdout } = await attach('--apply');
@@ -69,6 +95,7 @@ test.each([
   ['two of them', ['--plan', '--undo'], /give one of/],
   ['force without undo', ['--plan', '--force'], /goes with --undo/],
   ['undo of a behaviour', ['--undo', '--behaviour', '/a/*'], /undoes all/],
+  ['an API by its URL', ['--plan', '--api', 'https://a1.execute-api.eu-west-1.amazonaws.com'], /without https/],
   ['undo of nothing', ['--undo'], /nothing was attached from here/],
   ['a behaviour that is not there', ['--plan', '--behaviour', '/a/*'], /there is no behaviour '\/a\/\*'/],
 ])('%s: 2', async (_, args, why) => {

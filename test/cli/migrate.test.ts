@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, expect, test } from 'vitest';
 import { readConfiguration } from '../../config/configuration.ts';
 import { readKeyRing } from '../../token-api/key-ring/file.ts';
 import { portcullis } from '../harness/cli.ts';
+import { HAS_MOTO, useMoto } from '../harness/moto.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const data = temporaryDirectory();
@@ -126,4 +128,29 @@ test('secrets that others may read are refused', async () => {
   const { code, stdout, stderr } = await portcullis('migrate', '--from', from, '--secrets', open, '--out', out('open'));
   expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(/chmod 600/)]);
   expect(stderr).not.toContain(PRIMARY);
+});
+
+const moto = useMoto();
+test.skipIf(!HAS_MOTO)('of a stack that is known by its name, the secrets are those of Secrets Manager', async () => {
+  const { endpoint, region, credentials } = await moto();
+  const client = new SecretsManagerClient({ endpoint, region, credentials });
+  const contents = { PrimarySecret: { '20241121_aa': PRIMARY }, SecondarySecret: { '20241021_bb': SECONDARY } };
+  for (const [name, secret] of Object.entries(contents)) {
+    await client.send(new CreateSecretCommand({ Name: `MYSTREAM_${name}`, SecretString: JSON.stringify(secret) }));
+  }
+  client.destroy();
+  const environment = { ...process.env };
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+  });
+  const { code, stdout, stderr } = await portcullis('migrate', '--from', 'MYSTREAM', '--out', out('stack'), '--json');
+  const unknown = await portcullis('migrate', '--from', 'OTHER', '--out', out('other'));
+  process.env = environment;
+  expect([code, JSON.parse(stdout).kids]).toEqual([0, ['20241121_aa', '20241021_bb']]);
+  expect(stdout + stderr).not.toMatch(/abab|cdcd/);
+  expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('OTHER_PrimarySecret')]);
+  expect(existsSync(out('other'))).toBe(false);
 });
