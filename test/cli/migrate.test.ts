@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, expect, test } from 'vitest';
 import { readConfiguration } from '../../config/configuration.ts';
+import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import { readKeyRing } from '../../token-api/key-ring/file.ts';
 import { portcullis } from '../harness/cli.ts';
 import { HAS_MOTO, useMoto } from '../harness/moto.ts';
@@ -38,6 +39,13 @@ const assets = file('assets.json', {
       endpoint_hostname: { S: 'https://d1.cloudfront.net' },
       token_policy: policy,
     },
+    {
+      id: { S: 'harbour' },
+      url_path: { S: '/video/1/index.m3u8' },
+      token_policy: {
+        M: { co: { BOOL: true }, ssn: { BOOL: true }, exc: list(), paths: list('/video/1/'), exp: { S: '+30m' } },
+      },
+    },
   ],
 });
 const revoked = file('revoked.json', { Items: [{ session_id: { S: 'AbCdEf123456' } }] });
@@ -49,7 +57,7 @@ test('writes ring, configuration, assets, policies, sessions and plan, and says 
   );
   expect([code, stderr]).toEqual([0, '']);
   expect(stdout).toMatch(
-    /^stack MYSTREAM: 2 keys, 1 assets, 1 revoked sessions\nasset aurora\n {2}! headers: user-agent: forgeable-header: /,
+    /^stack MYSTREAM: 2 keys, 2 assets, 1 revoked sessions\nasset aurora\n {2}! headers: user-agent: forgeable-header: /,
   );
   expect(stdout).toContain('1 findings are unsafe (!), 0 change something (-)');
   expect(readdirSync(folder).sort()).toEqual(
@@ -91,6 +99,40 @@ test('writes ring, configuration, assets, policies, sessions and plan, and says 
     ...['--config', join(folder, 'portcullis.json'), '--out', join(data, 'dual-accept.js')],
   );
   expect([built.code, built.stderr]).toEqual([0, '']);
+
+  // Tokens of both of its keys and one of ours play; without one, or from another country, nobody does.
+  const viewer = file('viewer.json', { country: 'DE' });
+  const theirViewer = file('attributes.json', { co: 'DE', sessionId: 'AbCdEf123456' });
+  const theirPolicy = file('token-policy.json', { paths: ['/video/1/'], exc: [], exp: '+30m', ssn: true, co: true });
+  const url = 'https://media.example.com/video/1/index.m3u8';
+  const theirs = ['--dialect', 'compat', '--policy', theirPolicy, '--viewer', theirViewer];
+  const ours = ['--policy', join(folder, 'policies', 'harbour.json'), '--viewer', viewer];
+  const minted = await Promise.all([
+    portcullis('token', 'mint', ...theirs, '--keys', join(folder, 'key-ring.json'), '--url', url),
+    portcullis('token', 'mint', ...theirs, '--keys', secrets[1] ?? '', '--url', url),
+    portcullis('token', 'mint', ...ours, '--keys', join(folder, 'key-ring.json'), '--url', url),
+  ]);
+  const uris = [...minted.map(({ stdout }) => new URL(stdout.trim()).pathname), '/video/1/index.m3u8'];
+  const events = uris.flatMap((uri) => ['DE', 'FR'].map((country) => eventOf(uri, country)));
+  const dualAccept = readFileSync(join(data, 'dual-accept.js'), 'utf8');
+  const results = await runInVm(dualAccept, events, { now: Math.floor(Date.now() / 1000), store: new Map() });
+  const statuses = results.map((result) =>
+    'value' in result ? (result.value as { statusCode?: number }).statusCode : 0,
+  );
+  expect(statuses).toEqual([undefined, 403, undefined, 403, undefined, 403, 401, 401]);
+});
+
+const eventOf = (uri: string, country: string) => ({
+  version: '1.0',
+  context: { eventType: 'viewer-request' },
+  viewer: { ip: '203.0.113.7' },
+  request: {
+    method: 'GET',
+    uri,
+    querystring: {},
+    headers: { 'cloudfront-viewer-country': { value: country } },
+    cookies: {},
+  },
 });
 
 test('prints JSON, and does without secrets', async () => {
