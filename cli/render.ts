@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { AttestationError, PolicyError } from '../enclave-render/attestation/attestation-error.ts';
 import { AuditError } from '../enclave-render/audit/audit-error.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
+import { KmsError } from '../enclave-render/kms/data-keys.ts';
 import { readPrivateKeyFile } from '../enclave-render/mastering/key-files.ts';
 import { thumbprint } from '../enclave-render/mastering/public-key.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
@@ -106,8 +107,11 @@ export function registerRender(program: Command): void {
     .addOption(isolationOption())
     .action(async (file: string, options: SubmitOptions) => {
       const job = await parseJobFile(file, await readJson(file));
-      const shop = await openShop(options, job.mastering);
-      await run(shop, await answering(options, () => submitJob(shop, job)), options);
+      const opened = await answering(options, async () => {
+        const shop = await openShop(options, job.mastering);
+        return { shop, job: await submitJob(shop, job) };
+      });
+      if (opened) await run(opened.shop, opened.job, options);
     });
 
   add(render, 'resume', 'go on with a job that was interrupted', RESUME_HELP)
@@ -116,8 +120,11 @@ export function registerRender(program: Command): void {
     .option('--keep-work', 'keep encrypted inputs and checkpoints when the outputs are accepted')
     .addOption(isolationOption())
     .action(async (jobId: string, options: SubmitOptions) => {
-      const shop = await openShop(options, false);
-      await run(shop, await answering(options, () => submittedJob(shop, jobId)), options);
+      const opened = await answering({ ...options, jobId }, async () => {
+        const shop = await openShop(options, false);
+        return { shop, job: await submittedJob(shop, jobId) };
+      });
+      if (opened) await run(opened.shop, opened.job, options);
     });
 
   registerRenderWatch(render);
@@ -172,8 +179,7 @@ function add(parent: Command, name: string, description: string, help: string): 
     .addHelpText('after', help);
 }
 
-async function run(shop: RenderShop, job: SubmittedJob | undefined, options: SubmitOptions): Promise<void> {
-  if (!job) return;
+async function run(shop: RenderShop, job: SubmittedJob, options: SubmitOptions): Promise<void> {
   const { jobId } = job;
   const interrupted = new AbortController();
   const interrupt = () => interrupted.abort();
@@ -280,11 +286,13 @@ function messageOf({ message }: Refusal, code: string, failed: FailedTask | unde
   return failed === undefined ? message : `task ${failed.id}: ${message}`;
 }
 
-type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError | AuditError;
+type Refusal = HostError | ReceiptError | AttestationError | PolicyError | RenderError | AuditError | KmsError;
 
 function isRefusal(error: unknown): error is Refusal {
   const kinds = [HostError, ReceiptError, AttestationError, PolicyError, AuditError];
   if (kinds.some((kind) => error instanceof kind)) return true;
+  // One that does not answer may do so later, and has an exit code of its own.
+  if (error instanceof KmsError) return error.code !== 'ERR_KMS_UNAVAILABLE';
   // A job, a template or a manifest that is none is the caller's to mend.
   return (
     error instanceof RenderError &&

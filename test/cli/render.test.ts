@@ -158,6 +158,24 @@ describeWithFfmpeg('portcullis render', () => {
     expect(stderr).toContain(`portcullis render resume failing ${data.join(' ')} goes on`);
     expect(stderr).not.toContain('ERR_RENDER_TASK');
     expect(stderr).not.toContain('failed');
+    // Another enclave than it was submitted for, to which KMS gives no key.
+    const other = await portcullis('render', 'resume', 'failing', ...data, '--isolation', 'none', '--json');
+    expect([other.code, JSON.parse(other.stdout)]).toMatchObject([
+      1,
+      { ok: false, jobId: 'failing', code: 'ERR_KMS_ACCESS' },
+    ]);
+  });
+
+  test('a keystore that cannot be used is a refusal with its code', async () => {
+    const elsewhere = join(folder, 'damaged');
+    mkdirSync(join(elsewhere, 'kms'), { recursive: true });
+    writeFileSync(join(elsewhere, 'kms', 'keystore.json'), '{}', { mode: 0o600 });
+    const job = { ...JSON.parse(readFileSync(jobFile, 'utf8')), output: join(folder, 'never') };
+    writeFileSync(join(folder, 'never.json'), JSON.stringify(job));
+    const { code, stdout } = await portcullis(
+      ...['render', 'submit', join(folder, 'never.json'), '--data', elsewhere, '--json'],
+    );
+    expect([code, JSON.parse(stdout)]).toMatchObject([1, { ok: false, code: 'ERR_KMS_KEYSTORE' }]);
   });
 
   test('what is wrong with a job is said before anything is rendered', async () => {
