@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import type { Pcrs } from '../enclave-render/attestation/attestation-document.ts';
+import { AWS_NITRO_ROOT, type Pcrs } from '../enclave-render/attestation/attestation-document.ts';
 import type { AuditEvent } from '../enclave-render/audit/audit-entry.ts';
 import { type AuditLogFile, appendAuditEntry, withAuditLog } from '../enclave-render/audit/audit-log.ts';
 import { syncFolder } from '../enclave-render/durable-folder.ts';
@@ -24,7 +24,7 @@ import { checkManifestMac, manifestPath } from '../enclave-render/mastering/sign
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
 import { handlerTypes, movieSeconds } from '../enclave-render/packaging/mp4-movie.ts';
 import { takeLock } from '../enclave-render/process-lock.ts';
-import { type Acceptance, acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
+import { type Acceptance, acceptedBefore, acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
 import { withNonceRegister } from '../enclave-render/receipt/nonce-register.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
 import { spoiltTasks } from '../enclave-render/receipt/verify-outputs.ts';
@@ -68,17 +68,23 @@ export const RenderJobSchema = v.strictObject({
 });
 export type RenderJob = v.InferOutput<typeof RenderJobSchema>;
 
-/** What is needed to have jobs rendered on this machine. */
-export interface RenderShop {
+/** What an owner verifies jobs with, and accepts them by. */
+export interface OwnerSide {
   folder: string;
   owner: RenderOwner;
-  launcher: EnclaveLauncher;
-  kms: EmbeddedKms;
+  /** Fingerprints of the roots that attestation may come from; a manifest names its own of these. */
+  roots: readonly string[];
   isolation: Isolation;
-  /** KMS key of mastering, with the KMS that has it. */
-  mastering: { dataKeys: DataKeys; keyId: string } | undefined;
   /** Milliseconds since the epoch. */
   now: () => number;
+}
+
+/** What is needed to have jobs rendered on this machine. */
+export interface RenderShop extends OwnerSide {
+  launcher: EnclaveLauncher;
+  kms: EmbeddedKms;
+  /** KMS key of mastering, with the KMS that has it. */
+  mastering: { dataKeys: DataKeys; keyId: string } | undefined;
 }
 
 export interface RenderShopOptions {
@@ -100,6 +106,12 @@ export async function openIdentity(dataDirectory: string, now: () => number = Da
   return { folder, owner, ca, simulatorRoot: ca.root };
 }
 
+/** Opens the owner's keys for jobs that were rendered here, or in enclaves of AWS Nitro. Rejects with the errors of its parts. */
+export async function openOwnerSide(dataDirectory: string, isolation: Isolation): Promise<OwnerSide> {
+  const { folder, owner, simulatorRoot } = await openIdentity(dataDirectory);
+  return { folder, owner, roots: [simulatorRoot, AWS_NITRO_ROOT], isolation, now: Date.now };
+}
+
 /** Opens the owner's keys and the simulated enclave of this machine. Rejects with the errors of its parts. */
 export async function openRenderShop(options: RenderShopOptions): Promise<RenderShop> {
   const { dataDirectory, isolation, passphraseFile, mastering, now = Date.now } = options;
@@ -115,7 +127,7 @@ export async function openRenderShop(options: RenderShopOptions): Promise<Render
   const launcher = await simulatedLauncher({ agent, configuration, ca, now });
   const keystore = options.keystore ?? keystorePath(dataDirectory);
   const kms = new EmbeddedKms({ keystore, passphraseFile, attestationRoots: [ca.root], now });
-  return { folder, owner, launcher, kms, isolation, mastering, now };
+  return { folder, owner, roots: [ca.root], launcher, kms, isolation, mastering, now };
 }
 
 /** A job whose manifest is signed, on the disk. */
@@ -239,7 +251,7 @@ async function openClear({ owner, mastering }: RenderShop, path: string): Promis
 }
 
 /** A job that was submitted before. Rejects with `ERR_RENDER_MANIFEST` when there is none of that name. */
-export async function submittedJob(shop: Pick<RenderShop, 'folder'>, jobId: string): Promise<SubmittedJob> {
+export async function submittedJob(shop: Pick<OwnerSide, 'folder'>, jobId: string): Promise<SubmittedJob> {
   const folder = join(shop.folder, 'jobs', jobId);
   try {
     if (!v.is(name, jobId)) throw new Error('no name of a job');
@@ -298,16 +310,18 @@ async function runLocked(
   { onEvent, signal, verify = true, keepWork = false }: RunOptions,
 ): Promise<VerifiedReceipt | undefined> {
   await logLostEnclave(shop, job);
-  const accepted = async (receipt: string) => {
-    const verified = await accept(shop, job, receipt);
+  const cleared = async (verified: VerifiedReceipt) => {
     if (!keepWork) await removeWork(job);
     return verified;
   };
-  // A receipt that is there is that of a job which was stopped before it was accepted.
+  const accepted = async (receipt: string) => cleared(await acceptReceipt(receipt, acceptanceOf(shop, job)));
+  // A receipt that is there is that of a job which was accepted, or was stopped before.
   const existing = await readFile(receiptPath(job), 'utf8').catch(() => undefined);
   if (existing !== undefined) {
-    if (!verify) return undefined;
     try {
+      const before = await acceptedBefore(existing, acceptanceOf(shop, job));
+      if (before) return await cleared(before);
+      if (!verify) return undefined;
       return await accepted(existing);
     } catch (error) {
       if (!(await setAside(shop, job, existing, error))) throw error;
@@ -385,8 +399,11 @@ async function setAside(shop: RenderShop, job: SubmittedJob, receipt: string, er
 async function removeWork({ folder, inputs, output }: SubmittedJob): Promise<void> {
   const own = Object.values(inputs).filter((path) => dirname(path) === folder);
   const files = own.flatMap((path) => [path, manifestPath(path)]);
+  const checkpoints = join(folder, 'checkpoints');
+  // A parent that was killed has left what it had begun.
+  const partials = [`${checkpoints}.partial`, `${quarantineOf({ output })}.partial`];
   try {
-    for (const path of [...files, join(folder, 'checkpoints')]) await rm(path, { recursive: true, force: true });
+    for (const path of [...files, checkpoints, ...partials]) await rm(path, { recursive: true, force: true });
   } catch (error) {
     throw storage(
       `the outputs are in ${output}, but encrypted inputs and checkpoints cannot be removed from ${folder}`,
@@ -399,14 +416,11 @@ function storage(what: string, error: unknown): HostError {
   return new HostError('ERR_HOST_STORAGE', `${what}: ${(error as NodeJS.ErrnoException).code}`);
 }
 
-function accept(shop: RenderShop, job: SubmittedJob, receipt: string): Promise<VerifiedReceipt> {
-  return acceptReceipt(receipt, acceptanceOf(shop, job));
-}
-
-function acceptanceOf(shop: RenderShop, job: SubmittedJob): Acceptance {
+/** What the receipt of a job is held to. */
+export function acceptanceOf(shop: OwnerSide, job: SubmittedJob): Acceptance {
   return {
     ownerKeys: [createPublicKey(shop.owner.signing)],
-    roots: [shop.launcher.root],
+    roots: [...shop.roots],
     isolation: shop.isolation === 'none' ? ['bubblewrap', 'none'] : ['bubblewrap'],
     tasksOf,
     job: { jobId: job.jobId, manifestSha384: job.manifestSha384 },
@@ -419,11 +433,11 @@ function acceptanceOf(shop: RenderShop, job: SubmittedJob): Acceptance {
   };
 }
 
-export function auditLogPath({ folder }: Pick<RenderShop, 'folder'>): string {
+export function auditLogPath({ folder }: Pick<OwnerSide, 'folder'>): string {
   return join(folder, 'audit.jsonl');
 }
 
-function auditLogOf(shop: RenderShop): AuditLogFile {
+function auditLogOf(shop: OwnerSide): AuditLogFile {
   return { path: auditLogPath(shop), signingKey: shop.owner.signing };
 }
 

@@ -35,12 +35,39 @@ export interface Acceptance extends Pick<ReceiptPolicy, 'ownerKeys' | 'roots' | 
  * `ERR_RECEIPT_ACCEPTED_FOLDER`, and with `AuditError` when the log cannot be written, in which case nothing is
  * accepted.
  */
-export async function acceptReceipt(text: string, acceptance: Acceptance): Promise<VerifiedReceipt> {
-  const { job, auditLog, now } = acceptance;
-  try {
-    const verified = await verifyWithOutputs(text, acceptance);
+export function acceptReceipt(text: string, acceptance: Acceptance): Promise<VerifiedReceipt> {
+  const { quarantine, accepted } = acceptance;
+  return loggingRefusal(acceptance, async () => {
+    const isMoved = !(await exists(quarantine));
+    if (!isMoved && (await exists(accepted))) {
+      throw new ReceiptError('ERR_RECEIPT_ACCEPTED_FOLDER', `${accepted} is there already: choose another folder`);
+    }
+    // Stopped after it had moved them, an acceptance finds them there.
+    const verified = await verifyWithOutputs(text, isMoved ? accepted : quarantine, acceptance);
     await accept(verified, acceptance);
     return verified;
+  });
+}
+
+/**
+ * Verifies the receipt of a job that was accepted before, with its outputs in their place, and changes nothing: undefined when the log
+ * does not say that it was. Rejects as `acceptReceipt` does, which takes the same receipt for a replay.
+ */
+export async function acceptedBefore(text: string, acceptance: Acceptance): Promise<VerifiedReceipt | undefined> {
+  const { job, auditLog, accepted } = acceptance;
+  const isAccepted = await withAuditLog(auditLog, async ({ entries }) =>
+    entries.some(
+      ({ event, jobId, details }) =>
+        event === 'output-accepted' && jobId === job.jobId && details.manifestSha384 === job.manifestSha384,
+    ),
+  );
+  if (!isAccepted) return undefined;
+  return loggingRefusal(acceptance, () => verifyWithOutputs(text, accepted, acceptance));
+}
+
+async function loggingRefusal<Result>({ job, auditLog, now }: Acceptance, what: () => Promise<Result>) {
+  try {
+    return await what();
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (typeof code === 'string' && !code.startsWith('ERR_AUDIT_')) {
@@ -51,12 +78,8 @@ export async function acceptReceipt(text: string, acceptance: Acceptance): Promi
   }
 }
 
-async function verifyWithOutputs(text: string, acceptance: Acceptance): Promise<VerifiedReceipt> {
-  const { job, quarantine, accepted, privateKey, nonces, ownerKeys, roots, isolation, tasksOf } = acceptance;
-  const isMoved = !(await exists(quarantine));
-  if (!isMoved && (await exists(accepted))) {
-    throw new ReceiptError('ERR_RECEIPT_ACCEPTED_FOLDER', `${accepted} is there already: choose another folder`);
-  }
+async function verifyWithOutputs(text: string, folder: string, acceptance: Acceptance): Promise<VerifiedReceipt> {
+  const { job, privateKey, nonces, ownerKeys, roots, isolation, tasksOf } = acceptance;
   return verifyReceipt(text, {
     ownerKeys,
     roots,
@@ -64,8 +87,7 @@ async function verifyWithOutputs(text: string, acceptance: Acceptance): Promise<
     tasksOf,
     manifestSha384: job.manifestSha384,
     nonceUsedFor: await withNonceRegister(nonces, async ({ usedFor }) => usedFor),
-    // Stopped after it had moved them, an acceptance finds them there.
-    outputs: { folder: isMoved ? accepted : quarantine, privateKey },
+    outputs: { folder, privateKey },
   });
 }
 

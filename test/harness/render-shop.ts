@@ -37,7 +37,7 @@ export async function testShop(folder: string, changes: EnclaveChanges = {}): Pr
   const mastering = { dataKeys: kms, keyId: 'alias/mastering' };
   if (!(await kms.exists())) await kms.createKey({ alias: mastering.keyId });
   const shop = { folder: identity.folder, owner: identity.owner, kms, isolation: 'bubblewrap' as const, mastering };
-  return { ...shop, launcher: testLauncher(identity, changes), now: Date.now };
+  return { ...shop, roots: [identity.ca.root], launcher: testLauncher(identity, changes), now: Date.now };
 }
 
 /** The two ends of a connection over a Unix socket, as an enclave has it. */

@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -188,6 +197,22 @@ describeWithFfmpeg('a job that is stopped', () => {
     const kept = await submit('kept');
     await runSubmittedJob(shop, kept, { onEvent: () => undefined, keepWork: true });
     expect(readdirSync(kept.folder)).toEqual(expect.arrayContaining(['checkpoints', 'input-Source']));
+    // As one that was killed between the two, with what its parent had begun.
+    mkdirSync(`${quarantineOf(kept)}.partial`);
+    mkdirSync(join(kept.folder, 'checkpoints.partial'));
+    const log = readFileSync(auditLogPath(shop), 'utf8');
+    const again = await runSubmittedJob(shop, kept, { onEvent: () => undefined });
+    expect(again).toMatchObject({ outputsVerified: true, manifestSha384: kept.manifestSha384 });
+    expect(readdirSync(kept.folder).sort()).toEqual(['job.json', 'manifest.jws', 'receipt.json']);
+    expect(existsSync(`${quarantineOf(kept)}.partial`)).toBe(false);
+    expect(readFileSync(auditLogPath(shop), 'utf8')).toBe(log);
+    expect(await runSubmittedJob(shop, kept, { onEvent: () => undefined, verify: false })).toEqual(again);
+    // What was accepted is verified still: changed since, it is no answer.
+    appendFileSync(join(kept.output, 'grade', 'title.mkv'), 'x');
+    await expect(runSubmittedJob(shop, kept, { onEvent: () => undefined })).rejects.toMatchObject({
+      code: 'ERR_RECEIPT_OUTPUT_ALTERED',
+      message: expect.stringContaining('submit the job anew'),
+    });
   });
 
   test('is in the audit log as it ended: lost with its parent, not to be ended, or not begun', async () => {
