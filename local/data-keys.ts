@@ -11,7 +11,8 @@ export function keystorePath(dataDirectory: string): string {
 
 /**
  * The KMS of a configuration: AWS, or the keystore that it names, else that in the data directory of a stack. With `create` a
- * keystore is made when there is none, with a key of the alias in `keyId`. Rejects with `KmsError`, and with `MissingPackageError` when the
+ * keystore is made when there is none, with a key of the alias in `keyId`; that of a data directory may have keys of render jobs only,
+ * and gets one then. Rejects with `KmsError`, and with `MissingPackageError` when the
  * package for AWS KMS is not installed.
  */
 export async function openDataKeys(
@@ -25,11 +26,21 @@ export async function openDataKeys(
   }
   const { keystore = keystorePath(dataDirectory), passphraseFile } = kms;
   const embedded = new EmbeddedKms({ keystore, passphraseFile });
-  if (create && !(await embedded.exists())) {
+  const isMissing =
+    create && (!(await embedded.exists()) || (kms.keystore === undefined && (await lacks(embedded, keyId))));
+  if (isMissing) {
     await embedded.createKey({ alias: keyId }).catch((error) => {
       // Another process made it meanwhile.
       if (!(error instanceof KmsError && error.code === 'ERR_KMS_ALREADY_EXISTS')) throw error;
     });
   }
   return embedded;
+}
+
+async function lacks(kms: EmbeddedKms, keyId: string): Promise<boolean> {
+  if (!keyId.startsWith('alias/')) return false;
+  return kms.describeKey(keyId).then(
+    () => false,
+    (error) => error instanceof KmsError && error.code === 'ERR_KMS_NOT_FOUND',
+  );
 }

@@ -10,9 +10,9 @@ import { buildReceipt } from '../receipt/build-receipt.ts';
 import { inputRoot, jobStatement, launchOf, taskStatement } from '../receipt/make-statement.ts';
 import type { TaskPredicate } from '../receipt/statement.ts';
 import { requireDeclared } from '../render/declared-outputs.ts';
-import { contentKeysUnderJobKey } from '../render/job-content-keys.ts';
 import { unwrapUnderJobKey } from '../render/job-key.ts';
 import { type OpenedManifest, openManifest } from '../render/manifest-signature.ts';
+import { contentKeysForOwner } from '../render/owner-content-keys.ts';
 import { RenderError, type RenderManifest } from '../render/render-manifest.ts';
 import type { Renderer, RenderTask } from '../render/render-task.ts';
 import { ffmpegProgress, ffmpegSeconds } from '../render/renderers/ffmpeg.ts';
@@ -202,8 +202,8 @@ async function progressOf({ parent }: Job, { id, renderer, args }: RenderTask, i
 
 /** Packaging is part of the agent: no program of its own, and around it the enclave and nothing else. */
 async function runPackaging(job: Job, { args }: RenderTask, inputs: SandboxInput[]): Promise<TaskResult> {
-  const { configuration, opened, jobKey, scratch, signal } = job;
-  const newContentKey = contentKeysUnderJobKey(jobKey, opened.manifest.jobId);
+  const { configuration, recipients, scratch, signal } = job;
+  const newContentKey = contentKeysForOwner(recipients.ownerKey);
   const { outputBytes } = configuration.limits;
   const left = await packageTask({ args, inputs, scratch, newContentKey, outputBytes, signal });
   const rendererSha384 = await fileSha384(fileURLToPath(import.meta.url));

@@ -56,6 +56,8 @@ export type ReceiptErrorCode =
   | 'ERR_RECEIPT_OUTPUT_PLAINTEXT'
   /** Something is in the place already where the outputs are to go, or they cannot get there. */
   | 'ERR_RECEIPT_ACCEPTED_FOLDER'
+  /** The outputs of a job are asked for that were never accepted. */
+  | 'ERR_RECEIPT_NOT_ACCEPTED'
   /** The register of nonces cannot be used. */
   | 'ERR_RECEIPT_REGISTER';
 

@@ -28,6 +28,13 @@ test('a keystore is made in the data directory only when told so, with a key of 
   expect(await new EmbeddedKms({ keystore: keystorePath(data) }).listKeys()).toHaveLength(1);
 });
 
+test('the keystore of a data directory that has keys of render jobs only gets the key of mastering', async () => {
+  const data = newData();
+  await new EmbeddedKms({ keystore: keystorePath(data) }).createKey({ alias: 'alias/portcullis-render-0' });
+  const keys = await openDataKeys(DEFAULTS, data, { create: true });
+  expect((await keys.generate(DEFAULTS.keyId, 256, {})).plaintext).toHaveLength(32);
+});
+
 test('two that start at once make one key', async () => {
   const data = newData();
   const opened = await Promise.all([1, 2, 3].map(() => openDataKeys(DEFAULTS, data, { create: true })));

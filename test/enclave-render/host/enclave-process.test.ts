@@ -1,31 +1,39 @@
 import { spawn } from 'node:child_process';
+import { createPublicKey } from 'node:crypto';
 import { appendFileSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseAttestation } from '../../../enclave-render/attestation/verify.ts';
 import type { EnclaveLauncher } from '../../../enclave-render/host/enclave-launcher.ts';
 import type { RunnerConfiguration } from '../../../enclave-render/host/runner-configuration.ts';
 import { simulatedLauncher } from '../../../enclave-render/host/simulated.ts';
-import type { EmbeddedKms } from '../../../enclave-render/kms/embedded.ts';
+import { EmbeddedKms } from '../../../enclave-render/kms/embedded.ts';
 import { sealForRecipient } from '../../../enclave-render/kms/seal-for-recipient.ts';
-import { decryptMaster } from '../../../enclave-render/mastering/decrypt.ts';
+import { encryptMaster } from '../../../enclave-render/mastering/encrypt.ts';
+import { createKeyServer } from '../../../enclave-render/packaging/key-server.ts';
+import { readKeyTable } from '../../../enclave-render/packaging/key-table-file.ts';
 import { readTitle } from '../../../enclave-render/packaging/title.ts';
 import type { RenderEvent } from '../../../enclave-render/render/event-codes.ts';
-import { contentKeysToKms } from '../../../enclave-render/render/job-content-keys.ts';
 import { simulatedModule } from '../../../enclave-render/security-module/simulator.ts';
+import { keystorePath } from '../../../local/data-keys.ts';
 import { packagePath } from '../../../local/package-root.ts';
+import { publishTitle } from '../../../local/published-title.ts';
 import {
   auditLogPath,
   openIdentity,
+  openOwnerSide,
   openRenderShop,
   type RenderShop,
   runSubmittedJob,
   submitJob,
 } from '../../../local/render-jobs.ts';
 import { publicPem } from '../../../local/render-owner.ts';
+import { portcullis } from '../../harness/cli.ts';
 import { contentKeys, describeWithFfmpeg, ffmpeg, frames, makeMedia } from '../../harness/media.ts';
+import { filesWith } from '../../harness/render-shop.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
+import { serveFolders } from '../../harness/title-server.ts';
 
 const AGENT = packagePath('dist', 'enclave', 'agent');
 const LIMITS = { memoryBytes: 4 * 2 ** 30, cpuSeconds: 60, wallSeconds: 120, outputBytes: 64 << 20 };
@@ -88,35 +96,59 @@ describeWithFfmpeg('a job in an enclave of its own', () => {
     };
   };
 
-  test('packages into encrypted HLS, which is accepted, opened by its owner, and plays', async () => {
+  test('packages into encrypted HLS, which is accepted, published by its owner, and plays with the key server', async () => {
     const job = await submitJob(shop, jobOf('packaged', true));
+    const data = ['--data', dataDirectory, '--json'];
+    const publish = () => portcullis('render', 'publish', job.jobId, '--asset', 'film', ...data);
+    await runSubmittedJob(shop, job, { onEvent: () => undefined, verify: false });
+    const early = await publish();
+    expect([early.code, JSON.parse(early.stdout).code]).toEqual([1, 'ERR_RECEIPT_NOT_ACCEPTED']);
+
     const verified = await runSubmittedJob(shop, job, { onEvent: () => undefined });
     expect(verified?.tasks.map(({ sandbox }) => sandbox.isolation)).toEqual(['bubblewrap', 'agent']);
     expect(readdirSync(job.output)).toEqual(['package']);
+    expect(await publish()).toMatchObject({ code: 0, stderr: '' });
+    const titles = join(dataDirectory, 'titles');
+    expect((await readTitle(join(titles, 'film'))).encryption).toBe('aes-128');
 
-    const clear = join(folder, 'clear');
-    for (const { name } of verified?.outputs ?? []) {
-      const output = join(clear, name);
-      mkdirSync(dirname(output), { recursive: true });
-      await decryptMaster({ source: join(job.output, name), output, privateKey: shop.owner.opening });
-    }
-    const title = join(clear, 'package');
-    const packaged = await readTitle(title);
-    expect(packaged.encryption).toBe('aes-128');
-    const table = JSON.parse(readFileSync(join(title, 'keys.json'), 'utf8'));
-    expect(table.keys).toHaveLength(2);
-    // As its owner does for a key server; ffmpeg takes the keys from files, where a player would ask.
-    const dataKeys = shop.kms;
-    await dataKeys.createKey({ alias: 'alias/key-server' });
-    const ours = await contentKeysToKms(table, jobKey, job.jobId, dataKeys, 'alias/key-server');
-    writeFileSync(join(title, 'keys.json'), JSON.stringify(ours));
-    mkdirSync(join(title, 'keys'));
-    for (const [name, key] of await contentKeys(join(title, 'keys.json'), dataKeys)) {
-      writeFileSync(join(title, 'keys', `${name}.key`), key);
-    }
+    const dataKeys = new EmbeddedKms({ keystore: keystorePath(dataDirectory) });
+    const keyServer = createKeyServer({
+      dataKeys,
+      readKeyTable: (title) => readKeyTable(join(titles, title, 'keys.json')),
+      report: () => undefined,
+    });
+    const server = await serveFolders({ '/': titles }, async (path) => {
+      if (!path.endsWith('.key')) return undefined;
+      const answer = await keyServer.request(path);
+      return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
+    });
     const played = join(folder, 'played.mkv');
-    await ffmpeg('-xerror', '-allowed_extensions', 'ALL', '-i', join(title, 'master.m3u8'), '-c', 'copy', played);
+    try {
+      await ffmpeg('-xerror', '-i', `${server.url}/film/master.m3u8`, '-c', 'copy', played);
+    } finally {
+      await server.close();
+    }
     expect(await frames(played, 'v', false)).toHaveLength(50);
+
+    // No content key is in clear in any file, of the title nor of the outputs.
+    const keys = await contentKeys(join(titles, 'film', 'keys.json'), dataKeys);
+    expect(keys.size).toBe(2);
+    for (const key of keys.values()) expect(filesWith([titles, job.output], Buffer.from(key))).toEqual([]);
+    expect(readFileSync(auditLogPath(shop), 'utf8')).toContain('"event":"boundary-crossed"');
+
+    // Somebody who can write to the outputs can make a table for the owner, and it is refused.
+    const side = await openOwnerSide(dataDirectory, 'bubblewrap');
+    const to = { folder: join(folder, 'again'), dataKeys, keyId: 'alias/portcullis-mastering', force: false };
+    await expect(publishTitle(side, job, { ...to, task: 'encode' })).rejects.toMatchObject({
+      code: 'ERR_PACKAGE_SOURCE',
+    });
+    const forged = join(folder, 'forged.json');
+    writeFileSync(forged, '{}');
+    const output = join(job.output, 'package', 'keys.json');
+    const publicKey = createPublicKey(shop.owner.opening);
+    await encryptMaster({ source: forged, output, mode: 'framed', publicKeys: [publicKey], now: 0, force: true });
+    await expect(publishTitle(side, job, to)).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_ALTERED' });
+    expect(existsSync(to.folder)).toBe(false);
   });
 
   const launcherOf = async (changed: RunnerConfiguration) => {

@@ -8,7 +8,7 @@ test.each([
 ])('every code of %s is in docs/receipts.md, and tried in a test', (source, trial) => {
   const codes = readFileSync(packagePath('enclave-render', source), 'utf8').match(/ERR_[A-Z_]+/g) ?? [];
   const document = readFileSync(packagePath('docs', 'receipts.md'), 'utf8');
-  const tests = [trial, 'receipt/accept-receipt.test.ts']
+  const tests = [trial, 'receipt/accept-receipt.test.ts', 'host/enclave-process.test.ts']
     .map((name) => readFileSync(packagePath('test', 'enclave-render', name), 'utf8'))
     .join('\n');
   expect(codes.length).toBeGreaterThan(9);

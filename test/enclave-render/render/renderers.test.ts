@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyTable } from '../../../enclave-render/packaging/key-table.ts';
 import { movieSeconds } from '../../../enclave-render/packaging/mp4-movie.ts';
 import { readTitle } from '../../../enclave-render/packaging/title.ts';
-import { contentKeysToKms, contentKeysUnderJobKey } from '../../../enclave-render/render/job-content-keys.ts';
 import { expandTemplate } from '../../../enclave-render/render/job-template.ts';
+import { contentKeysForOwner, contentKeysToKms } from '../../../enclave-render/render/owner-content-keys.ts';
 import { ffmpegProgress, ffmpegSeconds } from '../../../enclave-render/render/renderers/ffmpeg.ts';
 import { splitTemplate } from '../../../enclave-render/render/split-template.ts';
 import { AWS_KEY, awsLikeDataKeys } from '../../harness/data-keys.ts';
@@ -208,12 +208,13 @@ describeWithFfmpeg('templates of ffmpeg', () => {
     expect(streams.map(({ codec_name }) => codec_name)).toEqual(['h264', 'aac']);
   });
 
-  test("package what was encoded into HLS whose keys are the job's, and that only its owner can put under a key of KMS", async () => {
-    const jobKey = randomBytes(32);
+  test('package what was encoded into HLS whose keys only its owner can put under a key of KMS', async () => {
+    const newOwner = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+    const owner = newOwner();
     const parameters = { Text: 'Ann Example', SegmentSeconds: 2, RotateEvery: 1 };
     const tasks = expandTemplate(readTemplate('screener'), parameters, inputs());
     const out = made('screener');
-    await runTasks(out, tasks, inputs(), contentKeysUnderJobKey(jobKey, 'job-1'));
+    await runTasks(out, tasks, inputs(), contentKeysForOwner(owner.publicKey));
     const title = join(out, 'package');
     expect(readdirSync(out).sort()).toEqual(['encode.1', 'encode.2', 'package']);
     const packaged = await readTitle(title);
@@ -223,22 +224,22 @@ describeWithFfmpeg('templates of ffmpeg', () => {
     const table: KeyTable = JSON.parse(readFileSync(join(title, 'keys.json'), 'utf8'));
     expect(table.keys.length).toBeGreaterThan(1);
     const kms = awsLikeDataKeys();
-    for (const [key, jobId] of [
-      [randomBytes(32), 'job-1'],
-      [jobKey, 'job-2'],
-    ] as const) {
-      await expect(contentKeysToKms(table, key, jobId, kms, AWS_KEY)).rejects.toMatchObject({ code: 'ERR_RENDER_KEY' });
-    }
     const [first, second] = table.keys;
     if (!first || !second) throw new Error('no keys');
-    const swapped: KeyTable = { ...table, keys: [{ ...first, name: second.name }] };
-    await expect(contentKeysToKms(swapped, jobKey, 'job-1', kms, AWS_KEY)).rejects.toMatchObject({
-      code: 'ERR_RENDER_KEY',
-    });
+    const changed = { ...first, encryptedKey: `A${first.encryptedKey.slice(1)}` };
+    for (const [keys, key] of [
+      [[first], newOwner().privateKey],
+      [[{ ...first, keyId: AWS_KEY }], owner.privateKey],
+      [[second, changed], owner.privateKey],
+    ] as const) {
+      await expect(contentKeysToKms({ ...table, keys: [...keys] }, key, kms, AWS_KEY)).rejects.toMatchObject({
+        code: 'ERR_RENDER_KEY',
+      });
+    }
 
     writeFileSync(
       join(title, 'keys.json'),
-      JSON.stringify(await contentKeysToKms(table, jobKey, 'job-1', kms, AWS_KEY)),
+      JSON.stringify(await contentKeysToKms(table, owner.privateKey, kms, AWS_KEY)),
     );
     const keys = await contentKeys(join(title, 'keys.json'), kms);
     const [rendition] = packaged.renditions;
@@ -252,7 +253,8 @@ describeWithFfmpeg('templates of ffmpeg', () => {
   test('a task of packaging fails when what it packages was not left, and leaves nothing', async () => {
     const tasks = expandTemplate(readTemplate('screener'), { Text: 'a' }, inputs()).slice(-1);
     const out = made('nothing');
-    await expect(runTasks(out, tasks, [], contentKeysUnderJobKey(randomBytes(32), 'a'))).rejects.toMatchObject({
+    const { publicKey } = generateKeyPairSync('x25519');
+    await expect(runTasks(out, tasks, [], contentKeysForOwner(publicKey))).rejects.toMatchObject({
       code: 'ERR_RENDER_TASK',
     });
     expect(readdirSync(out)).toEqual([]);
