@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { AWS_NITRO_ROOT, type Pcrs } from '../enclave-render/attestation/attestation-document.ts';
@@ -23,7 +23,7 @@ import { unwrapDataKey } from '../enclave-render/mastering/recipients.ts';
 import { checkManifestMac, manifestPath } from '../enclave-render/mastering/signed-manifest.ts';
 import { openFile } from '../enclave-render/packaging/file-reader.ts';
 import { handlerTypes, movieSeconds } from '../enclave-render/packaging/mp4-movie.ts';
-import { takeLock } from '../enclave-render/process-lock.ts';
+import { isRunning, processName, takeLock } from '../enclave-render/process-lock.ts';
 import { type Acceptance, acceptedBefore, acceptReceipt } from '../enclave-render/receipt/accept-receipt.ts';
 import { withNonceRegister } from '../enclave-render/receipt/nonce-register.ts';
 import { ReceiptError } from '../enclave-render/receipt/receipt-error.ts';
@@ -168,9 +168,10 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
   const context = { service: 'portcullis', purpose: 'render', job: jobId };
   const jobKey = await kms.generate(keyId, 256, context);
   // Has the name of the job once all of it is there: one that was killed in between is none, and can be submitted again.
-  const partial = join(shop.folder, 'submitting', randomBytes(8).toString('hex'));
+  const partial = join(shop.folder, 'submitting', processName());
   try {
     await mkdir(partial, { recursive: true, mode: 0o700 });
+    await sweepSubmissions(dirname(partial));
     await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     const inputs = [];
     for (const [parameter, given] of Object.entries(job.inputs)) {
@@ -218,6 +219,13 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
   } finally {
     await rm(partial, { recursive: true, force: true });
     jobKey.plaintext.fill(0);
+  }
+}
+
+/** Removes what submissions have left whose processes were killed. */
+async function sweepSubmissions(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!isRunning(name)) await rm(join(folder, name), { recursive: true, force: true });
   }
 }
 
