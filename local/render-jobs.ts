@@ -353,11 +353,16 @@ async function runLocked(
         : log(shop, 'enclave-not-ended', job.jobId, { code: codeOf(failure) }),
     signal,
   });
+  let verified: VerifiedReceipt | undefined;
   try {
-    return verify ? await accepted(rendered.receipt) : undefined;
-  } finally {
-    await rendered.end();
+    verified = verify ? await accepted(rendered.receipt) : undefined;
+  } catch (error) {
+    // What failed first is the reason, not that a full disk takes no entry of the end either.
+    await rendered.end().catch(() => undefined);
+    throw error;
   }
+  await rendered.end();
+  return verified;
 }
 
 function codeOf(error: unknown): string {

@@ -100,7 +100,8 @@ export async function runJob(options: ParentOptions): Promise<RenderedJob> {
   } catch (error) {
     // What failed here first made the enclave give up: that is the reason.
     const reason = signal?.aborted ? interrupted() : (failure.first ?? error);
-    await end(reason);
+    // Whatever becomes of the ending, and of telling it.
+    await end(reason).catch(() => undefined);
     throw reason;
   } finally {
     signal?.removeEventListener('abort', interrupt);

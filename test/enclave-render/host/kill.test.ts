@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -16,7 +17,9 @@ import { appendAuditEntry } from '../../../enclave-render/audit/audit-log.ts';
 import type { RunningEnclave } from '../../../enclave-render/host/enclave-launcher.ts';
 import { HostError } from '../../../enclave-render/host/host-error.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
+import { processName } from '../../../enclave-render/process-lock.ts';
 import { withNonceRegister } from '../../../enclave-render/receipt/nonce-register.ts';
+import type { RenderEvent } from '../../../enclave-render/render/event-codes.ts';
 import {
   auditLogPath,
   quarantineOf,
@@ -245,6 +248,52 @@ describeWithFfmpeg('a job that is stopped', () => {
     const failure = runSubmittedJob({ ...shop, launcher: none }, unbegun, { onEvent: () => undefined });
     await expect(failure).rejects.toMatchObject({ code: 'ERR_HOST_LAUNCH' });
     expect(eventsOf(unbegun)).toEqual([]);
+  });
+
+  test('says what failed first, also when neither that its enclave ended can be logged', async () => {
+    const job = await submit('unlogged');
+    const log = auditLogPath(shop);
+    const away = {
+      async decryptForRecipient() {
+        // As on a full disk: nothing can be appended to it any more.
+        renameSync(log, `${log}.away`);
+        mkdirSync(log);
+        throw new KmsError('ERR_KMS_UNAVAILABLE', 'KMS does not answer: try again later');
+      },
+    } as unknown as RenderShop['kms'];
+    try {
+      const failure = runSubmittedJob({ ...shop, kms: away }, job, { onEvent: () => undefined });
+      await expect(failure).rejects.toMatchObject({ code: 'ERR_KMS_UNAVAILABLE' });
+    } finally {
+      rmSync(log, { recursive: true });
+      renameSync(`${log}.away`, log);
+    }
+    // Nor when its receipt was refused, and its enclave cannot be ended.
+    const stubborn = {
+      ...shop.launcher,
+      async launch() {
+        const enclave = await shop.launcher.launch();
+        const end = () => enclave.end().then(() => Promise.reject(new HostError('ERR_HOST_ENDING', 'it runs on')));
+        return { ...enclave, end };
+      },
+    };
+    const onEvent = ({ code }: RenderEvent) => {
+      if (code === 'RECEIPT_ISSUED') rmSync(join(quarantineOf(job), 'grade', 'title.mkv'));
+    };
+    const refused = runSubmittedJob({ ...shop, launcher: stubborn }, job, { onEvent });
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_MISSING' });
+  });
+
+  test('while it is submitted is swept away by the next submission, and no other', async () => {
+    const submitting = join(shop.folder, 'submitting');
+    const running = processName();
+    const [boot, namespace, id, , number] = running.split('.');
+    // Its number is that of a process that was started at another time.
+    const dead = [boot, namespace, id, '1', number].join('.');
+    for (const name of [dead, running]) mkdirSync(join(submitting, name), { recursive: true });
+    await submit('sweeping');
+    expect(readdirSync(submitting)).toEqual([running]);
+    rmSync(join(submitting, running), { recursive: true });
   });
 
   test('with KMS, says so and goes on when that is back', async () => {
