@@ -121,7 +121,7 @@ async function readDocument(file: string): Promise<Uint8Array> {
 }
 
 /** Registers by index. Which of them have to be there, the verifier says. */
-async function readPcrs(file: string): Promise<Pcrs> {
+export async function readPcrs(file: string): Promise<Pcrs> {
   const pcrs = await readJson(file);
   const isMap = typeof pcrs === 'object' && pcrs !== null && !Array.isArray(pcrs);
   const entries = isMap ? Object.entries(pcrs as Record<string, unknown>) : [];

@@ -7,6 +7,7 @@ import { RenderError } from '../enclave-render/render/render-manifest.ts';
 import type { Renderer } from '../enclave-render/render/render-task.ts';
 import { UNKNOWN_ROOT } from './attest.ts';
 import { EXIT_NO, print } from './command.ts';
+import { EXIT_CODES } from './exit-codes.ts';
 
 /** A task that failed, and the renderer that the job's template has for it. */
 export interface FailedTask {
@@ -23,7 +24,7 @@ const TO_SEE_WHY: Readonly<Record<Renderer, string>> = {
 
 /** Prints a refusal as the answer no; a fault of the caller's input or surroundings is an error like any other. */
 export async function answering<Result>(
-  { json, jobId }: { json?: true; jobId?: string },
+  { json, jobId }: { json?: true | undefined; jobId?: string },
   what: () => Promise<Result>,
   failedTask: () => FailedTask | undefined = () => undefined,
 ): Promise<Result | undefined> {
@@ -32,7 +33,7 @@ export async function answering<Result>(
   } catch (error) {
     if (!isRefusal(error)) throw error;
     const code = (error instanceof HostError && error.peerCode) || error.code;
-    process.exitCode = EXIT_NO;
+    process.exitCode = code === 'ERR_HOST_PENDING' ? EXIT_CODES.unavailable.code : EXIT_NO;
     const about = jobId === undefined ? {} : { jobId };
     const message = messageOf(error, code, failedTask());
     print(json, { ok: false, ...about, code, message }, [`${code}: ${message}`]);

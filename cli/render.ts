@@ -11,6 +11,7 @@ import type { Isolation } from '../enclave-render/render/sandbox.ts';
 import { parseJobFile } from '../local/render-job-file.ts';
 import {
   auditLogPath,
+  manifestOf,
   openIdentity,
   quarantineOf,
   type RenderShop,
@@ -27,6 +28,7 @@ import { receiptPolicy } from './receipt-policy.ts';
 import { registerRenderCompare } from './render-compare.ts';
 import { registerRenderPublish } from './render-publish.ts';
 import { answering, type FailedTask } from './render-refusal.ts';
+import { isOffer, type OfferOptions, offer, registerRenderFetch } from './render-remote.ts';
 import { isolationOption, openShop, type ShopOptions, sayProgress } from './render-shop.ts';
 import { registerRenderWatch } from './render-watch.ts';
 import { DEFAULT_DATA } from './up.ts';
@@ -48,7 +50,8 @@ plaintext (docs/enclave.md). Outputs are framed masters for the owner's key: por
 Examples:
   portcullis render submit job.json
   portcullis render submit job.json --json | jq -r .receipt
-  portcullis render submit job.json --no-verify          the outputs wait in <output>.quarantine`;
+  portcullis render submit job.json --no-verify          the outputs wait in <output>.quarantine
+  portcullis render submit job.json --image-pcrs pcrs.json --to s3://jobs --job-key alias/render   for AWS; then render fetch`;
 
 const RESUME_HELP = `
 Goes on with a job that was interrupted, without redoing finished tasks, or accepts one that was not verified. Outputs that
@@ -99,9 +102,13 @@ export function registerRender(program: Command): void {
     .argument('<job>', 'JSON file')
     .option('--no-verify', 'leave the outputs where they are, unverified')
     .option('--keep-work', 'keep encrypted inputs and checkpoints when the outputs are accepted')
+    .option('--image-pcrs <file>', 'for enclaves of AWS Nitro with these registers (enclave image --json | jq .pcrs)')
+    .option('--to <place>', 's3://BUCKET or folder that their parent takes jobs from')
+    .option('--job-key <id>', 'KMS key of jobs, which decrypts for these enclaves only')
     .addOption(isolationOption())
-    .action(async (file: string, options: SubmitOptions) => {
+    .action(async (file: string, options: SubmitOptions & OfferOptions) => {
       const job = await parseJobFile(file, await readJson(file));
+      if (isOffer(options)) return offer(job, options);
       const opened = await answering(options, async () => {
         const shop = await openShop(options, job.mastering);
         return { shop, job: await submitJob(shop, job) };
@@ -122,6 +129,7 @@ export function registerRender(program: Command): void {
       if (opened) await run(opened.shop, opened.job, options);
     });
 
+  registerRenderFetch(render);
   registerRenderWatch(render);
 
   add(render, 'verify', 'say what a receipt proves', VERIFY_HELP)
@@ -231,10 +239,8 @@ function resuming(jobId: string, { data, config, isolation }: SubmitOptions): st
   return ['portcullis render resume', jobId, ...options].join(' ');
 }
 
-/** Of our own manifest, which needs no verifying. */
-function rendererOf({ manifest }: SubmittedJob, id: string | undefined): Renderer | undefined {
-  const payload = Buffer.from(manifest.split('.')[1] ?? '', 'base64url').toString('utf8');
-  return tasksOf(JSON.parse(payload)).find((task) => task.id === id)?.renderer;
+function rendererOf(job: SubmittedJob, id: string | undefined): Renderer | undefined {
+  return tasksOf(manifestOf(job)).find((task) => task.id === id)?.renderer;
 }
 
 async function verify(file: string, options: VerifyOptions): Promise<void> {

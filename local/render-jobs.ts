@@ -149,9 +149,17 @@ export function tasksOf({ template, parameters, inputs }: RenderManifest): reado
   return expandTemplate(template, parameters, inputs);
 }
 
+/** What a job is submitted with: for which enclaves, and under whose keys. */
+export interface Submission extends Pick<RenderShop, 'folder' | 'owner' | 'mastering' | 'now'> {
+  launcher: Pick<EnclaveLauncher, 'pcrs' | 'root'>;
+  /** KMS of the job key, and its key, which decrypts for these enclaves only. Keys of this machine are made where none is named. */
+  kms: Pick<DataKeys, 'generate'>;
+  jobKeyId?: string | undefined;
+}
+
 /** Encrypts the inputs of a job and signs its manifest. Rejects with `ERR_RENDER_TEMPLATE` before anything is encrypted twice. */
-export async function submitJob(shop: RenderShop, job: RenderJob): Promise<SubmittedJob> {
-  const { owner, launcher, kms, now } = shop;
+export async function submitJob(shop: Submission, job: RenderJob): Promise<SubmittedJob> {
+  const { owner, launcher, kms, now, jobKeyId } = shop;
   const output = resolve(job.output);
   for (const taken of [output, quarantineOf({ output })]) {
     if (existsSync(taken)) {
@@ -164,7 +172,7 @@ export async function submitJob(shop: RenderShop, job: RenderJob): Promise<Submi
   const taken = () =>
     new RenderError('ERR_RENDER_MANIFEST', `there is a job ${jobId} already: resume it, or choose another jobId`);
   if (existsSync(folder)) throw taken();
-  const keyId = await jobKmsKey(kms, launcher.pcrs);
+  const keyId = jobKeyId ?? (await jobKmsKey(kms, launcher.pcrs));
   const context = { service: 'portcullis', purpose: 'render', job: jobId };
   const jobKey = await kms.generate(keyId, 256, context);
   // Has the name of the job once all of it is there: one that was killed in between is none, and can be submitted again.
@@ -231,7 +239,7 @@ async function sweepSubmissions(folder: string): Promise<void> {
 
 /** The template of a job; of one that is to be split, one that is made for its source. Rejects with `ERR_RENDER_JOB`. */
 async function templateOf(
-  shop: RenderShop,
+  shop: Submission,
   { template, splitSeconds, inputs }: RenderJob,
 ): Promise<RenderJob['template']> {
   if (splitSeconds === undefined) return template;
@@ -253,7 +261,7 @@ async function templateOf(
 }
 
 /** Reads an input in clear, a plain file or a master. */
-async function openClear({ owner, mastering }: RenderShop, path: string): Promise<MasterReader> {
+async function openClear({ owner, mastering }: Submission, path: string): Promise<MasterReader> {
   if (!existsSync(manifestPath(path))) return openFile(path);
   return openMaster(path, { privateKey: owner.opening, ...(mastering ? { dataKeys: mastering.dataKeys } : {}) });
 }
@@ -272,6 +280,11 @@ export async function submittedJob(shop: Pick<OwnerSide, 'folder'>, jobId: strin
   } catch {
     throw new RenderError('ERR_RENDER_MANIFEST', `there is no submitted job ${jobId} in ${folder}`);
   }
+}
+
+/** What the manifest of a job says: our own, which needs no verifying. */
+export function manifestOf({ manifest }: Pick<SubmittedJob, 'manifest'>): RenderManifest {
+  return JSON.parse(Buffer.from(manifest.split('.')[1] ?? '', 'base64url').toString('utf8'));
 }
 
 /** Where the outputs of a job wait to be accepted: on the same disk. */
@@ -301,12 +314,17 @@ export async function runSubmittedJob(
   job: SubmittedJob,
   options: RunOptions,
 ): Promise<VerifiedReceipt | undefined> {
+  return withJobLock(job, () => runLocked(shop, job, options));
+}
+
+/** Does something with a job while no other process does. Rejects with `ERR_HOST_BUSY`, `ERR_HOST_STORAGE`. */
+export async function withJobLock<Result>(job: SubmittedJob, what: () => Promise<Result>): Promise<Result> {
   const release = await takeLock(join(job.folder, 'lock')).catch((error) => {
     throw new HostError('ERR_HOST_STORAGE', `cannot lock ${job.folder}: ${error.code}`);
   });
   if (!release) throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: wait for it, or end it`);
   try {
-    return await runLocked(shop, job, options);
+    return await what();
   } finally {
     await release();
   }
@@ -409,7 +427,7 @@ async function setAside(shop: RenderShop, job: SubmittedJob, receipt: string, er
 }
 
 /** What only a job that goes on needs: its encrypted inputs, those that are not masters of the caller, and its checkpoints. */
-async function removeWork({ folder, inputs, output }: SubmittedJob): Promise<void> {
+export async function removeWork({ folder, inputs, output }: SubmittedJob): Promise<void> {
   const own = Object.values(inputs).filter((path) => dirname(path) === folder);
   const files = own.flatMap((path) => [path, manifestPath(path)]);
   const checkpoints = join(folder, 'checkpoints');
@@ -450,16 +468,25 @@ export function auditLogPath({ folder }: Pick<OwnerSide, 'folder'>): string {
   return join(folder, 'audit.jsonl');
 }
 
-function auditLogOf(shop: OwnerSide): AuditLogFile {
+function auditLogOf(shop: Pick<OwnerSide, 'folder' | 'owner'>): AuditLogFile {
   return { path: auditLogPath(shop), signingKey: shop.owner.signing };
 }
 
-async function log(shop: RenderShop, event: AuditEvent, jobId: string, details: Record<string, string>): Promise<void> {
+async function log(
+  shop: Pick<RenderShop, 'folder' | 'owner' | 'now'>,
+  event: AuditEvent,
+  jobId: string,
+  details: Record<string, string>,
+): Promise<void> {
   await appendAuditEntry(auditLogOf(shop), { at: shop.now(), event, jobId, details });
 }
 
 /** The KMS key of jobs for enclaves of these registers, which decrypts for nobody else. */
-async function jobKmsKey(kms: EmbeddedKms, pcrs: Pcrs): Promise<string> {
+async function jobKmsKey(kms: Submission['kms'], pcrs: Pcrs): Promise<string> {
+  if (!(kms instanceof EmbeddedKms)) {
+    const how = 'make one with the policy of portcullis kms policy, and name it with --job-key';
+    throw new KmsError('ERR_KMS_VALIDATION', `jobs need a KMS key that decrypts for their enclaves only: ${how}`);
+  }
   const image = createHash('sha256')
     .update(['0', '1', '2'].map((index) => pcrs[index]).join())
     .digest('hex');
@@ -474,7 +501,7 @@ type Input = RenderManifest['inputs'][number];
 
 /** A master of an input, by its path from `folder`, and what the manifest says of it: a plain file is encrypted, of a `framed` master the key is wrapped anew. */
 async function encryptInput(
-  shop: RenderShop,
+  shop: Submission,
   folder: string,
   parameter: string,
   given: RenderJob['inputs'][string],
@@ -504,13 +531,13 @@ function plainName(path: string): string {
   return /^[A-Za-z0-9]/.test(plain) ? plain : `input${plain}`;
 }
 
-async function encryptPlain({ now }: RenderShop, source: string, output: string) {
+async function encryptPlain({ now }: Submission, source: string, output: string) {
   const dataKey = randomBytes(32);
   const seconds = Math.floor(now() / 1000);
   return { manifest: await encryptMaster({ source, output, mode: 'framed', dataKey, now: seconds }), dataKey };
 }
 
-async function openMasterKey({ owner, mastering }: RenderShop, source: string) {
+async function openMasterKey({ owner, mastering }: Submission, source: string) {
   const manifest = await readManifest(source);
   if (manifest.mode !== 'framed') {
     throw new RenderError(
@@ -524,7 +551,7 @@ async function openMasterKey({ owner, mastering }: RenderShop, source: string) {
   return { manifest, dataKey };
 }
 
-async function masteringKey({ mastering }: RenderShop, jobKey: Uint8Array) {
+async function masteringKey({ mastering }: Submission, jobKey: Uint8Array) {
   if (!mastering) throw new RenderError('ERR_RENDER_MANIFEST', 'there is no mastering key in the configuration');
   const context = { service: 'portcullis', purpose: 'master' };
   const { plaintext, encrypted, keyId } = await mastering.dataKeys.generate(mastering.keyId, 256, context);

@@ -22,7 +22,9 @@ export type HostErrorCode =
   /** The job was interrupted by its caller. */
   | 'ERR_HOST_INTERRUPTED'
   /** Settings of a parent that are none. */
-  | 'ERR_HOST_SETTINGS';
+  | 'ERR_HOST_SETTINGS'
+  /** A job elsewhere that is not done yet. */
+  | 'ERR_HOST_PENDING';
 
 /** Why enclave and parent could not go on. The message says nothing of what was sent. */
 export class HostError extends Error {

@@ -5,6 +5,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } fr
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { AWS_NITRO_ROOT as NITRO_ROOT } from '../../enclave-render/attestation/attestation-document.ts';
 import { portcullis } from '../harness/cli.ts';
 import { complaints, describeWithFfmpeg, ffmpeg } from '../harness/media.ts';
 import { testSource } from '../harness/render-shop.ts';
@@ -164,6 +165,24 @@ describeWithFfmpeg('portcullis render', () => {
       1,
       { ok: false, jobId: 'failing', code: 'ERR_KMS_ACCESS' },
     ]);
+  });
+
+  test('submit signs a job for another image and puts it where its parent takes it; fetch says that it is not done', async () => {
+    const [to, pcrs, file] = [join(folder, 'jobs'), join(folder, 'pcrs.json'), join(folder, 'elsewhere.json')];
+    mkdirSync(to);
+    writeFileSync(pcrs, JSON.stringify({ '0': 'ab'.repeat(48) }));
+    const job = { ...JSON.parse(readFileSync(jobFile, 'utf8')), jobId: 'nitro', output: join(folder, 'nitro') };
+    writeFileSync(file, JSON.stringify(job));
+    const half = await portcullis('render', 'submit', file, ...data, '--to', to);
+    expect([half.code, half.stderr]).toEqual([2, expect.stringContaining('--image-pcrs')]);
+    const offered = await portcullis('render', 'submit', file, ...data, '--image-pcrs', pcrs, '--to', to, '--json');
+    expect(offered).toMatchObject({ code: 0, stderr: '' });
+    const jws = readFileSync(join(to, 'incoming', 'nitro.jws'), 'utf8');
+    const manifest = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString());
+    expect(manifest).toMatchObject({ jobId: 'nitro', pcrs: { '0': 'ab'.repeat(48) }, roots: [NITRO_ROOT] });
+    expect(existsSync(join(to, 'inputs', manifest.inputs[0].sha256))).toBe(true);
+    const fetched = await portcullis('render', 'fetch', 'nitro', '--from', to, ...data, '--json');
+    expect([fetched.code, JSON.parse(fetched.stdout)]).toMatchObject([69, { ok: false, code: 'ERR_HOST_PENDING' }]);
   });
 
   test('a keystore that cannot be used is a refusal with its code', async () => {

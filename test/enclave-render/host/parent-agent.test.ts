@@ -1,5 +1,5 @@
-import { createPublicKey } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createPublicKey, randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
 import { verifyReceipt } from '../../../enclave-render/receipt/verify-receipt.ts';
 import { fileObjectStore } from '../../../enclave-render/storage/files.ts';
 import type { ObjectStore } from '../../../enclave-render/storage/object-store.ts';
+import { fetchJob, offerJob } from '../../../local/remote-jobs.ts';
 import { type RenderShop, type SubmittedJob, submitJob, tasksOf } from '../../../local/render-jobs.ts';
 import { describeWithFfmpeg } from '../../harness/media.ts';
 import { testShop, testSource, twoStepJob } from '../../harness/render-shop.ts';
@@ -44,16 +45,12 @@ describeWithFfmpeg('the parent', () => {
 
   /** Signs a job as its owner, and puts what the parent needs of it into the bucket. */
   const submit = async (): Promise<SubmittedJob> => {
-    const job = await submitJob(shop, twoStepJob(folder, { output: join(folder, `out-${count}`) }));
-    const { inputs } = payload(job.manifest);
-    for (const { name, sha256 } of inputs) {
-      await store.put(`inputs/${sha256}`, createReadStream(job.inputs[name] as string));
-    }
-    await offer(job.manifest);
+    const job = await submitJob(shop, twoStepJob(folder, { output: join(folder, `out-${count}-${randomUUID()}`) }));
+    await offerJob(job, store);
     return job;
   };
   const payload = (jws: string) => JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString());
-  const offer = (text: string, name = 'job.jws') => store.put(`incoming/${name}`, Readable.from([Buffer.from(text)]));
+  const offer = (text: string, name = 'again.jws') => store.put(`incoming/${name}`, Readable.from([Buffer.from(text)]));
   const incoming = () => {
     const at = join(bucket, 'incoming');
     return existsSync(at) ? readdirSync(at) : [];
@@ -79,6 +76,7 @@ describeWithFfmpeg('the parent', () => {
 
   test('renders a job of the bucket: its owner finds receipt and outputs there, and nothing is left on its disk', async () => {
     const job = await submit();
+    await expect(fetchJob(shop, job, store)).rejects.toMatchObject({ code: 'ERR_HOST_PENDING' });
     await runIncoming(parent, forever);
     expect((await verify(job)).outputsVerified).toBe(true);
     expect(incoming()).toEqual([]);
@@ -91,6 +89,27 @@ describeWithFfmpeg('the parent', () => {
     await runIncoming(parent, forever);
     expect(readFileSync(join(bucket, 'jobs', job.jobId, 'receipt.json'))).toEqual(receipt);
     expect(incoming()).toEqual([]);
+
+    // Its owner fetches it: what the receipt does not name stays where it is, and what was exchanged is refused.
+    const output = join(bucket, 'jobs', job.jobId, 'outputs', 'grade', 'title.mkv');
+    const genuine = readFileSync(output);
+    writeFileSync(join(dirname(output), 'other.mkv'), 'x');
+    writeFileSync(output, Buffer.alloc(genuine.length));
+    await expect(fetchJob(shop, job, store)).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_ALTERED' });
+    rmSync(output);
+    await expect(fetchJob(shop, job, store)).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_MISSING' });
+    expect(existsSync(job.output)).toBe(false);
+    writeFileSync(output, genuine);
+    const accepted = await fetchJob(shop, job, store);
+    expect(accepted.outputsVerified).toBe(true);
+    expect(readdirSync(join(job.output, 'grade')).sort()).toEqual(['title.mkv', 'title.mkv.manifest.json']);
+    expect(readdirSync(job.folder).sort()).toEqual(['job.json', 'manifest.jws', 'receipt.json']);
+    // Once it is accepted, with nothing but what is here.
+    expect(await fetchJob(shop, job, fileObjectStore(join(folder, 'empty')))).toEqual(accepted);
+    // Another job's receipt is not this one's.
+    const other = await submit();
+    await store.put(`jobs/${other.jobId}/receipt.json`, Readable.from([receipt]));
+    await expect(fetchJob(shop, other, store)).rejects.toMatchObject({ code: 'ERR_RECEIPT_JOB' });
   });
 
   test('another instance goes on where one was lost, with nothing but the bucket', async () => {
@@ -106,7 +125,7 @@ describeWithFfmpeg('the parent', () => {
       },
     };
     await runIncoming({ ...parent, store: watched }, lost.signal);
-    expect(incoming()).toEqual(['job.jws']);
+    expect(incoming()).toEqual([`${job.jobId}.jws`]);
     expect(existsSync(join(bucket, 'jobs', job.jobId, 'receipt.json'))).toBe(false);
     lines = [];
     const other = join(folder, `work-${++count}`);
@@ -124,7 +143,7 @@ describeWithFfmpeg('the parent', () => {
     };
     const kms = { decryptForRecipient } as unknown as ParentAgentOptions['kms'];
     await runIncoming({ ...parent, kms }, forever);
-    expect(incoming()).toEqual(['job.jws']);
+    expect(incoming()).toEqual([`${job.jobId}.jws`]);
     await runIncoming({ ...parent, kms, now: () => 1000 * payload(job.manifest).expiresAt }, forever);
     expect(incoming()).toEqual([]);
     expect(readJson(`jobs/${job.jobId}/failure.json`).code).toBe('ERR_KMS_UNAVAILABLE');
@@ -155,6 +174,8 @@ describeWithFfmpeg('the parent', () => {
     writeFileSync(path, Buffer.alloc(bytes.length));
     await runIncoming(parent, forever);
     expect(readJson(`jobs/${job.jobId}/failure.json`).code).toBe('ERR_RENDER_INPUT');
+    const told = { code: 'ERR_HOST_REFUSED', peerCode: 'ERR_RENDER_INPUT' };
+    await expect(fetchJob(shop, job, store)).rejects.toMatchObject(told);
     await store.delete(`inputs/${input.sha256}`);
     await offer(job.manifest);
     await runIncoming(parent, forever);
