@@ -47,7 +47,7 @@ export function fetchJob(side: OwnerSide, job: SubmittedJob, store: ObjectStore)
     const acceptance = acceptanceOf(side, job);
     const own = await readFile(receiptPath(job), 'utf8').catch(() => undefined);
     const before = own === undefined ? undefined : await acceptedBefore(own, acceptance);
-    const verified = before ?? (await acceptFetched(job, store, acceptance));
+    const verified = before ?? (await acceptFetched(job, store, acceptance).catch(storageFailure));
     await removeWork(job);
     return verified;
   });
@@ -107,6 +107,14 @@ async function writeReceipt(job: SubmittedJob, receipt: string): Promise<void> {
 
 function incoming({ jobId }: SubmittedJob): string {
   return `incoming/${jobId}.jws`;
+}
+
+/** What this disk refuses, as an error of ours. */
+function storageFailure(error: unknown): never {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) throw error;
+  const why = code === 'ENOSPC' ? 'the disk is full: make room' : code;
+  throw new HostError('ERR_HOST_STORAGE', `what was fetched cannot be written: ${why}, and fetch it again`);
 }
 
 function missing(error: unknown): undefined {

@@ -100,6 +100,11 @@ describeWithFfmpeg('the parent', () => {
     await expect(fetchJob(shop, job, store)).rejects.toMatchObject({ code: 'ERR_RECEIPT_OUTPUT_MISSING' });
     expect(existsSync(job.output)).toBe(false);
     writeFileSync(output, genuine);
+    // This disk takes nothing more.
+    const full = Object.assign(new Error(), { code: 'ENOSPC', syscall: 'write' });
+    const cut = { ...store, get: (key: string) => (key.endsWith('.mkv') ? Promise.reject(full) : store.get(key)) };
+    await expect(fetchJob(shop, job, cut)).rejects.toMatchObject({ code: 'ERR_HOST_STORAGE' });
+    expect(existsSync(job.output)).toBe(false);
     const accepted = await fetchJob(shop, job, store);
     expect(accepted.outputsVerified).toBe(true);
     expect(readdirSync(join(job.output, 'grade')).sort()).toEqual(['title.mkv', 'title.mkv.manifest.json']);
