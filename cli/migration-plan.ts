@@ -26,7 +26,7 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
   return [
     {
       title: 'Stop the rotation of that solution',
-      why: `It writes the function ${old} and both secrets anew; keys that are not in key-ring.json would deny their viewers.`,
+      why: `It writes the function ${old} and both secrets anew; keys that the function of step 4 does not have would deny their viewers.`,
       run: [
         `aws events list-rules --query "Rules[?contains(Name, '${solution.stackName}')]"`,
         'aws events disable-rule --name RULE-OF-ITS-ROTATION',
@@ -45,20 +45,18 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
     {
       title: 'Deploy ours beside it',
       why: `portcullis.json rotates keys after ${MIGRATION_ROTATION_DAYS} days only: a rotation would not reach ${DUAL}.`,
-      run: [
-        'npm run synth -- --config portcullis.json && npx cdk deploy --all',
-        'aws secretsmanager put-secret-value --secret-id portcullis/key-ring --secret-string file://key-ring.json',
-        'npx cdk deploy --all    # publishes the keys of that ring',
-      ],
-      check:
-        'portcullis key show --secret portcullis/key-ring lists the keys of that solution as (compat), and one of ours.',
+      run: ['export PORTCULLIS_CONFIG=portcullis.json; npm run synth && npx cdk deploy --all'],
+      check: 'portcullis key show --secret portcullis/key-ring shows a current key, and every alarm is quiet.',
       back: 'npx cdk destroy --all: no viewer came near it yet.',
     },
     {
       title: 'Build and upload the function that takes both',
-      why: 'Tokens of that solution go on playing; ours play as well. It carries its keys, and sees no revocations: WAF does.',
+      why: 'It carries the keys of that solution and those that the deployed API mints with, and sees no revocations: WAF does.',
       run: [
-        'portcullis edge build --dialect compat --keys key-ring.json --config portcullis.json --out dual-accept.js',
+        'umask 077; aws secretsmanager get-secret-value --secret-id portcullis/key-ring \\',
+        '  --query SecretString --output text >deployed-ring.json',
+        `portcullis key import --aws ${solution.stackName}_PrimarySecret ${solution.stackName}_SecondarySecret --keys deployed-ring.json`,
+        'portcullis edge build --dialect compat --keys deployed-ring.json --config portcullis.json --out dual-accept.js',
         `aws cloudfront create-function --name ${DUAL} --function-code fileb://dual-accept.js \\`,
         '  --function-config Comment=both,Runtime=cloudfront-js-2.0',
         `aws cloudfront publish-function --name ${DUAL} --if-match ETAG`,
@@ -80,18 +78,18 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
       why: 'From here on both kinds of token are valid for everybody.',
       run: [`${attach} --apply`],
       check: 'For a day: denials by reason are no more than 401 and 403 were before; none is token-key-unknown.',
-      back: 'portcullis attach DISTRIBUTION --undo associates the old function again; its tokens were valid all the time.',
+      back: 'Back ends that moved go back first (step 8); then portcullis attach DISTRIBUTION --undo: its tokens were valid all the time.',
     },
     {
       title: 'Carry on what is revoked',
-      why: `${sessions.length} sessions are revoked there. Its rule group ${solution.stackName}_BlockSessions stays in the web ACL for its tokens.`,
+      why: `${sessions.length} sessions are revoked there. Its rule group ${solution.stackName}_BlockSessions stays in the web ACL for its tokens. Commands need --api and --token-file.`,
       run: sessions.length > 0 ? ['xargs -n 1 portcullis session revoke <revoked-sessions.txt'] : [],
-      check: 'portcullis session list shows them, and a URL of one of them gets 403.',
+      check: 'portcullis revocation list --kind session shows them, and a URL of one of them gets 403.',
       back: 'None is needed.',
     },
     {
       title: 'Move the back ends, one by one',
-      why: 'Each may go at its own time.',
+      why: 'Each may go at its own time. Commands need --api and --token-file of the deployed API.',
       run: assets.map(
         ({ asset }) =>
           `portcullis asset put ${asset.id} --path ${quoted(asset.path)} --policy policies/${asset.id}.json`,
