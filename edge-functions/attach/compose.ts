@@ -23,12 +23,12 @@ export async function composeBefore(
   if (readKeys(ours)) {
     throw refuse("rotation would not reach keys embedded in a second function: set aws.keys.at to 'store'");
   }
-  if ((await buildEdgeFunction(sources, 'store', settings)).code !== ours) {
-    throw refuse('what is deployed of ours was built otherwise: give its --config, or deploy this version first');
-  }
   const handler = handlerOf(code);
   if (handler === undefined) throw refuse('it has no top-level handler that can be read');
   if (handler === 'async') throw refuse('its handler is asynchronous: rewrite it, or look things up at the origin');
+  if ((await buildEdgeFunction(sources, 'store', settings)).code !== ours) {
+    throw refuse('what is deployed of ours was built otherwise: give its --config, or deploy this version first');
+  }
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-attach-'));
   try {
     const before = join(folder, `${name}.js`);

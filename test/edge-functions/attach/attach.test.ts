@@ -14,6 +14,7 @@ import { edgeManifest } from '../../../edge-functions/build/manifest.ts';
 import { runInVm } from '../../../edge-functions/runtime/vm.ts';
 import { packagePath } from '../../../local/package-root.ts';
 import { CloudFrontService, element } from '../../harness/cloudfront-service.ts';
+import { LONG } from '../../harness/programs.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 
@@ -201,8 +202,10 @@ describe('a behaviour without function', () => {
     await apply();
     const [wanted, count] = [xmlOf(), service.calls.length];
     expect(count).toBeGreaterThan(6);
-    for (const fault of ['before', 'after'] as const) {
+    const isChange = service.calls.map((call) => !call.startsWith('GET'));
+    for (const fault of LONG ? (['before', 'after'] as const) : (['after'] as const)) {
       for (let nth = 1; nth <= count; nth++) {
+        if (!LONG && !isChange[nth - 1]) continue;
         await undo();
         service.calls.length = 0;
         saved = nothingSaved(ID);
