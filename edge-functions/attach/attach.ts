@@ -197,7 +197,7 @@ async function planFunction(
   const there = await cloudFront.liveFunction(presentName);
   // One that an earlier run composed: what is in it before ours is composed again, with ours as it is now.
   const [, name = presentName] =
-    (presentName.startsWith(COMPOSED) && /^portcullis: (\S+) before /.exec(there.comment)) || [];
+    (presentName.startsWith(COMPOSED) && /^portcullis: ([\w-]{1,64}) before /.exec(there.comment)) || [];
   const theirs = name === presentName ? there : await cloudFront.liveFunction(name);
   if (theirs.stores.some((store) => !ours.stores.includes(store))) {
     const why = 'it has a KeyValueStore of its own, and a function takes one';

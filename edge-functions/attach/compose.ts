@@ -25,6 +25,7 @@ export async function composeBefore(
   }
   const handler = handlerOf(code);
   if (handler === undefined) throw refuse('it has no top-level handler that can be read');
+  if (handler === 'imports') throw refuse('it imports what CloudFront does not have');
   if (handler === 'async') throw refuse('its handler is asynchronous: rewrite it, or look things up at the origin');
   if ((await buildEdgeFunction(sources, 'store', settings)).code !== ours) {
     throw refuse('what is deployed of ours was built otherwise: give its --config, or deploy this version first');
@@ -42,8 +43,11 @@ export async function composeBefore(
   }
 }
 
+/** What CloudFront lets a function import. Anything else the bundler would look for on this machine. */
+const RUNTIME_MODULES: unknown[] = ['cloudfront', 'crypto', 'querystring'];
+
 /** What kind of function a file calls `handler`: undefined for none. */
-function handlerOf(code: string): 'sync' | 'async' | undefined {
+function handlerOf(code: string): 'sync' | 'async' | 'imports' | undefined {
   let program: Program;
   try {
     program = parse(code, { ecmaVersion: 'latest', sourceType: 'module' });
@@ -53,6 +57,8 @@ function handlerOf(code: string): 'sync' | 'async' | undefined {
   const kind = (node: Node | null | undefined) => ((node as { async?: boolean } | null)?.async ? 'async' : 'sync');
   let found: 'sync' | 'async' | undefined;
   for (const statement of program.body) {
+    if ('source' in statement && statement.source && !RUNTIME_MODULES.includes(statement.source.value))
+      return 'imports';
     if (statement.type === 'FunctionDeclaration' && statement.id.name === 'handler') found = kind(statement);
     if (statement.type !== 'VariableDeclaration') continue;
     for (const { id, init } of statement.declarations) {

@@ -380,6 +380,16 @@ describe('a function that is there', () => {
     ['async', 'async function handler(event) { return event.request; }', 'asynchronous'],
     ['not in the dialect', 'function handler(event) { for (const a of []) {} return event.request; }', 'for-of'],
     ['without a handler', 'const x = 1;', 'no top-level handler'],
+    [
+      'that imports a file of this machine',
+      `import x from '${packagePath('dist', 'edge', 'viewer-request.js')}'; function handler(event) { return x; }`,
+      'imports what',
+    ],
+    [
+      'that exports one',
+      `export * from '/etc/hostname'; function handler(event) { return event.request; }`,
+      'imports what',
+    ],
     ['no JavaScript', 'function handler(', 'no top-level handler'],
     [
       'too large',
