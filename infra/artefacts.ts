@@ -4,6 +4,7 @@ import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
 import type { HandlerDescription } from '../lambda/handlers.ts';
 import type { StateMachineDescription } from '../lambda/state-machines.ts';
+import type { AccessLogs } from '../revocation/detect/log-delivery.ts';
 
 /** A built handler: what `dist/lambda/manifest.json` says of it, and the folder of its code. */
 export interface BuiltHandler extends HandlerDescription {
@@ -24,6 +25,8 @@ export interface Artefacts {
   tables: Record<'api' | 'revocation', CreateTableCommandInput[]>;
   /** The attribute by which DynamoDB deletes items, by table. */
   timeToLive: Record<string, string>;
+  /** What is delivered of requests, and the table that reads it. */
+  accessLogs: AccessLogs;
   /** Folder of the console page. */
   console: string;
 }
@@ -31,7 +34,7 @@ export interface Artefacts {
 /** Reads what was built: `dist`, and the edge functions of a configuration, which may be elsewhere (`scripts/synth.mjs`). */
 export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefacts {
   const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'));
-  const { handlers, stateMachines, tables, timeToLive } = json(dist, 'lambda', 'manifest.json');
+  const { handlers, stateMachines, tables, timeToLive, accessLogs } = json(dist, 'lambda', 'manifest.json');
   for (const [name, handler] of Object.entries<BuiltHandler>(handlers)) handler.folder = join(dist, 'lambda', name);
   return {
     edge: json(edge, 'manifest.json'),
@@ -40,6 +43,7 @@ export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefact
     stateMachines,
     tables,
     timeToLive,
+    accessLogs,
     console: join(dist, 'console'),
   };
 }

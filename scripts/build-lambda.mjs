@@ -7,6 +7,7 @@ import { build } from 'esbuild';
 import { HANDLERS } from '../dist/lib/lambda/handlers.js';
 import { STATE_MACHINES } from '../dist/lib/lambda/state-machines.js';
 import { TABLES, TIME_TO_LIVE } from '../dist/lib/lambda/tables.js';
+import { ACCESS_LOGS } from '../dist/lib/revocation/detect/log-delivery.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const names = Object.keys(HANDLERS);
@@ -39,6 +40,10 @@ const handlers = Object.fromEntries(
 );
 writeFileSync(
   `${root}dist/lambda/manifest.json`,
-  `${JSON.stringify({ handlers, stateMachines: STATE_MACHINES, tables: TABLES, timeToLive: TIME_TO_LIVE }, null, 2)}\n`,
+  `${JSON.stringify(
+    { handlers, stateMachines: STATE_MACHINES, tables: TABLES, timeToLive: TIME_TO_LIVE, accessLogs: ACCESS_LOGS },
+    null,
+    2,
+  )}\n`,
 );
 process.stderr.write(`  lambda: ${names.length} handlers\n`);

@@ -1,4 +1,5 @@
 import { BINDING_DOCS } from '../../token/binding-docs.ts';
+import { REASON_DOCS } from '../../token/reason-docs.ts';
 import type { EdgeFunction } from './bundle.ts';
 import { EdgeBuildError } from './errors.ts';
 import type { EdgeSettings } from './settings.ts';
@@ -14,6 +15,8 @@ export interface EdgeManifest {
   generatedHeaders: string[];
   /** Headers of the viewer's own that the function only reads; no policy has to name them. */
   viewerHeaders: string[];
+  /** Why requests are denied, as the function logs it. */
+  denialReasons: string[];
 }
 
 /** Headers in an origin request policy, unless AWS raises the quota (AWS, "Quotas on policies"). */
@@ -38,5 +41,6 @@ export function edgeManifest(functions: Record<string, EdgeFunction>, settings: 
     settings,
     generatedHeaders: checkedHeaders(docs.flatMap(({ generatedHeaders }) => generatedHeaders ?? []).sort()),
     viewerHeaders: [...docs.flatMap(({ viewerHeader }) => viewerHeader ?? []), 'origin'].sort(),
+    denialReasons: Object.keys(REASON_DOCS),
   };
 }

@@ -38,6 +38,7 @@ const queue = sqsClient();
 const metric = lambdaMetrics('reconciler');
 const reports = {
   report: (line: string) => console.error(line),
+  countPublished: (target: string, published: number) => metric('RevocationsPublished', published, { target }),
   countOmitted: (target: string, omitted: number) => metric('RevocationsOmitted', omitted, { target }),
   countFailed: (target: string) => metric('PublicationFailed', 1, { target }),
 };

@@ -17,6 +17,31 @@ export interface AthenaTable {
 
 const V1_COLUMNS = STANDARD_FIELDS.map(columnOf);
 
+/** Columns of a table of Parquet, all of them text; what a delivery leaves out is NULL. */
+export const PARQUET_COLUMNS = [...V1_COLUMNS, ...V2_FIELDS.map(columnOf)];
+
+/** The path that a log delivery of Parquet writes below its location: what the table's partitions are. */
+export const SUFFIX_PATH = '{DistributionId}/{yyyy}/{MM}/{dd}/{HH}';
+
+/** The column that a table of Parquet is partitioned by, like `2026/11/22/14`. */
+export const PARTITION_COLUMN = 'hour';
+
+/**
+ * Properties of a table of Parquet: its partitions are worked out, not looked up (Athena User Guide, "Partition projection").
+ * `objects`: location with the distribution's id; `range`: hours that there may be logs of.
+ */
+export function projection(objects: string, range: string): Record<string, string> {
+  return {
+    'projection.enabled': 'true',
+    [`projection.${PARTITION_COLUMN}.type`]: 'date',
+    [`projection.${PARTITION_COLUMN}.format`]: 'yyyy/MM/dd/HH',
+    [`projection.${PARTITION_COLUMN}.range`]: range,
+    [`projection.${PARTITION_COLUMN}.interval`]: '1',
+    [`projection.${PARTITION_COLUMN}.interval.unit`]: 'HOURS',
+    'storage.location.template': `${objects}/\${${PARTITION_COLUMN}}/`,
+  };
+}
+
 /** `2026-11-22T14` of a time in seconds. */
 const hourOf = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 13);
 
@@ -63,7 +88,7 @@ export function athenaLogTable({ database, table, format, location, distribution
  */
 export function createTableSql(athenaTable: AthenaTable, since: number): string {
   const { database, table, format, location, distributionId } = athenaTable;
-  const columns = format === 'v1' ? V1_COLUMNS : [...V1_COLUMNS, ...V2_FIELDS.map(columnOf)];
+  const columns = format === 'v1' ? V1_COLUMNS : PARQUET_COLUMNS;
   const create = `CREATE EXTERNAL TABLE IF NOT EXISTS \`${identifier(database)}\`.\`${identifier(table)}\` (
 ${columns.map((column) => `  \`${column}\` string`).join(',\n')}
 )`;
@@ -75,17 +100,17 @@ STORED AS TEXTFILE
 LOCATION '${plain(location)}'
 TBLPROPERTIES ('skip.header.line.count' = '2')`;
   }
+  const properties = projection(
+    `${plain(location)}${plain(distributionId)}`,
+    `${hourOf(since).replaceAll(/[-T]/g, '/')},NOW`,
+  );
   return `${create}
-PARTITIONED BY (\`hour\` string)
+PARTITIONED BY (\`${PARTITION_COLUMN}\` string)
 STORED AS PARQUET
 LOCATION '${plain(location)}'
 TBLPROPERTIES (
-  'projection.enabled' = 'true',
-  'projection.hour.type' = 'date',
-  'projection.hour.format' = 'yyyy/MM/dd/HH',
-  'projection.hour.range' = '${hourOf(since).replaceAll(/[-T]/g, '/')},NOW',
-  'projection.hour.interval' = '1',
-  'projection.hour.interval.unit' = 'HOURS',
-  'storage.location.template' = '${plain(location)}${plain(distributionId)}/\${hour}/'
+${Object.entries(properties)
+  .map(([name, value]) => `  '${name}' = '${value}'`)
+  .join(',\n')}
 )`;
 }

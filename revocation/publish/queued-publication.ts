@@ -5,6 +5,8 @@ import { readPublication } from './sqs.ts';
 /** What is told of a publication: lines for people, and counts by target. */
 export interface PublicationReports {
   report: (line: string) => void;
+  /** Entries that a target enforces, whenever the whole list was looked at. */
+  countPublished: (target: string, published: number) => void;
   /** Entries that a target has no room for. */
   countOmitted: (target: string, omitted: number) => void;
   /** Called once for a target that could not be told. */
@@ -20,7 +22,7 @@ export interface PublicationReports {
 export async function publishQueued(
   targets: [Target, ...Target[]],
   bodies: string[],
-  { report, countOmitted, countFailed }: PublicationReports,
+  { report, countPublished, countOmitted, countFailed }: PublicationReports,
 ): Promise<boolean> {
   const messages = bodies.map(changedBy);
   const changed = messages.flatMap((keys): RevocationKey[] => keys ?? []);
@@ -28,7 +30,8 @@ export async function publishQueued(
   const [isPublished = false] = await Promise.all(
     targets.map(async ({ name, publisher }) => {
       try {
-        const { omitted } = isWhole ? await publisher.reconcile() : await publisher.publish(changed);
+        const { published, omitted } = isWhole ? await publisher.reconcile() : await publisher.publish(changed);
+        if (isWhole) countPublished(name, published);
         if (omitted.length > 0) countOmitted(name, omitted.length);
         return true;
       } catch (error) {

@@ -40,6 +40,8 @@ export const METRICS = {
   DetectionCapHit: 'Count',
   /** Runs that failed. */
   DetectionFailed: 'Count',
+  /** Revocations that a target enforces, with the target as a dimension. */
+  RevocationsPublished: 'Count',
   /** Revocations that a target has no room for, with the target as a dimension. */
   RevocationsOmitted: 'Count',
   /** Publications that a target could not be told of, with the target as a dimension. */
