@@ -38,6 +38,12 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
   if (has('api') && edge.tokenPosition.startsWith('/v1/')) {
     refuse('edge.tokenPosition', "'/v1/' is where the API is, and no function checks tokens there: take another path");
   }
+  if (has('revocation') && aws.keys.at === 'embedded' && !revocation.waf.publish) {
+    refuse(
+      'revocation.waf.publish',
+      "a function with embedded keys reads no store: without a rule group revocations reach nobody; set it, or aws.keys.at to 'store'",
+    );
+  }
   if (has('render') && !aws.render) {
     refuse('aws.render', "the module 'render' needs pcrs and imageId of the enclave (docs/enclave.md)");
   }

@@ -4,7 +4,7 @@ import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Configuration } from '../config/schema.ts';
-import type { ResourceName } from '../lambda/handlers.ts';
+import type { HandlerDescription, ResourceName } from '../lambda/handlers.ts';
 import type { SETTINGS_VARIABLE } from '../lambda/settings.ts';
 import type { Artefacts } from './artefacts.ts';
 import { functionName, namedArns, type ResourceArns, tableArn } from './names.ts';
@@ -50,13 +50,10 @@ export class Handler extends Construct {
       roles: [role],
       statements: [
         allow(['logs:CreateLogStream', 'logs:PutLogEvents'], [log.logGroupArn]),
-        ...Object.entries(permissions).flatMap(([resource, actions = []]) => {
-          const resources = arnsOf(resource as ResourceName, name, props);
-          return resources.length > 0 ? [allow(actions, resources)] : [];
-        }),
+        ...permitted(permissions, name, props),
       ],
     });
-    this.#acknowledgeWildcards(policy);
+    acknowledgeWildcards(policy);
     this.function = new lambda.Function(this, 'Function', {
       functionName: functionName(name),
       description: purpose,
@@ -79,18 +76,6 @@ export class Handler extends Construct {
     });
   }
 
-  /** What has no name yet can be named by a wildcard only: objects of a bucket, the id of a rule group. */
-  #acknowledgeWildcards(policy: iam.Policy): void {
-    const { Statement } = Stack.of(this).resolve(policy.document);
-    for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
-      const name = findingName(resource);
-      if (!name.endsWith('*')) continue;
-      const reason =
-        name === '*' ? 'AWS knows no resource of these actions' : 'It has no name yet when this is deployed';
-      Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
-    }
-  }
-
   /** Lets a service invoke it, for what is in this account only (Lambda Developer Guide, "Confused deputy"). */
   allowInvocation(id: string, service: string, sourceArn?: string): void {
     this.function.addPermission(id, {
@@ -98,6 +83,17 @@ export class Handler extends Construct {
       sourceAccount: Aws.ACCOUNT_ID,
       ...(sourceArn !== undefined && { sourceArn }),
     });
+  }
+}
+
+/** What has no name yet can be named by a wildcard only: objects of a bucket, the id of a rule group. */
+export function acknowledgeWildcards(policy: iam.Policy): void {
+  const { Statement } = Stack.of(policy).resolve(policy.document);
+  for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
+    const name = findingName(resource);
+    if (!name.endsWith('*')) continue;
+    const reason = name === '*' ? 'AWS knows no resource of these actions' : 'It has no name yet when this is deployed';
+    Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
   }
 }
 
@@ -114,11 +110,27 @@ function allow(actions: string[], resources: string[]): iam.PolicyStatement {
   return new iam.PolicyStatement({ actions, resources });
 }
 
+/** Statements for the actions of a row, on the ARNs of what it names; `owner` is who is told of one that is not known. */
+export function permitted(
+  permissions: HandlerDescription['permissions'],
+  owner: string,
+  known: Pick<HandlerProps, 'configuration' | 'artefacts' | 'arns'>,
+): iam.PolicyStatement[] {
+  return Object.entries(permissions).flatMap(([resource, actions = []]) => {
+    const resources = arnsOf(resource as ResourceName, owner, known);
+    return resources.length > 0 ? [allow(actions, resources)] : [];
+  });
+}
+
 /** ARNs of a resource; none when it belongs to a module that is left out. */
-function arnsOf(resource: ResourceName, handler: string, { configuration, artefacts, arns }: HandlerProps): string[] {
+function arnsOf(
+  resource: ResourceName,
+  owner: string,
+  { configuration, artefacts, arns }: Pick<HandlerProps, 'configuration' | 'artefacts' | 'arns'>,
+): string[] {
   if (resource.startsWith('table:')) return tableArns(resource.slice('table:'.length), artefacts, configuration);
   const known = { ...namedArns(configuration), ...arns }[resource as keyof ResourceArns];
-  if (!known) throw new Error(`the handler '${handler}' acts on '${resource}', whose ARN its stack does not give`);
+  if (!known) throw new Error(`'${owner}' acts on '${resource}', whose ARN its stack does not give`);
   return known;
 }
 

@@ -11,9 +11,12 @@ export const NAMES = {
   keyRing: 'portcullis/key-ring',
   originSecret: 'portcullis/origin-secret',
   publications: 'portcullis-publications.fifo',
+  deadPublications: 'portcullis-publications-dead.fifo',
   detectionMachine: 'portcullis-detection',
   renderMachine: 'portcullis-render',
   workgroup: 'portcullis',
+  database: 'portcullis',
+  accessLogs: 'access_logs',
   userPool: 'portcullis',
 } as const;
 
@@ -46,6 +49,24 @@ export function functionArn(handler: string, region: string): string {
   return arn('lambda', region, `function:${functionName(handler)}`);
 }
 
+/** ARN of a distribution. */
+export function distributionArn(id: string): string {
+  return arn('cloudfront', '', `distribution/${id}`);
+}
+
+/** ARNs of the database of access logs, of its table, and of those that a run of detection makes for itself. */
+export function catalogArns(region: string): string[] {
+  const { database, accessLogs } = NAMES;
+  const tables = [accessLogs, `${database}_*`].map((table) => `table/${database}/${table}`);
+  return ['catalog', `database/${database}`, ...tables].map((resource) => arn('glue', region, resource));
+}
+
+/** ARN of a state machine of ours. */
+export function stateMachineArn(machine: 'detection' | 'render', region: string): string {
+  const name = machine === 'detection' ? NAMES.detectionMachine : NAMES.renderMachine;
+  return arn('states', region, `stateMachine:${name}`);
+}
+
 /** URL of a queue. */
 export function queueUrl(queue: string, region: string): string {
   return `https://sqs.${region}.${Aws.URL_SUFFIX}/${Aws.ACCOUNT_ID}/${queue}`;
@@ -76,8 +97,8 @@ export function namedArns({ aws, revocation }: Configuration): ResourceArns {
     // The capacity is the last part of its name: with another one it is another group.
     ruleGroup: when(revocation.waf.publish, arn('wafv2', EDGE_REGION, `global/rulegroup/${revocation.waf.name}-*/*`)),
     publications: when(has('revocation'), arn('sqs', region, NAMES.publications)),
-    detectionMachine: when(has('revocation'), arn('states', region, `stateMachine:${NAMES.detectionMachine}`)),
+    detectionMachine: when(has('revocation'), stateMachineArn('detection', region)),
     workgroup: when(has('revocation'), arn('athena', region, `workgroup/${NAMES.workgroup}`)),
-    renderMachine: when(has('render'), arn('states', region, `stateMachine:${NAMES.renderMachine}`)),
+    renderMachine: when(has('render'), stateMachineArn('render', region)),
   };
 }

@@ -1,14 +1,19 @@
 import { App, DefaultStackSynthesizer, type IReusableStackSynthesizer, Tags, Validations } from 'aws-cdk-lib';
+import type * as sns from 'aws-cdk-lib/aws-sns';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { ConfigurationError } from '../config/configuration.ts';
 import { contradictions } from '../config/contradictions.ts';
 import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
+import type { Watched } from './alarms.ts';
 import type { Artefacts } from './artefacts.ts';
+import { NAMES, stateMachineArn } from './names.ts';
 import { ApiStack } from './stacks/api-stack.ts';
 import { BaseStack } from './stacks/base-stack.ts';
 import { DeliveryStack } from './stacks/delivery-stack.ts';
 import { EdgeStack } from './stacks/edge-stack.ts';
+import { MonitoringStack } from './stacks/monitoring-stack.ts';
+import { RevocationStack } from './stacks/revocation-stack.ts';
 
 /** Where templates and assets go. */
 export interface AppOptions {
@@ -39,6 +44,8 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
   const atTheEdge = { ...shared, env: { region: EDGE_REGION } };
   const regional = { ...shared, env: { region: aws.region } };
 
+  let alarms: sns.Topic | undefined;
+  let distributionId: string | undefined;
   if (has('base')) {
     const edge = new EdgeStack(app, 'portcullis-edge', atTheEdge);
     const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
@@ -46,12 +53,21 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     base.addStackDependency(edge);
     const { embeddedFunctionArn, httpApiId } = base;
     const ruleGroupArn = base.ruleGroup?.arn;
-    const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined;
+    // One that was there before has its logs looked at too, and no functions of ours before somebody attaches them.
+    const isWatched = has('revocation') && configuration.revocation.athena !== undefined;
+    const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined || isWatched;
     const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId };
     const delivery = isDelivered
       ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...parts })
       : undefined;
     delivery?.addStackDependency(base);
+    alarms = base.alarms;
+    distributionId = delivery?.watchedDistributionId;
+    if (has('revocation')) {
+      const watched = { edgeStoreArn, ruleGroup: base.ruleGroup, distributionId, alarms };
+      const revocation = new RevocationStack(app, 'portcullis-revocation', { ...regional, ...watched });
+      revocation.addStackDependency(delivery ?? base);
+    }
     if (httpApiId !== undefined) {
       // A function that embeds its keys reads no store.
       const edgeStore = aws.keys.at === 'store' ? [edgeStoreArn] : [];
@@ -61,7 +77,25 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       api.addStackDependency(delivery ?? base);
     }
   }
-  for (const [key, value] of Object.entries({ application: 'portcullis', ...aws.tags })) Tags.of(app).add(key, value);
+  const watched: Watched = {
+    distributionId,
+    viewerRequest: aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest,
+    stateMachineArn: (name) => stateMachineArn(name, aws.region),
+  };
+  const isOneRegion = aws.region === EDGE_REGION;
+  new MonitoringStack(app, 'portcullis-monitoring', {
+    ...{ ...regional, watched, topic: alarms, hasDashboard: true },
+    places: isOneRegion ? ['edge', 'region'] : ['region'],
+  });
+  if (!isOneRegion && has('base')) {
+    const parts = { watched, topic: undefined, hasDashboard: false };
+    new MonitoringStack(app, 'portcullis-edge-monitoring', { ...atTheEdge, ...parts, places: ['edge'] });
+  }
+  // What describes CloudFormation (cfn-lint 1.51) knows no tags of dashboards.
+  const excludeResourceTypes = ['AWS::CloudWatch::Dashboard'];
+  for (const [key, value] of Object.entries({ application: 'portcullis', ...aws.tags })) {
+    Tags.of(app).add(key, value, { excludeResourceTypes });
+  }
   return app;
 }
 

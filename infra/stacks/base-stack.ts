@@ -11,6 +11,7 @@ import { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
+import { LogBucket } from '../log-bucket.ts';
 import { apiDomainName, NAMES, ownUrl, type ResourceArns } from '../names.ts';
 
 /** What the base stack is made of. */
@@ -60,6 +61,8 @@ export class BaseStack extends Stack {
       }).apiId;
       new CfnOutput(this, 'ApiUrl', { value: `https://${apiDomainName(this.httpApiId, aws.region)}` });
     }
+    // Before the distribution that is told to deliver its logs there.
+    if (aws.modules.includes('revocation')) new LogBucket(this, configuration);
     this.alarms = new AlarmTopic(this, { email: aws.alarmEmail }).topic;
 
     this.arns = { keyRing: [keyRing.ref], keyRingKey: [key.keyArn] };

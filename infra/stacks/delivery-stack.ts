@@ -10,6 +10,7 @@ import type { Configuration } from '../../config/schema.ts';
 import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { Handler } from '../handler.ts';
+import { LogDelivery } from '../log-delivery.ts';
 import { apiDomainName, bucketName, NAMES } from '../names.ts';
 import type { EdgeStack } from './edge-stack.ts';
 
@@ -33,6 +34,8 @@ const SECRET_HEADER: typeof ORIGIN_SECRET_HEADER = 'x-origin-secret';
 export class DeliveryStack extends Stack {
   /** Absent without `aws.delivery.origin`. */
   readonly distribution: cloudfront.Distribution | undefined;
+  /** Whose access logs are delivered and looked at: its own, or one that was there before (`revocation.athena.distributionId`). */
+  watchedDistributionId: string | undefined;
   /** What a behaviour is made of whose requests carry a token; other modules add theirs with it. */
   readonly behindToken: cloudfront.AddBehaviorOptions;
 
@@ -56,7 +59,11 @@ export class DeliveryStack extends Stack {
       ],
     };
     const webAcl = ruleGroupArn === undefined ? undefined : this.#webAcl(ruleGroupArn);
-    if (origin === undefined) return;
+    if (origin === undefined) {
+      const { distributionId } = configuration.revocation.athena ?? {};
+      this.#deliverLogs(configuration, artefacts, distributionId);
+      return;
+    }
 
     this.distribution = new cloudfront.Distribution(this, 'Distribution', {
       comment: 'Portcullis: media behind tokens in the path',
@@ -86,9 +93,16 @@ export class DeliveryStack extends Stack {
       priceClass: priceClass as cloudfront.PriceClass,
     });
     this.#acknowledge(this.distribution, certificateArn !== undefined);
+    this.#deliverLogs(configuration, artefacts, this.distribution.distributionId);
     new CfnOutput(this, 'DistributionId', { value: this.distribution.distributionId });
     new CfnOutput(this, 'DistributionDomainName', { value: this.distribution.distributionDomainName });
     if (httpApiId !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
+  }
+
+  #deliverLogs(configuration: Configuration, artefacts: Artefacts, distributionId: string | undefined): void {
+    this.watchedDistributionId = distributionId;
+    if (distributionId === undefined || !configuration.aws.modules.includes('revocation')) return;
+    new LogDelivery(this, { configuration, artefacts, distributionId });
   }
 
   #mediaOrigin(origin: string, region: string): cloudfront.IOrigin {

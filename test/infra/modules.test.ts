@@ -72,6 +72,8 @@ test('what CloudFront wants is in us-east-1, all else in the region of the confi
     'portcullis-delivery': 'us-east-1',
     'portcullis-base': 'ap-southeast-2',
     'portcullis-api': 'ap-southeast-2',
+    'portcullis-monitoring': 'ap-southeast-2',
+    'portcullis-edge-monitoring': 'us-east-1',
   });
 });
 

@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
+import { describe, expect, test } from 'vitest';
+import { ConfigurationSchema } from '../../config/schema.ts';
+import { NAMESPACE as ALARM_NAMESPACE, ALARMS, alarmsOf, type Watched } from '../../infra/alarms.ts';
+import { HANDLERS } from '../../lambda/handlers.ts';
+import { packagePath } from '../../local/package-root.ts';
+import { REASON_DOCS } from '../../token/reason-docs.ts';
+import { NAMESPACE } from '../../token-api/telemetry/powertools.ts';
+import { METRICS } from '../../token-api/telemetry/telemetry.ts';
+import { builtArtefacts } from '../harness/artefacts.ts';
+import { synthesise } from '../harness/templates.ts';
+
+const artefacts = builtArtefacts();
+const configuration = {
+  revocation: { waf: { publish: true } },
+  keys: { maxStaleSeconds: 600 },
+  aws: {
+    region: 'eu-central-1',
+    modules: ['base', 'api', 'revocation', 'mastering'],
+    alarmEmail: 'ops@example.com',
+    delivery: { origin: 'media.example.com' },
+  },
+};
+const whole = synthesise(configuration, artefacts);
+const bare = synthesise({ aws: { modules: ['base'] } }, artefacts);
+const text = (value: unknown) => JSON.stringify(value);
+const watched: Watched = {
+  distributionId: 'E1',
+  viewerRequest: 'portcullis-viewer-request',
+  stateMachineArn: (name) => `arn:${name}`,
+};
+const operations = readFileSync(packagePath('docs', 'operations.md'), 'utf8');
+
+interface Alarm {
+  AlarmName: string;
+  AlarmDescription: string;
+  MetricName?: string;
+  Namespace?: string;
+  Dimensions?: { Name: string; Value: unknown }[];
+  Metrics?: { Expression?: string }[];
+  Threshold: number;
+  TreatMissingData: string;
+  AlarmActions: unknown[];
+}
+const alarms = (templates: typeof whole) =>
+  templates.of('AWS::CloudWatch::Alarm').map(({ stack, Properties }) => ({ stack, ...(Properties as Alarm) }));
+
+describe('alarms', () => {
+  test('are about metrics that are emitted, with the dimensions that they have', () => {
+    expect(ALARM_NAMESPACE).toBe(NAMESPACE);
+    const ours = Object.values(ALARMS).filter(({ metric }) => metric.namespace === NAMESPACE);
+    expect(ours.length).toBeGreaterThan(5);
+    for (const { metric } of ours) {
+      expect(Object.keys(METRICS)).toContain(metric.name);
+      const { service, target, ...others } = metric.dimensions(watched);
+      expect(others).toEqual({});
+      expect(['api', 'detection', 'reconciler']).toContain(service);
+      // Of revocations there is a series for each target, and none without one (`lambda/reconciler/index.ts`).
+      expect(target !== undefined).toBe(service === 'reconciler');
+      if (target !== undefined) expect(['edge store', 'WAF rule group']).toContain(target);
+    }
+    const denials = Object.entries(ALARMS).filter(([name]) => name.startsWith('denials-'));
+    for (const [name, { metric }] of denials) {
+      expect(Object.keys(REASON_DOCS)).toContain(metric.name);
+      expect(name).toBe(`denials-${metric.name}`);
+    }
+  });
+
+  test('are about handlers and queues that are there', () => {
+    const values = Object.values(ALARMS).map(({ metric }) => metric.dimensions(watched));
+    const known = [...Object.keys(HANDLERS), 'key-rotation', 'origin-secret-rotation'].map(
+      (name) => `portcullis-${name}`,
+    );
+    const handlers = values.flatMap(({ FunctionName, Region }) => (FunctionName && !Region ? [FunctionName] : []));
+    expect(handlers.filter((name) => !known.includes(name))).toEqual([]);
+    const queues = whole.of('AWS::SQS::Queue').map(({ Properties }) => Properties.QueueName);
+    const watchedQueues = values.flatMap(({ QueueName }) => QueueName ?? []);
+    expect(watchedQueues.length).toBe(2);
+    expect(watchedQueues.filter((name) => !queues.includes(name))).toEqual([]);
+  });
+
+  test('are in the region of their metrics, and all tell somebody', () => {
+    const edge = alarms(whole).filter(({ stack }) => stack === 'portcullis-edge-monitoring');
+    const region = alarms(whole).filter(({ stack }) => stack === 'portcullis-monitoring');
+    expect(edge.length + region.length).toBe(alarms(whole).length);
+    const parsed = v.parse(ConfigurationSchema, configuration);
+    const names = (at: 'edge' | 'region') => alarmsOf(parsed, at, watched).map(([name]) => `portcullis-${name}`);
+    expect(edge.map(({ AlarmName }) => AlarmName)).toEqual(names('edge'));
+    expect(region.map(({ AlarmName }) => AlarmName)).toEqual(names('region'));
+    expect(whole.assembly.getStackByName('portcullis-edge-monitoring').environment.region).toBe('us-east-1');
+    for (const { AlarmActions } of alarms(whole)) expect(AlarmActions).toHaveLength(1);
+    for (const { Properties } of whole.of('AWS::SNS::Subscription'))
+      expect(Properties.Endpoint).toBe('ops@example.com');
+    expect(whole.of('AWS::SNS::Subscription')).toHaveLength(2);
+  });
+
+  test('of what is left out are left out', () => {
+    expect(alarms(bare).map(({ AlarmName }) => AlarmName)).toEqual([
+      'portcullis-function-errors',
+      'portcullis-function-validation-errors',
+      'portcullis-function-throttled',
+      'portcullis-function-compute',
+      'portcullis-rotation-failed',
+    ]);
+    expect(bare.of('AWS::SNS::Topic')).toHaveLength(1);
+  });
+
+  test('go off by the settings: a ring is stale at half of what it may be', () => {
+    const stale = alarms(whole).find(({ AlarmName }) => AlarmName === 'portcullis-key-ring-stale');
+    expect(stale?.Threshold).toBe(300);
+  });
+
+  test('of shares never divide by zero, and need more than a few', () => {
+    const shares = alarms(whole).filter(({ Metrics }) => Metrics);
+    expect(shares).toHaveLength(5);
+    for (const { Metrics = [] } of shares) {
+      const [expression] = Metrics.flatMap(({ Expression }) => Expression ?? []);
+      expect(expression).toBe('IF(FILL(every, 0) >= 100, 100 * FILL(counted, 0) / every, 0)');
+    }
+  });
+
+  test('of detection go off too when it does not run at all', () => {
+    const lag = alarms(whole).find(({ AlarmName }) => AlarmName === 'portcullis-detection-lag');
+    expect(lag?.TreatMissingData).toBe('breaching');
+    const off = { ...configuration, revocation: { detection: { mode: 'off' } } };
+    const names = alarmsOf(v.parse(ConfigurationSchema, off), 'region', watched).map(([name]) => name);
+    expect(names.filter((name) => name.startsWith('detection'))).toEqual([]);
+    expect(names).not.toContain('rule-group-full');
+  });
+
+  test('each have a runbook, which their description names', () => {
+    for (const { AlarmName, AlarmDescription } of alarms(whole)) {
+      expect(AlarmDescription).toContain(`docs/operations.md#${AlarmName.replace('portcullis-', '')}`);
+    }
+    const runbooks = [...operations.matchAll(/^### (.+)$/gm)].map(([, title]) => title);
+    expect(runbooks.filter((title) => title && title in ALARMS)).toEqual(Object.keys(ALARMS));
+    for (const name of Object.keys(ALARMS)) {
+      const [, runbook = ''] = operations.split(`### ${name}\n`);
+      const [own = ''] = runbook.split('\n#');
+      for (const part of ['**Means.**', '**Look at.**', '**Do.**', '**Clears**'])
+        expect(`${name}: ${own}`).toContain(part);
+    }
+  });
+});
+
+describe('the dashboard', () => {
+  const dashboards = whole.of('AWS::CloudWatch::Dashboard');
+  const body = text(dashboards.map(({ Properties }) => Properties.DashboardBody));
+
+  test('shows every denial reason, and every alarm with its threshold', () => {
+    expect(dashboards).toHaveLength(1);
+    for (const reason of Object.keys(REASON_DOCS)) expect(body).toContain(`\\"${reason}\\"`);
+    for (const { AlarmName } of alarms(whole)) expect(body).toContain(AlarmName.replace('portcullis-', ''));
+  });
+
+  test('shows metrics of both regions', () => {
+    expect(body).toContain('us-east-1');
+    expect(body).toContain('eu-central-1');
+  });
+});
