@@ -42,6 +42,8 @@ export interface AlarmDescription {
   missing: 'good' | 'bad';
   /** Why somebody has to know. */
   why: string;
+  /** Whether it is about a distribution or its logs: without one that is known there is neither. */
+  needsDistribution?: true;
   /** Whether this configuration has what it is about; it has, unless this says no. */
   isFor?: (configuration: Configuration) => boolean;
 }
@@ -96,7 +98,7 @@ const ofMachine = (machine: 'detection' | 'render', name: string): MetricDescrip
 /** Alarms on the share of decisions that are denials for a reason. */
 const share = (reason: string, threshold: number, why: string): AlarmDescription => ({
   ...{ at: 'edge', module: 'revocation', metric: denied(reason), shareOf: { metric: denied(DECISIONS), from: 100 } },
-  ...{ threshold, unit: '%', periods: 3, minutes: 5, missing: 'good', why },
+  ...{ threshold, unit: '%', periods: 3, minutes: 5, missing: 'good', why, needsDistribution: true },
 });
 
 const isDetecting = ({ revocation }: Configuration) => revocation.detection.mode !== 'off';
@@ -131,7 +133,8 @@ export const ALARMS: Record<string, AlarmDescription> = {
   'denial-rate': {
     ...{ at: 'edge', module: 'base', metric: ofDistribution('4xxErrorRate', 'Average') },
     ...{ threshold: 20, unit: '%', periods: 3, minutes: 5, missing: 'good' },
-    why: 'Of the requests of viewers more than ever before are denied, or ask for what is not there',
+    why: 'Of the requests of viewers more than a fifth are denied, or ask for what is not there',
+    needsDistribution: true,
   },
   ...DENIALS,
   'function-errors': {
@@ -233,30 +236,35 @@ export const ALARMS: Record<string, AlarmDescription> = {
     ...{ at: 'region', module: 'revocation', metric: counted('DetectionFailed', 'detection', 'Sum') },
     ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
     why: 'A run of detection failed: nothing was recorded or revoked by it',
+    needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-execution-failed': {
     ...{ at: 'region', module: 'revocation', metric: ofMachine('detection', 'ExecutionsFailed') },
     ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
     why: 'An execution of detection failed, perhaps before it could say so itself',
+    needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-timed-out': {
     ...{ at: 'region', module: 'revocation', metric: ofMachine('detection', 'ExecutionsTimedOut') },
     ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
     why: 'A run of detection took longer than an hour, and could say nothing any more',
+    needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-lag': {
     ...{ at: 'region', module: 'revocation', metric: counted('DetectionLag', 'detection', 'Maximum') },
     ...{ threshold: 10_800, unit: 's', periods: 4, minutes: 15, missing: 'bad' },
     why: 'Detection does not keep up with the logs, or does not run',
+    needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-cap-hit': {
     ...{ at: 'region', module: 'revocation', metric: counted('DetectionCapHit', 'detection', 'Sum') },
     ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
     why: 'Detection would have revoked more than its cap, and revoked nothing',
+    needsDistribution: true,
     isFor: isDetecting,
   },
   'key-server-failed': {
@@ -277,16 +285,12 @@ export function alarmsOf(
   at: AlarmDescription['at'],
   watched: Watched,
 ): [string, AlarmDescription][] {
-  const { modules } = configuration.aws;
-  const isDelivered = watched.distributionId !== undefined;
   return Object.entries(ALARMS).filter(
     ([, alarm]) =>
       alarm.at === at &&
-      modules.includes(alarm.module) &&
-      (alarm.isFor?.(configuration) ?? true) &&
-      // Without a distribution there are neither its metrics nor its logs.
-      (isDelivered ||
-        !(alarm.metric.namespace === DENIALS_NAMESPACE || 'DistributionId' in alarm.metric.dimensions(watched))),
+      configuration.aws.modules.includes(alarm.module) &&
+      (watched.distributionId !== undefined || !alarm.needsDistribution) &&
+      (alarm.isFor?.(configuration) ?? true),
   );
 }
 

@@ -24,6 +24,8 @@ const configuration = {
 };
 const whole = synthesise(configuration, artefacts);
 const bare = synthesise({ aws: { modules: ['base'] } }, artefacts);
+/** With detection, but no distribution that is known. */
+const alone = synthesise({ aws: { modules: ['base', 'api', 'revocation'] } }, artefacts);
 const text = (value: unknown) => JSON.stringify(value);
 const watched: Watched = {
   distributionId: 'E1',
@@ -104,6 +106,13 @@ describe('alarms', () => {
       'portcullis-rotation-failed',
     ]);
     expect(bare.of('AWS::SNS::Topic')).toHaveLength(1);
+  });
+
+  test('of logs are left out where there are none: nobody is told of a lag that nobody measures', () => {
+    const names = alarms(alone).map(({ AlarmName }) => AlarmName);
+    expect(names).toContain('portcullis-publications-behind');
+    expect(names.filter((name) => /detection|denial/.test(name))).toEqual([]);
+    expect(text(alone.of('AWS::CloudWatch::Dashboard'))).not.toMatch(/DistributionId|Portcullis\/Edge/);
   });
 
   test('go off by the settings: a ring is stale at half of what it may be', () => {

@@ -15,10 +15,13 @@ afterAll(() => removeDirectory(scratch));
 
 /** A folder like `dist`, with stand-ins for handlers that are still to come. */
 const dist = join(scratch, 'dist');
-const { handlers, tables, timeToLive } = builtArtefacts();
+const { handlers, stateMachines, tables, timeToLive, accessLogs } = builtArtefacts();
 for (const [name, { folder }] of Object.entries(handlers))
   cpSync(folder, join(dist, 'lambda', name), { recursive: true });
-writeFileSync(join(dist, 'lambda', 'manifest.json'), JSON.stringify({ handlers, tables, timeToLive }));
+writeFileSync(
+  join(dist, 'lambda', 'manifest.json'),
+  JSON.stringify({ handlers, stateMachines, tables, timeToLive, accessLogs }),
+);
 
 const config = join(scratch, 'portcullis.json');
 writeFileSync(
@@ -56,7 +59,8 @@ describe('a package for those without CDK', () => {
     expect(JSON.parse(made.stdout)).toMatchObject({
       buckets: ['acme-artefacts-us-east-1', 'acme-artefacts-eu-west-1'],
     });
-    expect(templates).toEqual(['api', 'base', 'delivery', 'edge'].map((name) => `portcullis-${name}.template.json`));
+    const stacks = ['api', 'base', 'delivery', 'edge-monitoring', 'edge', 'monitoring'];
+    expect(templates).toEqual(stacks.map((name) => `portcullis-${name}.template.json`));
   });
 
   test('asks for no bootstrapped account, and for nothing of the machine that made it', () => {
@@ -85,7 +89,7 @@ describe('a package for those without CDK', () => {
   });
 
   test('has the function of the configuration, not the one of the defaults', () => {
-    const [edge = ''] = contents.filter((_, index) => templates[index]?.includes('edge'));
+    const [edge = ''] = contents.filter((_, index) => templates[index]?.includes('edge.'));
     const built = readFileSync(packagePath('dist', 'deployment', 'edge', 'viewer-request.js'), 'utf8');
     const functions = Object.values<{ Type: string; Properties: { FunctionCode: string } }>(JSON.parse(edge).Resources);
     expect(functions.find(({ Type }) => Type === 'AWS::CloudFront::Function')?.Properties.FunctionCode).toBe(built);
@@ -95,9 +99,10 @@ describe('a package for those without CDK', () => {
   test('says in which order what is created, and with which parameters', () => {
     const text = readFileSync(join(out, 'README.md'), 'utf8');
     const order = [...text.matchAll(/--stack-name (\S+)/g)].map(([, name]) => name);
-    expect(order).toEqual(['edge', 'base', 'delivery', 'api'].map((name) => `portcullis-${name}`));
+    const stacks = ['edge', 'base', 'delivery', 'api', 'monitoring', 'edge-monitoring'];
+    expect(order).toEqual(stacks.map((name) => `portcullis-${name}`));
     expect(text).toContain('aws s3 sync acme-artefacts-eu-west-1 s3://acme-artefacts-eu-west-1 --region eu-west-1');
-    expect(text.match(/\| none \|/g)).toHaveLength(4);
+    expect(text.match(/\| none \|/g)).toHaveLength(stacks.length);
   });
 
   test('does not write over what is there', () => {
