@@ -261,6 +261,29 @@ test('services act for this account alone', () => {
   }
 });
 
+test('no action is a wildcard, and no resource that has a name', () => {
+  const ours = whole.resources.filter(
+    ({ stack, Type }) => stack === 'portcullis-revocation' && Type === 'AWS::IAM::Policy',
+  );
+  const statements = ours.flatMap(({ Properties }) => Properties.PolicyDocument.Statement);
+  expect(statements.flatMap(({ Action }) => list(Action)).filter((action) => text(action).includes('*'))).toEqual([]);
+  const resources = statements.flatMap(({ Resource: named }) => list(named).map(text));
+  // Objects of a bucket, tables that a run makes for itself, the id of the rule group; and deliveries of logs, which have no ARN.
+  const known = /^"\*"$|\/\*"|:table\/portcullis\/portcullis_\*|rulegroup\/portcullis-revoked-sessions-\*\/\*/;
+  expect(resources.filter((resource) => resource.includes('*') && !known.test(resource))).toEqual([]);
+});
+
+test('buckets are closed to the public, encrypted and speak TLS alone', () => {
+  const buckets = whole.of('AWS::S3::Bucket');
+  expect(buckets).toHaveLength(2);
+  for (const { id, Properties } of buckets) {
+    expect(Object.values(Properties.PublicAccessBlockConfiguration)).toEqual([true, true, true, true]);
+    expect(Properties.BucketEncryption).toBeDefined();
+    const policy = whole.of('AWS::S3::BucketPolicy').find((other) => text(other.Properties.Bucket).includes(id));
+    expect(text(policy?.Properties.PolicyDocument)).toContain('aws:SecureTransport');
+  }
+});
+
 /** A property as CloudFormation would write it. */
 function written(value: unknown): string {
   if (typeof value === 'string') return value;
