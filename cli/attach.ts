@@ -5,16 +5,13 @@ import writeFileAtomic from 'write-file-atomic';
 import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import { EDGE_REGION } from '../config/deployment.ts';
+import { applyAttachment, POLL_SECONDS, type Running, undoAttachment } from '../edge-functions/attach/attach.ts';
 import {
   type Attachment,
-  applyAttachment,
   type PlannedBehaviour,
   type PlannedChange,
-  POLL_SECONDS,
   planAttachment,
-  type Running,
-  undoAttachment,
-} from '../edge-functions/attach/attach.ts';
+} from '../edge-functions/attach/plan.ts';
 import { nothingSaved, parseSaved, type Saved } from '../edge-functions/attach/saved.ts';
 import { edgeManifest } from '../edge-functions/build/manifest.ts';
 import { packagePath } from '../local/package-root.ts';

@@ -1,14 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { CloudFrontClient } from '@aws-sdk/client-cloudfront';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import {
-  type Attachment,
-  applyAttachment,
-  planAttachment,
-  undoAttachment,
-} from '../../../edge-functions/attach/attach.ts';
+import { applyAttachment, undoAttachment } from '../../../edge-functions/attach/attach.ts';
 import { AttachingCloudFront } from '../../../edge-functions/attach/cloudfront.ts';
 import { composeBefore } from '../../../edge-functions/attach/compose.ts';
+import { type Attachment, planAttachment } from '../../../edge-functions/attach/plan.ts';
 import { nothingSaved, parseSaved, type Saved } from '../../../edge-functions/attach/saved.ts';
 import { edgeManifest } from '../../../edge-functions/build/manifest.ts';
 import { runInVm } from '../../../edge-functions/runtime/vm.ts';
