@@ -21,7 +21,7 @@ export const ASSUMPTIONS = {
   queriesPerRun: { value: 20, source: 'a table of each relation that is named often' },
   transitionsPerRun: { value: 50, source: 'steps of the state machine, two each' },
   minters: { value: 2, source: 'Lambda environments that read the key ring' },
-  alarms: { value: 12, source: 'one for each runbook' },
+  alarms: { value: 29, source: 'those of all modules (docs/operations.md)' },
   dashboards: { value: 1, source: 'one' },
   metrics: { value: 20, source: 'of API and detection' },
 } as const satisfies Record<string, { value: number; source: string }>;
