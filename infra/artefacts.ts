@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
 import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 import type { EdgeManifest } from '../edge-functions/build/manifest.ts';
+import type * as documents from '../enclave-render/aws-documents.ts';
 import type { HandlerDescription } from '../lambda/handlers.ts';
 import type { StateMachineDescription } from '../lambda/state-machines.ts';
 import type { AccessLogs } from '../revocation/detect/log-delivery.ts';
@@ -13,6 +15,9 @@ export interface BuiltHandler extends HandlerDescription {
   sha256: string;
   folder: string;
 }
+
+/** Policies and scripts, each by the function of its capability. */
+export type Documents = typeof documents;
 
 /** What was built, and is deployed as it is. */
 export interface Artefacts {
@@ -29,6 +34,8 @@ export interface Artefacts {
   accessLogs: AccessLogs;
   /** Folder of the console page. */
   console: string;
+  /** Makes the policies and scripts that capabilities have for AWS. */
+  documents: () => Documents;
 }
 
 /** Reads what was built: `dist`, and the edge functions of a configuration, which may be elsewhere (`scripts/synth.mjs`). */
@@ -45,5 +52,6 @@ export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefact
     timeToLive,
     accessLogs,
     console: join(dist, 'console'),
+    documents: () => createRequire(import.meta.url)(resolve(dist, 'infra', 'documents.cjs')),
   };
 }

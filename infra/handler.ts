@@ -30,6 +30,7 @@ const VARIABLE: typeof SETTINGS_VARIABLE = 'PORTCULLIS_SETTINGS';
  */
 export class Handler extends Construct {
   readonly function: lambda.Function;
+  readonly role: iam.Role;
 
   constructor(scope: Construct, name: string, props: HandlerProps) {
     super(scope, name);
@@ -42,12 +43,12 @@ export class Handler extends Construct {
       retention: props.configuration.aws.logRetentionDays,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    const role = new iam.Role(this, 'Role', {
+    this.role = new iam.Role(this, 'Role', {
       description: purpose,
       assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
     });
     const policy = new iam.Policy(this, 'Policy', {
-      roles: [role],
+      roles: [this.role],
       statements: [
         allow(['logs:CreateLogStream', 'logs:PutLogEvents'], [log.logGroupArn]),
         ...permitted(permissions, name, props),
@@ -63,7 +64,7 @@ export class Handler extends Construct {
       code: lambda.Code.fromAsset(folder),
       memorySize: memoryMiB,
       timeout: Duration.seconds(timeoutSeconds),
-      role,
+      role: this.role,
       logGroup: log,
       environment: { [VARIABLE]: Stack.of(this).toJsonString(props.settings) },
       ...(props.reservedConcurrency !== undefined && { reservedConcurrentExecutions: props.reservedConcurrency }),

@@ -18,6 +18,8 @@ export const NAMES = {
   database: 'portcullis',
   accessLogs: 'access_logs',
   userPool: 'portcullis',
+  masteringKey: 'portcullis-mastering',
+  storageKey: 'portcullis-storage',
 } as const;
 
 /** Name of the Lambda function of a handler. */

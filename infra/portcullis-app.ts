@@ -12,6 +12,7 @@ import { ApiStack } from './stacks/api-stack.ts';
 import { BaseStack } from './stacks/base-stack.ts';
 import { DeliveryStack } from './stacks/delivery-stack.ts';
 import { EdgeStack } from './stacks/edge-stack.ts';
+import { MasteringStack } from './stacks/mastering-stack.ts';
 import { MonitoringStack } from './stacks/monitoring-stack.ts';
 import { RevocationStack } from './stacks/revocation-stack.ts';
 
@@ -56,11 +57,14 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     // One that was there before has its logs looked at too, and no functions of ours before somebody attaches them.
     const isWatched = has('revocation') && configuration.revocation.athena !== undefined;
     const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined || isWatched;
-    const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId };
+    const mastering = has('mastering') ? new MasteringStack(app, 'portcullis-mastering', regional) : undefined;
+    const keyServerDomainName = mastering?.keyServerDomainName;
+    const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, keyServerDomainName };
     const delivery = isDelivered
       ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...parts })
       : undefined;
     delivery?.addStackDependency(base);
+    if (mastering) delivery?.addStackDependency(mastering);
     alarms = base.alarms;
     distributionId = delivery?.watchedDistributionId;
     if (has('revocation')) {

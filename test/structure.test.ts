@@ -75,7 +75,7 @@ const RULES: IForbiddenRuleType[] = [
     comment: 'What is deployed is what was tested.',
     from: { path: '^infra/' },
     to: {
-      pathNot: ['^infra/', '^config/', 'node_modules', '^(?:fs|path|crypto|url)$'],
+      pathNot: ['^infra/', '^config/', 'node_modules', '^(?:fs|module|path|crypto|url)$'],
       dependencyTypesNot: ['type-only'],
     },
   },

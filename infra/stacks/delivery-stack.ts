@@ -1,4 +1,4 @@
-import { Annotations, CfnOutput, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { Annotations, CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import * as acm from 'aws-cdk-lib/aws-certificatemanager';
 import * as cloudfront from 'aws-cdk-lib/aws-cloudfront';
 import { HttpOrigin, S3BucketOrigin } from 'aws-cdk-lib/aws-cloudfront-origins';
@@ -25,10 +25,15 @@ export interface DeliveryStackProps extends StackProps {
   ruleGroupArn: string | undefined;
   /** The HTTP API, if there is one. */
   httpApiId: string | undefined;
+  /** Host name of the key server, if there is one. */
+  keyServerDomainName: string | undefined;
 }
 
 /** Compiles only while it is the header that the API reads. */
 const SECRET_HEADER: typeof ORIGIN_SECRET_HEADER = 'x-origin-secret';
+
+/** Paths of keys, as viewers ask for them: with the token still in it (docs/key-delivery.md). */
+const KEYS = '*/keys/*.key';
 
 /** The distribution, when an origin is configured, and the web ACL of revoked sessions. In us-east-1, after the keys are published. */
 export class DeliveryStack extends Stack {
@@ -40,7 +45,7 @@ export class DeliveryStack extends Stack {
   readonly behindToken: cloudfront.AddBehaviorOptions;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
-    const { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, ...props } = rest;
+    const { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, keyServerDomainName, ...props } = rest;
     super(scope, id, props);
     const { aws } = configuration;
     const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
@@ -90,8 +95,17 @@ export class DeliveryStack extends Stack {
       }),
       minimumProtocolVersion: cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
       httpVersion: cloudfront.HttpVersion.HTTP2_AND_3,
+      // CloudFront would hold these for ten seconds, whatever the key server says of them (docs/key-delivery.md).
+      errorResponses: [500, 503].map((httpStatus) => ({ httpStatus, ttl: Duration.seconds(0) })),
       priceClass: priceClass as cloudfront.PriceClass,
     });
+    // Packages elsewhere have their keys elsewhere too.
+    if (keyServerDomainName !== undefined && origin === 'packages') {
+      this.distribution.addBehavior(KEYS, this.#keyServer(keyServerDomainName), {
+        ...this.behindToken,
+        cachePolicy: edge.keyCache,
+      });
+    }
     this.#acknowledge(this.distribution, certificateArn !== undefined);
     this.#deliverLogs(configuration, artefacts, this.distribution.distributionId);
     new CfnOutput(this, 'DistributionId', { value: this.distribution.distributionId });
@@ -120,6 +134,22 @@ export class DeliveryStack extends Stack {
       'The policy is made with the bucket',
     );
     return read;
+  }
+
+  /** The key server, which takes requests that CloudFront signed alone. */
+  #keyServer(domainName: string): cloudfront.IOrigin {
+    const access = new cloudfront.CfnOriginAccessControl(this, 'KeyServerAccess', {
+      originAccessControlConfig: {
+        name: 'portcullis-key-server',
+        originAccessControlOriginType: 'lambda',
+        signingBehavior: 'always',
+        signingProtocol: 'sigv4',
+      },
+    });
+    return new HttpOrigin(domainName, {
+      protocolPolicy: cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+      originAccessControlId: access.attrId,
+    });
   }
 
   #viewerRequest(edge: EdgeStack, embedded: string | undefined): cloudfront.IFunctionRef {

@@ -34,6 +34,7 @@ export class EdgeStack extends Stack {
   /** The variant that reads its keys from the store. */
   readonly viewerRequest: cloudfront.Function;
   readonly mediaCache: cloudfront.CachePolicy;
+  readonly keyCache: cloudfront.CachePolicy;
   readonly mediaRequest: cloudfront.OriginRequestPolicy;
   readonly mediaResponse: cloudfront.ResponseHeadersPolicy;
   readonly apiCache: cloudfront.CachePolicy;
@@ -69,6 +70,17 @@ export class EdgeStack extends Stack {
       maxTtl: Duration.days(365),
       enableAcceptEncodingGzip: true,
       enableAcceptEncodingBrotli: true,
+    });
+    // The key server says no-store, for viewers; the edge holds a key for a minute all the same, by its minimum.
+    this.keyCache = new cloudfront.CachePolicy(this, 'KeyCache', {
+      cachePolicyName: 'portcullis-keys',
+      comment: 'Keys of packages, for a minute: all sessions share one',
+      queryStringBehavior: cloudfront.CacheQueryStringBehavior.none(),
+      headerBehavior: cloudfront.CacheHeaderBehavior.none(),
+      cookieBehavior: cloudfront.CacheCookieBehavior.none(),
+      minTtl: Duration.minutes(1),
+      defaultTtl: Duration.minutes(1),
+      maxTtl: Duration.minutes(1),
     });
     // `allExcept` Host would leave out what CloudFront generates, `allViewerAndWhitelistCloudFront` would send the viewer's Host,
     // which S3 and API Gateway refuse: the headers are named.
