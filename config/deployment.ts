@@ -82,6 +82,14 @@ const pcr = v.pipe(
   v.regex(/^(?!0{96})[0-9a-f]{96}$/, 'must be a register of 48 bytes in hex, not all zero'),
 );
 
+const ownerKey = v.pipe(
+  v.string(),
+  v.regex(
+    /^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$/,
+    'must be an Ed25519 public key: the line between BEGIN PUBLIC KEY and END PUBLIC KEY',
+  ),
+);
+
 /** What can be configured of the distribution. */
 const DeliverySchema = v.strictObject({
   /**
@@ -109,6 +117,11 @@ const RenderSchema = v.strictObject({
   /** Of the instance, for the enclave. */
   enclaveCpus: v.optional(whole(2, 190), 12),
   enclaveMemoryMiB: v.optional(whole(512, 3_000_000), 24_576),
+  /**
+   * Who may have jobs run: Ed25519 public keys that sign manifests. Without one there is no state machine, and owners give jobs to
+   * the parent themselves.
+   */
+  owners: v.optional(v.pipe(v.array(ownerKey), v.maxLength(16)), []),
   /** How long a receipt and its audit log cannot be deleted. */
   auditRetentionDays: v.optional(whole(1, 36_500), 3650),
 });

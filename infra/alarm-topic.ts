@@ -11,13 +11,14 @@ import { Construct } from 'constructs';
  */
 export class AlarmTopic extends Construct {
   readonly topic: sns.Topic;
+  readonly key: kms.Key;
 
-  constructor(scope: Construct, { email }: { email: string | undefined }) {
+  constructor(scope: Construct, { email, name = 'portcullis-alarms' }: { email: string | undefined; name?: string }) {
     super(scope, 'Alarms');
     const alarms = new iam.ServicePrincipal('cloudwatch.amazonaws.com');
     const ofThisAccount = { StringEquals: { 'aws:SourceAccount': Aws.ACCOUNT_ID } };
-    const key = new kms.Key(this, 'Key', { description: 'Alarms of Portcullis', enableKeyRotation: true });
-    key.addToResourcePolicy(
+    this.key = new kms.Key(this, 'Key', { description: 'Alarms of Portcullis', enableKeyRotation: true });
+    this.key.addToResourcePolicy(
       new iam.PolicyStatement({
         principals: [alarms],
         actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
@@ -26,7 +27,7 @@ export class AlarmTopic extends Construct {
         conditions: ofThisAccount,
       }),
     );
-    this.topic = new sns.Topic(this, 'Topic', { topicName: 'portcullis-alarms', masterKey: key, enforceSSL: true });
+    this.topic = new sns.Topic(this, 'Topic', { topicName: name, masterKey: this.key, enforceSSL: true });
     // A policy of one's own, such as the one about TLS, takes the place of that which lets the account's alarms publish.
     this.topic.addToResourcePolicy(
       new iam.PolicyStatement({

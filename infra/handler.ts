@@ -92,7 +92,7 @@ export function acknowledgeWildcards(policy: iam.Policy): void {
   const { Statement } = Stack.of(policy).resolve(policy.document);
   for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
     const name = findingName(resource);
-    if (!name.endsWith('*')) continue;
+    if (!name.includes('*')) continue;
     const reason = name === '*' ? 'AWS knows no resource of these actions' : 'It has no name yet when this is deployed';
     Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
   }
@@ -107,7 +107,8 @@ function findingName(resource: unknown): string {
   return Array.isArray(joined) ? (joined[1] as unknown[]).map(findingName).join(joined[0]) : '';
 }
 
-function allow(actions: string[], resources: string[]): iam.PolicyStatement {
+/** A statement that allows. */
+export function allow(actions: string[], resources: string[]): iam.PolicyStatement {
   return new iam.PolicyStatement({ actions, resources });
 }
 
@@ -124,7 +125,7 @@ export function permitted(
 }
 
 /** ARNs of a resource; none when it belongs to a module that is left out. */
-function arnsOf(
+export function arnsOf(
   resource: ResourceName,
   owner: string,
   { configuration, artefacts, arns }: Pick<HandlerProps, 'configuration' | 'artefacts' | 'arns'>,

@@ -20,6 +20,8 @@ export const NAMES = {
   userPool: 'portcullis',
   masteringKey: 'portcullis-mastering',
   storageKey: 'portcullis-storage',
+  renderKey: 'portcullis-render',
+  renderParents: 'portcullis-render',
 } as const;
 
 /** Name of the Lambda function of a handler. */
@@ -67,6 +69,16 @@ export function catalogArns(region: string): string[] {
 export function stateMachineArn(machine: 'detection' | 'render', region: string): string {
   const name = machine === 'detection' ? NAMES.detectionMachine : NAMES.renderMachine;
   return arn('states', region, `stateMachine:${name}`);
+}
+
+/** ARN of a log group. */
+export function logGroupArn(name: string, region: string): string {
+  return arn('logs', region, `log-group:${name}`);
+}
+
+/** ARN of the group of parents of enclaves; AWS gives the id in it. */
+export function parentsArn(region: string): string {
+  return arn('autoscaling', region, `autoScalingGroup:*:autoScalingGroupName/${NAMES.renderParents}`);
 }
 
 /** URL of a queue. */

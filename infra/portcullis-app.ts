@@ -14,6 +14,7 @@ import { DeliveryStack } from './stacks/delivery-stack.ts';
 import { EdgeStack } from './stacks/edge-stack.ts';
 import { MasteringStack } from './stacks/mastering-stack.ts';
 import { MonitoringStack } from './stacks/monitoring-stack.ts';
+import { RenderStack } from './stacks/render-stack.ts';
 import { RevocationStack } from './stacks/revocation-stack.ts';
 
 /** Where templates and assets go. */
@@ -81,6 +82,7 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       api.addStackDependency(delivery ?? base);
     }
   }
+  if (has('render')) new RenderStack(app, 'portcullis-render', regional);
   const watched: Watched = {
     distributionId,
     viewerRequest: aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest,

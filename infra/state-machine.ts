@@ -18,7 +18,7 @@ export interface StateMachineProps {
   stateMachineName: string;
   arns: ResourceArns;
   /** What its definition calls names and ARNs by (`names` in `lambda/state-machines.ts`). */
-  names: Record<StateMachineDescription['names'][string], string>;
+  names: Partial<Record<StateMachineDescription['names'][string], string>>;
   /** The key of a topic that it publishes to. */
   topicKey?: kms.IKey | undefined;
 }
@@ -33,6 +33,12 @@ export class StateMachine extends Construct {
     if (!described) throw new Error(`the state machine '${name}' was not built: npm run build`);
     const { configuration, stateMachineName, names, topicKey } = props;
     const { region } = configuration.aws;
+    const nameOf = (what: StateMachineDescription['names'][string]) => {
+      const value = names[what];
+      if (value === undefined)
+        throw new Error(`the state machine '${name}' names the ${what}, which its stack does not give`);
+      return value;
+    };
     const handlers = Object.entries(described.handlers).map(
       ([placeholder, handler]) => [placeholder, functionArn(handler, region)] as const,
     );
@@ -84,7 +90,7 @@ export class StateMachine extends Construct {
       definitionString: JSON.stringify(described.definition),
       definitionSubstitutions: {
         ...Object.fromEntries(handlers),
-        ...Object.fromEntries(Object.entries(described.names).map(([placeholder, of]) => [placeholder, names[of]])),
+        ...Object.fromEntries(Object.entries(described.names).map(([placeholder, of]) => [placeholder, nameOf(of)])),
       },
       loggingConfiguration: {
         level: 'ALL',

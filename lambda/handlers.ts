@@ -16,6 +16,7 @@ export type ResourceName =
   | 'detectionMachine'
   | 'renderMachine'
   | 'renderJobs'
+  | 'renderParents'
   | 'workgroup'
   | 'logsCatalog'
   | 'logsBucket'
@@ -26,6 +27,7 @@ export type ResourceName =
   | 'alarmTopic'
   /** For actions that AWS knows no resource of. */
   | '*'
+  | 'alarmTopicKey'
   | `table:${string}`;
 
 /** A Lambda function: its code is `dist/lambda/<name>/index.mjs`, built from `lambda/<name>/index.ts`. */
@@ -186,6 +188,27 @@ export const HANDLERS = {
     memoryMiB: 512,
     timeoutSeconds: 60,
     permissions: { 'table:portcullis-detections': ['dynamodb:DeleteItem'] },
+  },
+  'render-register': {
+    purpose: 'Checks the signed manifest of a job, and gives it to the parent of enclaves',
+    memoryMiB: 512,
+    timeoutSeconds: 30,
+    permissions: { renderJobs: ['s3:DeleteObject', 's3:GetObject', 's3:ListBucket', 's3:PutObject'] },
+  },
+  'render-look': {
+    purpose: 'How far a render job is, and whether the parent has others to do',
+    memoryMiB: 512,
+    timeoutSeconds: 30,
+    permissions: { renderJobs: ['s3:GetObject', 's3:ListBucket'] },
+  },
+  'render-verify': {
+    purpose: 'Verifies the receipt of a render job, and records the outcome where nobody can delete it',
+    memoryMiB: 1024,
+    timeoutSeconds: 120,
+    permissions: {
+      renderJobs: ['s3:GetObject', 's3:ListBucket'],
+      auditBucket: ['s3:GetObject', 's3:ListBucket', 's3:PutObject'],
+    },
   },
   reconciler: {
     purpose: 'Makes the edge store and the WAF rule group what the revocation list says',

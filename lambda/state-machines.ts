@@ -9,7 +9,7 @@ export interface StateMachineDescription {
   /** `${Name}` for the ARN of each handler that it runs, by name of the handler. */
   handlers: Record<string, string>;
   /** `${Name}` for names and ARNs of other resources. */
-  names: Record<string, 'workgroup name' | 'database name' | 'alarm topic ARN'>;
+  names: Record<string, 'workgroup name' | 'database name' | 'alarm topic ARN' | 'parent group name'>;
   /** What its role permits beside `lambda:InvokeFunction` on the handlers, by resource: IAM actions. */
   permissions: Partial<Record<ResourceName, string[]>>;
 }
@@ -43,6 +43,12 @@ const RETRY_HANDLER = [
   { ErrorEquals: ['States.ALL'], IntervalSeconds: 2, BackoffRate: 3, MaxAttempts: 3, JitterStrategy: 'FULL' },
 ];
 const TO_FAILED = [{ ErrorEquals: ['States.ALL'], ResultPath: '$.error', Next: 'Failed' }];
+
+/** What is wrong with a job stays wrong. */
+const RETRY_RENDER = [
+  { ErrorEquals: ['ERR_RENDER_MANIFEST', 'ERR_RENDER_EXPIRED', 'ERR_RENDER_TEMPLATE'], MaxAttempts: 0 },
+  { ErrorEquals: ['States.ALL'], IntervalSeconds: 2, BackoffRate: 3, MaxAttempts: 5, JitterStrategy: 'FULL' },
+];
 
 /** Windows that are asked about at the same time: with other queries of the account they share its quota of active ones. */
 const WINDOWS_AT_ONCE = 4;
@@ -222,5 +228,124 @@ const detection: StateMachineDescription = {
   },
 };
 
+/** Between two looks at a job that renders. */
+const LOOK_SECONDS = 120;
+/** How long a job may take: a look takes 14 events, and an execution has 25,000 (AWS, "Step Functions quotas"). */
+const RENDER_SECONDS = 48 * 3600;
+
+/** Sets how many parents run. There is one at most, and none when nobody waits for it. */
+function setParents(desired: 0 | 1, next: string) {
+  return {
+    Type: 'Task',
+    Resource: 'arn:aws:states:::aws-sdk:autoscaling:setDesiredCapacity',
+    Parameters: { AutoScalingGroupName: placeholder('ParentGroup'), DesiredCapacity: desired },
+    ResultPath: null,
+    TimeoutSeconds: 60,
+    Retry: [{ ErrorEquals: ['States.ALL'], ...RETRY_PASSING, MaxAttempts: 3 }],
+    // An activity under way: the next look sets it again, and a parent too many costs money and nothing else.
+    Catch: [{ ErrorEquals: ['States.ALL'], ResultPath: null, Next: next }],
+    Next: next,
+  };
+}
+
+/**
+ * A render job (docs/render-jobs.md): from the owner's signed manifest to a receipt that is verified and kept. Nothing in it can open
+ * anything: the enclave gets its key by attestation alone.
+ */
+const render: StateMachineDescription = {
+  purpose: 'A render job: starts a parent of enclaves, waits for the receipt, verifies it',
+  definition: {
+    StartAt: 'Register',
+    TimeoutSeconds: RENDER_SECONDS,
+    States: {
+      Register: handle('RenderRegister', {
+        Parameters: { 'name.$': '$.name' },
+        Retry: RETRY_RENDER,
+        Catch: [{ ErrorEquals: ['States.ALL'], ResultPath: '$.error', Next: 'Failed' }],
+        Next: 'StartParent',
+      }),
+      StartParent: setParents(1, 'Wait'),
+      Wait: { Type: 'Wait', Seconds: LOOK_SECONDS, Next: 'Look' },
+      Look: handle('RenderLook', {
+        Retry: RETRY_RENDER,
+        ResultPath: '$.look',
+        Catch: [{ ErrorEquals: ['States.ALL'], ResultPath: '$.error', Next: 'Failed' }],
+        Next: 'Progress',
+      }),
+      Progress: {
+        Type: 'Choice',
+        Choices: [
+          { Variable: '$.look.state', StringEquals: 'waiting', Next: 'StartParent' },
+          { Variable: '$.look.isIdle', BooleanEquals: true, Next: 'StopParent' },
+        ],
+        Default: 'Ended',
+      },
+      StopParent: setParents(0, 'Ended'),
+      Ended: {
+        Type: 'Choice',
+        Choices: [{ Variable: '$.look.state', StringEquals: 'done', Next: 'Verify' }],
+        Default: 'NotRendered',
+      },
+      NotRendered: {
+        Type: 'Pass',
+        Parameters: { 'Error.$': '$.look.code', Cause: 'The parent did not render it.' },
+        ResultPath: '$.error',
+        Next: 'Failed',
+      },
+      Verify: handle('RenderVerify', {
+        Retry: RETRY_RENDER,
+        Catch: [{ ErrorEquals: ['States.ALL'], ResultPath: '$.error', Next: 'Failed' }],
+        ResultPath: '$.outcome',
+        Next: 'Verdict',
+      }),
+      Verdict: {
+        Type: 'Choice',
+        Choices: [{ Variable: '$.outcome.accepted', BooleanEquals: true, Next: 'Done' }],
+        Default: 'Refused',
+      },
+      Done: { Type: 'Succeed', OutputPath: '$.outcome' },
+      Refused: {
+        Type: 'Pass',
+        Parameters: { 'Error.$': '$.outcome.code', Cause: 'The receipt is not to be believed.' },
+        ResultPath: '$.error',
+        Next: 'Failed',
+      },
+      // Codes alone: causes are in the logs of the handlers.
+      Failed: {
+        Type: 'Pass',
+        Parameters: {
+          'message.$': "States.Format('The render {} failed: {}', $$.Execution.Name, $.error.Error)",
+        },
+        Next: 'Alarm',
+      },
+      Alarm: {
+        Type: 'Task',
+        Resource: 'arn:aws:states:::sns:publish',
+        Parameters: {
+          TopicArn: placeholder('AlarmTopic'),
+          Subject: 'Portcullis: a render failed',
+          'Message.$': '$.message',
+        },
+        Retry: [{ ErrorEquals: ['States.ALL'], ...RETRY_PASSING }],
+        Catch: [{ ErrorEquals: ['States.ALL'], Next: 'RenderFailed' }],
+        Next: 'RenderFailed',
+      },
+      RenderFailed: {
+        Type: 'Fail',
+        Error: 'ERR_RENDER_FAILED',
+        Cause: 'The alarm, and the state before it, say why.',
+      },
+    },
+  },
+  handlers: { RenderRegister: 'render-register', RenderLook: 'render-look', RenderVerify: 'render-verify' },
+  names: { ParentGroup: 'parent group name', AlarmTopic: 'alarm topic ARN' },
+  permissions: {
+    renderParents: ['autoscaling:SetDesiredCapacity'],
+    alarmTopic: ['sns:Publish'],
+    // The topic is encrypted (SNS Developer Guide, "Configure AWS KMS permissions").
+    alarmTopicKey: ['kms:Decrypt', 'kms:GenerateDataKey'],
+  },
+};
+
 /** Every state machine by name. */
-export const STATE_MACHINES = { detection } as const satisfies Record<string, StateMachineDescription>;
+export const STATE_MACHINES = { detection, render } as const satisfies Record<string, StateMachineDescription>;

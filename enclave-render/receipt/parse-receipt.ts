@@ -12,7 +12,7 @@ import {
 } from './statement.ts';
 
 /** Most characters of a receipt: some 5,000 tasks. */
-const RECEIPT_CHARACTERS = 64 << 20;
+export const RECEIPT_CHARACTERS = 64 << 20;
 const TASKS = 4096;
 
 const name = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/));

@@ -1,4 +1,4 @@
-import { Aws, CfnOutput, Duration, Fn, RemovalPolicy, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { Aws, CfnOutput, Duration, Fn, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as kms from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -7,7 +7,7 @@ import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import type { Artefacts, Documents } from '../artefacts.ts';
 import { deployed, policyStatements, SOME_ACCOUNT } from '../documents.ts';
-import { Handler } from '../handler.ts';
+import { acknowledgeWildcards, Handler } from '../handler.ts';
 import { bucketName, NAMES } from '../names.ts';
 import { PrivateBucket } from '../private-bucket.ts';
 
@@ -138,12 +138,7 @@ export class MasteringStack extends Stack {
         }),
       ],
     });
-    for (const bucket of [masters, packages]) {
-      Validations.of(policy).acknowledge({
-        id: `AwsSolutions-IAM5[Resource::<${this.getLogicalId(bucket.node.defaultChild as s3.CfnBucket)}.Arn>/*]`,
-        reason: 'Objects have no name yet when this is deployed',
-      });
-    }
+    acknowledgeWildcards(policy);
     return role;
   }
 }
