@@ -199,7 +199,7 @@ export const HANDLERS = {
     purpose: 'How far a render job is, and whether the parent has others to do',
     memoryMiB: 512,
     timeoutSeconds: 30,
-    permissions: { renderJobs: ['s3:GetObject', 's3:ListBucket'] },
+    permissions: { renderJobs: ['s3:DeleteObject', 's3:GetObject', 's3:ListBucket'] },
   },
   'render-verify': {
     purpose: 'Verifies the receipt of a render job, and records the outcome where nobody can delete it',

@@ -230,8 +230,8 @@ const detection: StateMachineDescription = {
 
 /** Between two looks at a job that renders. */
 const LOOK_SECONDS = 120;
-/** How long a job may take: a look takes 14 events, and an execution has 25,000 (AWS, "Step Functions quotas"). */
-const RENDER_SECONDS = 48 * 3600;
+/** How long a job may take, in seconds: a look takes 14 events, and an execution has 25,000 (AWS, "Step Functions quotas"). */
+export const RENDER_SECONDS = 48 * 3600;
 
 /** Sets how many parents run. There is one at most, and none when nobody waits for it. */
 function setParents(desired: 0 | 1, next: string) {
@@ -303,7 +303,7 @@ const render: StateMachineDescription = {
         Choices: [{ Variable: '$.outcome.accepted', BooleanEquals: true, Next: 'Done' }],
         Default: 'Refused',
       },
-      Done: { Type: 'Succeed', OutputPath: '$.outcome' },
+      Done: { Type: 'Pass', OutputPath: '$.outcome', End: true },
       Refused: {
         Type: 'Pass',
         Parameters: { 'Error.$': '$.outcome.code', Cause: 'The receipt is not to be believed.' },

@@ -10,7 +10,11 @@ export const EVERYTHING = {
     region: 'eu-central-1',
     modules: ['base', 'api', 'revocation', 'mastering', 'render', 'console'],
     delivery: { origin: 'packages' },
-    render: { pcrs: { 0: register('a'), 1: register('b'), 2: register('c') }, imageId: 'ami-0123456789abcdef0' },
+    render: {
+      pcrs: { 0: register('a'), 1: register('b'), 2: register('c') },
+      imageId: 'ami-0123456789abcdef0',
+      owners: ['MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE='],
+    },
   },
 };
 

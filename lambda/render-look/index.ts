@@ -8,9 +8,6 @@ import { readSettings } from '../settings.ts';
 const { jobsBucket } = readSettings(RenderHandlerSchema);
 const jobs = s3ObjectStore(s3Client(process.env.AWS_ENDPOINT_URL !== undefined), jobsBucket);
 
-/** How long a parent has to say that the time of a job is over, before nobody is waited for any more. */
-const GRACE_SECONDS = 900;
-
 /** How far a job is. `isIdle`: the parent has nothing else to do. */
 export interface Look {
   state: 'waiting' | 'done' | 'failed';
@@ -19,19 +16,24 @@ export interface Look {
   isIdle: boolean;
 }
 
-/** Looks for what the parent leaves of a job; a receipt counts once the parent has put the manifest away. */
-export const handler = namedByCode(async ({ jobId, expiresAt }: RegisteredJob): Promise<Look> => {
+/**
+ * Looks for what the parent leaves of a job; it counts once the parent has put the manifest away. When the time is over the manifest
+ * is put away here, so that no parent is kept for it.
+ */
+export const handler = namedByCode(async ({ jobId, lookUntil }: RegisteredJob): Promise<Look> => {
+  const manifest = `incoming/${jobId}.jws`;
   const incoming: string[] = [];
   for await (const { key } of jobs.list('incoming/')) incoming.push(key);
-  const isTaken = !incoming.includes(`incoming/${jobId}.jws`);
-  const isIdle = incoming.length === 0;
+  const isTaken = !incoming.includes(manifest);
+  const isIdle = incoming.every((key) => key === manifest);
   if (isTaken && (await isThere(`jobs/${jobId}/receipt.json`))) return { state: 'done', code: '', isIdle };
   for (const failure of failuresOf(jobId)) {
-    const text = await readObject(jobs, failure, 4096);
-    if (isTaken && text !== undefined) return { state: 'failed', code: codeIn(text), isIdle };
+    const text = isTaken ? await readObject(jobs, failure, 4096) : undefined;
+    if (text !== undefined) return { state: 'failed', code: codeIn(text), isIdle };
   }
-  const isOver = Date.now() > 1000 * (expiresAt + GRACE_SECONDS);
-  return isOver ? { state: 'failed', code: 'ERR_RENDER_EXPIRED', isIdle } : { state: 'waiting', code: '', isIdle };
+  if (Date.now() < 1000 * lookUntil) return { state: 'waiting', code: '', isIdle };
+  await jobs.delete(manifest);
+  return { state: 'failed', code: 'ERR_RENDER_EXPIRED', isIdle };
 });
 
 async function isThere(key: string): Promise<boolean> {

@@ -6,6 +6,7 @@ import { s3Client, s3ObjectStore } from '../../enclave-render/storage/s3.ts';
 import { namedByCode } from '../error-names.ts';
 import { failuresOf, ownerKeys, RenderHandlerSchema, tasksOf } from '../render-settings.ts';
 import { readSettings } from '../settings.ts';
+import { RENDER_SECONDS } from '../state-machines.ts';
 
 const { jobsBucket, owners, pcrs } = readSettings(RenderHandlerSchema);
 const jobs = s3ObjectStore(s3Client(process.env.AWS_ENDPOINT_URL !== undefined), jobsBucket);
@@ -14,12 +15,15 @@ const keys = ownerKeys(owners);
 /** A file name of a manifest in `submitted/`. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** What the steps that follow need to know of a job. `expiresAt`: seconds since the epoch. */
+/** How long a parent has to say that the time of a job is over, before nobody looks for it any more. */
+const GRACE_SECONDS = 900;
+
+/** What the steps that follow need to know of a job. `lookUntil`: seconds since the epoch, before the execution is over. */
 export interface RegisteredJob {
   jobId: string;
   nonce: string;
   manifestSha384: string;
-  expiresAt: number;
+  lookUntil: number;
 }
 
 /**
@@ -44,7 +48,9 @@ export const handler = namedByCode(async ({ name }: { name: string }): Promise<R
     bytes: Buffer.byteLength(jws),
   });
   const { jobId, nonce, expiresAt } = manifest;
-  return { jobId, nonce, expiresAt, manifestSha384: payloadSha384 };
+  const executionEnds = Math.floor(Date.now() / 1000) + RENDER_SECONDS;
+  const lookUntil = Math.min(expiresAt + GRACE_SECONDS, executionEnds - GRACE_SECONDS);
+  return { jobId, nonce, lookUntil, manifestSha384: payloadSha384 };
 });
 
 function refused(why: string): RenderError {
