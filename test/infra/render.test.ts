@@ -1,8 +1,9 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { parentStatements, parentUserData } from '../../enclave-render/host/aws/user-data.ts';
 import { RENDER_CONTEXT, renderKeyPolicy } from '../../enclave-render/kms/key-policy.ts';
 import { builtArtefacts } from '../harness/artefacts.ts';
+import { isOnPath } from '../harness/programs.ts';
 import { evaluate } from '../harness/template-values.ts';
 import { synthesise } from '../harness/templates.ts';
 
@@ -193,3 +194,28 @@ test('handlers have the permissions of their rows', () => {
     );
   }
 });
+
+test.each(['render-register', 'render-look', 'render-verify'])(
+  '%s starts with the settings of its template',
+  (name) => {
+    const { Environment } = one('AWS::Lambda::Function', `${name.replaceAll('-', '')}Function`);
+    const settings = written(Environment.Variables.PORTCULLIS_SETTINGS);
+    const start = `const { handler } = await import(process.argv[1]); process.stdout.write(typeof handler);`;
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '-e', start, `${artefacts.handlers[name]?.folder}/index.mjs`],
+      { encoding: 'utf8', env: { ...process.env, PORTCULLIS_SETTINGS: settings, AWS_REGION: 'eu-central-1' } },
+    );
+    expect(stdout || stderr).toBe('function');
+  },
+);
+
+const CFN_LINT = isOnPath('cfn-lint');
+test.skipIf(!CFN_LINT)(
+  `the template passes cfn-lint${CFN_LINT ? '' : ' (needs cfn-lint, which is not installed)'}`,
+  () => {
+    const templates = made.assembly.stacks.map(({ templateFullPath }) => templateFullPath);
+    const { stdout } = spawnSync('cfn-lint', ['--ignore-checks', 'W3005', '--', ...templates], { encoding: 'utf8' });
+    expect(stdout).toBe('');
+  },
+);
