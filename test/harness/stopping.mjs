@@ -68,7 +68,8 @@ function step(name) {
   const plain = name
     .replaceAll(world, '')
     .replace(/\.\d+(\.[0-9a-f]+)?$/, '.N')
-    .replace(/(partial|submitting)\/[0-9a-f]+/, '$1/N');
+    .replace(/partial\/[0-9a-f]+/, 'partial/N')
+    .replace(/submitting\/[^/ ]+/, 'submitting/N');
   const count = (seen.get(plain) ?? 0) + 1;
   seen.set(plain, count);
   const label = `${plain} (${count})`;

@@ -124,7 +124,7 @@ describeWithFfmpeg('a command that renders and is stopped', () => {
       mend(world);
       // What was submitted for no sandbox is not taken by an enclave that has one.
       const other = await render(world, 'resume');
-      expect(other).toMatchObject({ code: 2, stderr: expect.stringContaining('PCR') });
+      expect(other).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_KMS_ACCESS') });
       expect(await render(world, 'resume', { isolation })).toMatchObject({ code: 0 });
       const text = readFileSync(join(world.folder, 'data', 'render', 'jobs', 'stopped', 'receipt.json'), 'utf8');
       const { owner, simulatorRoot } = await openIdentity(join(world.folder, 'data'));
