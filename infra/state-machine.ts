@@ -57,11 +57,11 @@ export class StateMachine extends Construct {
     const policy = new iam.Policy(this, 'Policy', {
       roles: [role],
       statements: [
-        ...permitted(described.permissions, name, props),
         new iam.PolicyStatement({
           actions: ['lambda:InvokeFunction'],
           resources: handlers.map(([, handlerArn]) => handlerArn),
         }),
+        ...permitted(described.permissions, name, props),
         ...(topicKey
           ? [new iam.PolicyStatement({ actions: ['kms:Decrypt', 'kms:GenerateDataKey'], resources: [topicKey.keyArn] })]
           : []),

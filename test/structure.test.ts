@@ -156,7 +156,7 @@ describe('import rules', () => {
       .filter(({ rule }) => names.includes(rule.name))
       .map(({ rule, from, to }) => `${rule.name}: ${from} → ${to}`);
     expect(lines).toEqual([]);
-  });
+  }, 180_000);
 
   test('know every folder: one that has come leaves NOT_YET, joins FOLDERS, and its rules have to bite', () => {
     expect([...FOLDERS, ...NOT_YET].filter((folder) => existsSync(packagePath(folder)))).toEqual(FOLDERS);

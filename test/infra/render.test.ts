@@ -168,7 +168,7 @@ describe('the state machine', () => {
         ['autoscaling:SetDesiredCapacity'],
         ['arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:*:autoScalingGroupName/portcullis-render'],
       ],
-      [['sns:Publish'], [made.one('AWS::SNS::Topic').id]],
+      [['sns:Publish'], [made.of('AWS::SNS::Topic').find(({ stack }) => stack === 'portcullis-render')?.id]],
     ]);
   });
 
