@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { HostError } from '../host-error.ts';
 import { parentSettings } from '../parent-settings.ts';
@@ -73,6 +74,8 @@ systemctl enable --now amazon-cloudwatch-agent.service
 
 # On the shared group of nitro-cli, which writes its sockets and logs there.
 install -d -o root -g ne -m 0775 /run/nitro_enclaves /var/log/nitro_enclaves
+# systemd opens the log before it makes the folder of it (systemd issue 27591).
+install -d -o portcullis -g portcullis -m 0750 ${dirname(LOG)}
 install -m 0644 ${HOME}/portcullis-parent.service /etc/systemd/system/
 systemctl daemon-reload
 systemctl enable --now portcullis-parent.service

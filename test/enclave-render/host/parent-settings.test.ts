@@ -66,6 +66,12 @@ describe('what makes a parent of an instance', () => {
     execFileSync('bash', ['-n'], { input: script });
     const [, settings = ''] = /parent\.json <<'EOF'\n([\s\S]*?)\nEOF/.exec(script) ?? [];
     expect(parentSettings(JSON.parse(settings), 'x')).toMatchObject({ jobs: { bucket: 'renders' }, memoryMib: 8192 });
+    // systemd would open the log before it makes its folder.
+    const steps = ['useradd', '/var/log/portcullis', 'enable --now portcullis-parent'].map((step) =>
+      script.indexOf(step),
+    );
+    expect(steps).toEqual(steps.toSorted((one, other) => one - other));
+    expect(script).toContain('install -d -o portcullis -g portcullis -m 0750 /var/log/portcullis\n');
     // Longer ones are refused by EC2.
     expect(Buffer.byteLength(script)).toBeLessThan(16_384);
   });
