@@ -106,14 +106,13 @@ export function parentStatements(arns: {
   const allow = (Sid: string, Action: string[], Resource: string[]): PolicyStatement => ({
     ...{ Sid, Effect: 'Allow', Action, Resource },
   });
+  const readable = ['incoming/*', 'inputs/*', 'jobs/*', 'audit.jsonl'];
   return [
-    allow('ReadJobs', ['s3:GetObject'], objects('incoming/*', 'inputs/*', 'jobs/*', 'audit.jsonl')),
+    allow('ReadJobs', ['s3:GetObject'], objects(...readable)),
     allow('WriteJobs', ['s3:PutObject', 's3:AbortMultipartUpload'], objects('jobs/*', 'refused/*', 'audit.jsonl')),
     allow('RemoveTakenJobs', ['s3:DeleteObject'], objects('incoming/*', 'jobs/*/failure.json')),
-    {
-      ...allow('ListJobs', ['s3:ListBucket'], [arns.bucket]),
-      Condition: { StringLike: { 's3:prefix': ['incoming/*', 'jobs/*'] } },
-    },
+    // Of an object that is not there S3 says so (404) only to who may list it, and else that it may not be read (403).
+    { ...allow('ListJobs', ['s3:ListBucket'], [arns.bucket]), Condition: { StringLike: { 's3:prefix': readable } } },
     allow('RelayKeyRequests', ['kms:Decrypt'], arns.keys),
     allow('ReadArtefacts', ['s3:GetObject'], [arns.artefacts]),
     allow(
