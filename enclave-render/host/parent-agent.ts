@@ -14,7 +14,7 @@ import type { EnclaveLauncher } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
 import { IngestError } from './ingest.ts';
 import { runJob } from './parent.ts';
-import { fetchFolder, fetchObject, readObject, storeFolder } from './parent-objects.ts';
+import { fetchFolder, fetchObject, listFolder, readObject, storeFiles } from './parent-objects.ts';
 
 /** What a parent runs jobs with. */
 export interface ParentAgentOptions {
@@ -38,6 +38,7 @@ const AUDIT_LOG = 'audit.jsonl';
 
 /** Failures of what is around a job: it is begun again, until its manifest has expired. */
 const PASSING = new Set([
+  'ERR_AUDIT_FILE',
   'ERR_HOST_CLOSED',
   'ERR_HOST_LAUNCH',
   'ERR_HOST_STORAGE',
@@ -131,9 +132,10 @@ async function runOnce(options: ParentAgentOptions, jws: string, manifest: Rende
 
   const stored = new Set<string>();
   const storeAll = async () => {
-    // Outputs first: of a task that has a checkpoint they are not made again.
-    await storeFolder(store, files.quarantine, `${prefix}outputs/`, stored);
-    await storeFolder(store, files.checkpoints, `${prefix}checkpoints/`, stored);
+    // Of a task that has a checkpoint outputs are not made again: they are stored first, those of all checkpoints that are listed.
+    const checkpoints = await listFolder(files.checkpoints, `${prefix}checkpoints/`);
+    await storeFiles(store, await listFolder(files.quarantine, `${prefix}outputs/`), stored);
+    await storeFiles(store, checkpoints, stored);
   };
   let storing = Promise.resolve();
   const rendered = await runJob({
@@ -198,9 +200,10 @@ function notThere(error: unknown): undefined {
   if (codeOf(error) !== 'ERR_STORAGE_NOT_FOUND') throw error;
 }
 
-/** The code of an error, and of one that the enclave told the enclave's. */
+/** The code of an error, and of one that the enclave told the enclave's. What the system refuses, a full disk, is one of storage. */
 function codeOf(error: unknown): string {
-  const { code } = error as { code?: unknown };
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall !== undefined) return 'ERR_HOST_STORAGE';
   const own = (error instanceof HostError && error.peerCode) || code;
   return typeof own === 'string' && /^ERR_[A-Z_]+$/.test(own) ? own : 'ERR_INTERNAL';
 }

@@ -1,5 +1,5 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, readdir, rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -24,19 +24,40 @@ export async function fetchFolder(store: ObjectStore, prefix: string, folder: st
   }
 }
 
-/** Stores files below a folder, those again that have changed since `stored` was told of them. */
-export async function storeFolder(store: ObjectStore, folder: string, prefix: string, stored: Set<string>) {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  for (const entry of entries) {
+/** A file to be stored, as it was when it was listed. */
+export interface ListedFile {
+  path: string;
+  key: string;
+  /** Key, length and time of its content. */
+  version: string;
+}
+
+/** The files below a folder, to be stored below `prefix`. */
+export async function listFolder(folder: string, prefix: string): Promise<ListedFile[]> {
+  const files: ListedFile[] = [];
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
     const key = prefix + path.slice(folder.length + 1);
-    const { size, mtimeNs } = await stat(path, { bigint: true });
-    const version = `${key} ${size} ${mtimeNs}`;
+    files.push({ path, key, version: versionOf(key, await stat(path, { bigint: true })) });
+  }
+  return files;
+}
+
+/** Stores files whose version is not in `stored` yet, and tells it; one that has changed since it was listed is left for another time. */
+export async function storeFiles(store: ObjectStore, files: readonly ListedFile[], stored: Set<string>): Promise<void> {
+  for (const { path, key, version } of files) {
     if (stored.has(version)) continue;
-    await store.put(key, createReadStream(path), { bytes: Number(size) });
+    await using file = await open(path);
+    const found = await file.stat({ bigint: true });
+    if (versionOf(key, found) !== version) continue;
+    await store.put(key, file.createReadStream({ autoClose: false }), { bytes: Number(found.size) });
     stored.add(version);
   }
+}
+
+function versionOf(key: string, { size, mtimeNs }: { size: bigint; mtimeNs: bigint }): string {
+  return `${key} ${size} ${mtimeNs}`;
 }
 
 /** The text of an object of `mostBytes` at most, undefined when it is longer or not there. */

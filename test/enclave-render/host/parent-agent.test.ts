@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verifyAuditLog } from '../../../enclave-render/audit/verify-audit-log.ts';
 import { type ParentAgentOptions, runIncoming } from '../../../enclave-render/host/parent-agent.ts';
+import { listFolder, storeFiles } from '../../../enclave-render/host/parent-objects.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
 import { verifyReceipt } from '../../../enclave-render/receipt/verify-receipt.ts';
 import { fileObjectStore } from '../../../enclave-render/storage/files.ts';
@@ -159,6 +160,24 @@ describeWithFfmpeg('the parent', () => {
     expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
   });
 
+  test('waits for a disk that is full', async () => {
+    const job = await submit();
+    const full = Object.assign(new Error('no space'), { code: 'ENOSPC', syscall: 'write' });
+    const get: ObjectStore['get'] = async (key, options) => {
+      const object = await store.get(key, options);
+      if (key.startsWith('inputs/')) object.body.destroy(full);
+      return object;
+    };
+    await runIncoming({ ...parent, store: { ...store, get } }, forever);
+    expect(lines.at(-1)).toMatchObject({ event: 'job-failed', code: 'ERR_HOST_STORAGE' });
+    // Its own log, which is a folder here, cannot be written.
+    mkdirSync(join(parent.work, 'audit.jsonl'));
+    await runIncoming(parent, forever);
+    expect(lines.at(-1)).toMatchObject({ event: 'job-failed', code: 'ERR_AUDIT_FILE' });
+    expect(incoming()).toEqual([`${job.jobId}.jws`]);
+    expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
+  });
+
   const signature = 'A'.repeat(86);
   const forged = (manifest: object) =>
     `e30.${Buffer.from(JSON.stringify(manifest)).toString('base64url')}.${signature}`;
@@ -204,6 +223,20 @@ describeWithFfmpeg('the parent', () => {
     ]);
     expect((await verify(job)).outputsVerified).toBe(true);
     expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
+  });
+
+  test('stores no checkpoint of a task that ended after outputs were listed, and none that changes meanwhile', async () => {
+    const names = ['first', 'rewritten', 'late'].map((name) => join(parent.work, name));
+    const [first = '', rewritten = '', late = ''] = names;
+    for (const path of [first, rewritten]) writeFileSync(path, 'sealed');
+    const listed = await listFolder(parent.work, 'checkpoints/');
+    writeFileSync(rewritten, 'sealed again');
+    writeFileSync(late, 'sealed');
+    const stored = new Set<string>();
+    await storeFiles(store, listed, stored);
+    expect(readdirSync(join(bucket, 'checkpoints'))).toEqual(['first']);
+    await storeFiles(store, await listFolder(parent.work, 'checkpoints/'), stored);
+    expect(readdirSync(join(bucket, 'checkpoints')).sort()).toEqual(['first', 'late', 'rewritten']);
   });
 
   test('takes no checkpoint by a name that leads elsewhere', async () => {

@@ -104,9 +104,9 @@ describe('what makes a parent of an instance', () => {
     );
     // What it may read it may also find missing: the first job of a bucket has no audit log before it.
     const named = (sid: string) => statements.find(({ Sid }) => Sid === sid);
-    expect(named('ListJobs')?.Condition?.StringLike?.['s3:prefix']?.map((prefix) => `${arns.bucket}/${prefix}`)).toEqual(
-      named('ReadJobs')?.Resource,
-    );
+    expect(
+      named('ListJobs')?.Condition?.StringLike?.['s3:prefix']?.map((prefix) => `${arns.bucket}/${prefix}`),
+    ).toEqual(named('ReadJobs')?.Resource);
     const removable = statements
       .filter(({ Action }) => Action.includes('s3:DeleteObject'))
       .flatMap(({ Resource }) => Resource);
