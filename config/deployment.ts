@@ -118,8 +118,8 @@ const RenderSchema = v.strictObject({
   enclaveCpus: v.optional(whole(2, 190), 12),
   enclaveMemoryMiB: v.optional(whole(512, 3_000_000), 24_576),
   /**
-   * Who may have jobs run: Ed25519 public keys that sign manifests. Without one there is no state machine, and owners give jobs to
-   * the parent themselves.
+   * Who may have jobs run: Ed25519 public keys that sign manifests. Without one there is no state machine, and the parent takes
+   * no job.
    */
   owners: v.optional(v.pipe(v.array(ownerKey), v.maxLength(16)), []),
   /** How long a receipt and its audit log cannot be deleted. */

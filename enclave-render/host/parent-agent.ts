@@ -1,14 +1,14 @@
+import type { KeyObject } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import * as v from 'valibot';
 import type { AuditEntry, AuditEvent } from '../audit/audit-entry.ts';
 import { appendAuditEntry } from '../audit/audit-log.ts';
 import type { AttestedDataKeys } from '../kms/data-keys.ts';
-import { MANIFEST_CHARACTERS, wholeManifest } from '../render/manifest-signature.ts';
-import { type RenderManifest, RenderManifestSchema } from '../render/render-manifest.ts';
+import { MANIFEST_CHARACTERS, openManifest, wholeManifest } from '../render/manifest-signature.ts';
+import type { RenderManifest } from '../render/render-manifest.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import type { EnclaveLauncher } from './enclave-launcher.ts';
 import { HostError } from './host-error.ts';
@@ -21,6 +21,8 @@ export interface ParentAgentOptions {
   /** Jobs, their inputs, and what comes of them. */
   store: ObjectStore;
   launcher: EnclaveLauncher;
+  /** Ed25519 public keys of those whose jobs it takes. */
+  owners: readonly KeyObject[];
   kms: AttestedDataKeys;
   /** Folder of its own on this disk. */
   work: string;
@@ -71,13 +73,14 @@ export async function runIncoming(options: ParentAgentOptions, signal: AbortSign
 
 /** Runs a job, and takes it out of `incoming/` unless it is to be begun again. */
 async function takeJob(options: ParentAgentOptions, name: string, signal: AbortSignal): Promise<void> {
-  const { store, log, now } = options;
+  const { store, owners, log, now } = options;
   const key = `${INCOMING}${name}`;
   let manifest: RenderManifest | undefined;
   try {
     const jws = wholeManifest((await readObject(store, key, MANIFEST_CHARACTERS)) ?? '');
-    manifest = jws === undefined ? undefined : payloadOf(jws);
-    if (jws === undefined || manifest === undefined) throw refused('ERR_INGEST_BODY', 'it is no signed manifest');
+    if (jws === undefined) throw refused('ERR_INGEST_BODY', 'it is no signed manifest');
+    // The enclave verifies it too: here it keeps who is no owner from taking an owner's job id, and from having inputs fetched.
+    ({ manifest } = await openManifest(jws, owners));
     log({ event: 'job-taken', name, jobId: manifest.jobId });
     await runOnce(options, jws, manifest, signal);
     await store.delete(key);
@@ -91,16 +94,6 @@ async function takeJob(options: ParentAgentOptions, name: string, signal: AbortS
     await putText(store, `${place}failure.json`, JSON.stringify({ code, at: now() }))
       .then(() => store.delete(key))
       .catch((failure) => log({ event: 'not-stored', name, code: codeOf(failure) }));
-  }
-}
-
-/** What a manifest says, believed by nobody yet: the enclave verifies it. */
-function payloadOf(jws: string): RenderManifest | undefined {
-  try {
-    const [, payload = ''] = jws.split('.');
-    return v.parse(RenderManifestSchema, JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')));
-  } catch {
-    return undefined;
   }
 }
 

@@ -5,7 +5,7 @@ import { fileObjectStore } from '../storage/files.ts';
 import { s3Client, s3ObjectStore } from '../storage/s3.ts';
 import { nitroLauncher } from './nitro.ts';
 import { serveJobs } from './parent-agent.ts';
-import { readParentSettings } from './parent-settings.ts';
+import { ownerKeys, readParentSettings } from './parent-settings.ts';
 
 // What runs on the EC2 instance that starts Nitro enclaves: node parent.mjs SETTINGS. Its log is lines of JSON on standard output, its
 // credentials are those of the instance. It ends with 0 when it is told to, and with 2 when settings or image are none.
@@ -15,7 +15,8 @@ const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
 
 try {
-  const { region, jobs, image, cpus, memoryMib, work, pollSeconds } = await readParentSettings(file);
+  const settings = await readParentSettings(file);
+  const { region, jobs, image, cpus, memoryMib, work, pollSeconds } = settings;
   const { pcrs } = await measureEif(image);
   await mkdir(work, { recursive: true, mode: 0o700 });
   const store =
@@ -25,7 +26,7 @@ try {
   const launcher = nitroLauncher({ image, pcrs, cpus, memoryMib });
   log({ event: 'started', pcrs });
   await serveJobs(
-    { store, launcher, kms: awsDataKeys(kmsClient(region)), work, log, now: Date.now },
+    { store, launcher, owners: ownerKeys(settings), kms: awsDataKeys(kmsClient(region)), work, log, now: Date.now },
     pollSeconds,
     stop.signal,
   );

@@ -207,6 +207,7 @@ export class RenderStack extends Stack {
       artefacts: { bucket, key: ARTEFACTS },
       region,
       bucket,
+      owners: render.owners,
       cpus: render.enclaveCpus,
       memoryMib: render.enclaveMemoryMiB,
       logGroup: LOG_GROUP,

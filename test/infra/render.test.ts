@@ -74,6 +74,7 @@ describe('the parent', () => {
         artefacts: { bucket: JOBS, key: 'artefacts/parent.zip' },
         region: 'eu-central-1',
         bucket: JOBS,
+        owners: [OWNER],
         cpus: 6,
         memoryMib: 8192,
         logGroup: '/portcullis/render-parents',

@@ -14,6 +14,8 @@ const UserDataSettingsSchema = v.strictObject({
   region: v.string(),
   /** Bucket of the jobs. */
   bucket: v.string(),
+  /** Ed25519 public keys whose jobs it takes, as `ParentSettings` has them. */
+  owners: v.array(v.string()),
   /** What an enclave gets. So much is taken from the instance at its start, for one enclave at a time. */
   cpus: v.number(),
   memoryMib: v.number(),
@@ -41,9 +43,18 @@ export function parentUserData(settings: UserDataSettings): string {
     const expected = issue.type === 'regex' ? issue.message : issue.expected;
     throw new HostError('ERR_HOST_SETTINGS', `user data: ${v.getDotPath(issue) ?? 'settings'} has to be ${expected}`);
   }
-  const { artefacts, region, bucket, cpus, memoryMib, logGroup } = result.output;
+  const { artefacts, region, bucket, owners, cpus, memoryMib, logGroup } = result.output;
   const image = `${HOME}/render.eif`;
-  const parent = { region, jobs: { bucket }, image, cpus, memoryMib, work: '/var/lib/portcullis', pollSeconds: 10 };
+  const parent = {
+    region,
+    jobs: { bucket },
+    owners,
+    image,
+    cpus,
+    memoryMib,
+    work: '/var/lib/portcullis',
+    pollSeconds: 10,
+  };
   // Held to the schema that the parent reads it by: what passes has no quote in it.
   const checked = parentSettings(parent, 'user data');
   const collected = { file_path: LOG, log_group_name: logGroup, log_stream_name: '{instance_id}' };

@@ -1,4 +1,4 @@
-import { createPublicKey, randomUUID } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -8,6 +8,7 @@ import { type ParentAgentOptions, runIncoming } from '../../../enclave-render/ho
 import { listFolder, storeFiles } from '../../../enclave-render/host/parent-objects.ts';
 import { KmsError } from '../../../enclave-render/kms/data-keys.ts';
 import { verifyReceipt } from '../../../enclave-render/receipt/verify-receipt.ts';
+import { signManifest } from '../../../enclave-render/render/manifest-signature.ts';
 import { fileObjectStore } from '../../../enclave-render/storage/files.ts';
 import type { ObjectStore } from '../../../enclave-render/storage/object-store.ts';
 import { fetchJob, offerJob } from '../../../local/remote-jobs.ts';
@@ -38,7 +39,14 @@ describeWithFfmpeg('the parent', () => {
     store = fileObjectStore(bucket);
     lines = [];
     parent = {
-      ...{ store, launcher: shop.launcher, kms: shop.kms, work: join(folder, `work-${count}`), now: Date.now },
+      ...{
+        store,
+        launcher: shop.launcher,
+        owners: [createPublicKey(shop.owner.signing)],
+        kms: shop.kms,
+        work: join(folder, `work-${count}`),
+        now: Date.now,
+      },
       log: (line) => lines.push(line),
     };
     mkdirSync(parent.work);
@@ -182,12 +190,19 @@ describeWithFfmpeg('the parent', () => {
   const forged = (manifest: object) =>
     `e30.${Buffer.from(JSON.stringify(manifest)).toString('base64url')}.${signature}`;
 
-  test('fails a job whose manifest is altered or of nobody known, by the code of the enclave', async () => {
-    const { manifest } = await submit();
-    await offer(forged({ ...payload(manifest), jobId: 'altered' }));
+  test('takes no job of who is no owner: neither its id nor its inputs', async () => {
+    const { manifest, jobId } = await submit();
+    const { privateKey } = generateKeyPairSync('ed25519');
+    await store.delete(`incoming/${jobId}.jws`);
+    await offer(forged({ ...payload(manifest), expiresAt: payload(manifest).expiresAt + 1 }), 'altered.jws');
+    await offer(await signManifest(payload(manifest), privateKey), 'foreign.jws');
     await runIncoming(parent, forever);
-    expect(readJson('jobs/altered/failure.json').code).toBe('ERR_RENDER_MANIFEST');
+    for (const name of ['altered', 'foreign']) {
+      expect(readJson(`refused/${name}.jws.failure.json`).code).toBe('ERR_RENDER_MANIFEST');
+    }
     expect(incoming()).toEqual([]);
+    expect(existsSync(join(bucket, 'jobs'))).toBe(false);
+    expect(readdirSync(parent.work)).toEqual([]);
   });
 
   test('fails a job whose input is missing, or was exchanged', async () => {
@@ -210,14 +225,15 @@ describeWithFfmpeg('the parent', () => {
     const job = await submit();
     await offer('not a manifest', 'a.jws');
     await offer(forged({ ...payload(job.manifest), jobId: '../../etc' }), 'b.jws');
-    await offer(forged({ ...payload(job.manifest), pcrs: { '0': 'ff'.repeat(48) } }), 'c.jws');
-    await offer(forged(payload(job.manifest)), 'z.jws');
+    const signed = (changes: object) => signManifest({ ...payload(job.manifest), ...changes }, shop.owner.signing);
+    await offer(await signed({ pcrs: { '0': 'ff'.repeat(48) } }), 'c.jws');
+    await offer(await signed({ nonce: '00'.repeat(32) }), 'z.jws');
     await runIncoming(parent, forever);
     expect(incoming()).toEqual([]);
     const refusals = readdirSync(join(bucket, 'refused'));
     expect(refusals.map((name) => [name, readJson(`refused/${name}`).code])).toEqual([
       ['a.jws.failure.json', 'ERR_INGEST_BODY'],
-      ['b.jws.failure.json', 'ERR_INGEST_BODY'],
+      ['b.jws.failure.json', 'ERR_RENDER_MANIFEST'],
       ['c.jws.failure.json', 'ERR_INGEST_REFUSED'],
       ['z.jws.failure.json', 'ERR_INGEST_REFUSED'],
     ]);

@@ -11,9 +11,12 @@ import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 const folder = temporaryDirectory();
 afterAll(() => removeDirectory(folder));
 
+/** Of RFC 8032 §7.1, test 1. */
+const OWNER = 'MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
 const SETTINGS = {
   region: 'eu-central-1',
   jobs: { bucket: 'renders' },
+  owners: [OWNER],
   image: '/opt/portcullis/render.eif',
   cpus: 2,
   memoryMib: 8192,
@@ -32,6 +35,12 @@ describe('the settings of a parent', () => {
     ['no place', { jobs: {} }, /jobs has to be/],
     ['a relative path', { image: 'render.eif' }, /image has to be an absolute path/],
     ['a path that means something to a shell', { image: '/opt/$(id)' }, /image/],
+    ['no word of owners', { owners: undefined }, /owners/],
+    [
+      'an owner in PEM',
+      { owners: [`-----BEGIN PUBLIC KEY-----\n${OWNER}`] },
+      /owners.0 has to be an Ed25519 public key/,
+    ],
     ['no processors', { cpus: 0 }, /cpus/],
     ['memory that is no number', { memoryMib: '8192' }, /memoryMib/],
     ['a field that is none', { debug: true }, /debug/],
@@ -55,6 +64,7 @@ const USER_DATA = {
   artefacts: { bucket: 'cdk-assets', key: '0123abcd.zip' },
   region: 'eu-central-1',
   bucket: 'renders',
+  owners: [OWNER],
   cpus: 2,
   memoryMib: 8192,
   logGroup: '/portcullis/parent',
@@ -79,6 +89,7 @@ describe('what makes a parent of an instance', () => {
   test.each<[string, object]>([
     ['a key of artefacts', { artefacts: { bucket: 'b', key: 'a; reboot' } }],
     ['a bucket', { bucket: "renders'\nEOF\nreboot" }],
+    ['owners', { owners: ["MCow'\nEOF\nreboot"] }],
     ['a region', { region: '$(reboot)' }],
     ['a log group', { logGroup: 'x\nEOF\nreboot' }],
     ['memory', { memoryMib: Number.NaN }],
