@@ -44,6 +44,7 @@ export async function openJobQueue(given: string): Promise<JobQueue> {
   const folder = await realpath(given).catch((error: NodeJS.ErrnoException) => {
     throw new IngestError('ERR_INGEST_FOLDER', `cannot watch ${given}: ${error.code}`);
   });
+  await requireOwn(folder);
   for (const place of PLACES) await makeFolder(join(folder, place));
   const lost = new AbortController();
   const release = await lock(join(folder, 'taken'), {
@@ -80,7 +81,9 @@ export async function openJobQueue(given: string): Promise<JobQueue> {
       return id;
     },
     async keep({ id, text }) {
-      if (PLACES.some((place) => existsSync(join(placeOf(place, id), JOB)))) return false;
+      // One that is taken without its file was not kept; of one that is over the file may have been moved out.
+      const isOver = existsSync(placeOf('done', id)) || existsSync(placeOf('failed', id));
+      if (isOver || existsSync(join(placeOf('taken', id), JOB))) return false;
       const own = placeOf('taken', id);
       await mkdir(own, { recursive: true, mode: 0o700 });
       await writeWhole(own, JOB, text);
@@ -137,14 +140,32 @@ async function firstOf(taken: string): Promise<QueuedJob | undefined> {
   return first && { id: first.id, folder: join(taken, first.id), file: join(taken, first.id, JOB) };
 }
 
+/** Refuses a folder in which somebody else may replace what is there: jobs, and what says how they ended. */
+async function requireOwn(folder: string): Promise<void> {
+  const { uid, mode } = await lstat(folder);
+  if (process.getuid !== undefined && uid !== process.getuid()) {
+    const how = 'run the watch as that user, or watch a folder of its own';
+    throw new IngestError(
+      'ERR_INGEST_FOLDER',
+      `${folder} belongs to another user, who could replace jobs in it: ${how}`,
+    );
+  }
+  // With the sticky bit they may put files there, and rename or remove none but their own (unlink(2), EPERM).
+  if ((mode & 0o022) !== 0 && (mode & 0o1000) === 0) {
+    const how = `chmod +t ${folder} if they put jobs there, else chmod go-w ${folder}`;
+    throw new IngestError('ERR_INGEST_FOLDER', `others may replace what is in ${folder}: ${how}`);
+  }
+}
+
 /** A folder, and no link to one: whoever may write here could lead what is written there elsewhere. */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error;
     });
-    if ((await lstat(path)).isDirectory()) return;
+    if ((await lstat(path)).isDirectory()) return await requireOwn(path);
   } catch (error) {
+    if (error instanceof IngestError) throw error;
     throw new IngestError('ERR_INGEST_FOLDER', `cannot make ${path}: ${(error as NodeJS.ErrnoException).code}`);
   }
   throw new IngestError('ERR_INGEST_FOLDER', `${path} is no folder: remove it, and let the watch make its own`);

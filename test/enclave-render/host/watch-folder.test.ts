@@ -1,5 +1,7 @@
 import {
   appendFileSync,
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -145,6 +147,28 @@ test('takes each job once however often it is told of it, and nothing once it is
   expect(names()).toContain('late.job.json');
 });
 
+test('uses no folder in which others may replace a job', async () => {
+  const refused = () => expect(openJobQueue(folder)).rejects.toMatchObject({ code: 'ERR_INGEST_FOLDER' });
+  await queue.close();
+  chmodSync(folder, 0o770);
+  await expect(openJobQueue(folder)).rejects.toThrow(`chmod +t ${folder}`);
+  // They may put jobs there, but had better not have made the folders of the watch.
+  chmodSync(folder, 0o1777);
+  queue = await openJobQueue(folder);
+  await queue.close();
+  chmodSync(join(folder, 'done'), 0o777);
+  await refused();
+  chmodSync(join(folder, 'done'), 0o700);
+  if (process.getuid?.() === 0) {
+    for (const place of [folder, join(folder, 'taken')]) {
+      chownSync(place, 65_534, 65_534);
+      await refused();
+      chownSync(place, 0, 0);
+    }
+  }
+  queue = await openJobQueue(folder);
+});
+
 test('keeps a job once, until it is over and after it', async () => {
   const job = { id: 'webhook-0123456789abcdef', text: JOB };
   expect(await queue.keep(job)).toBe(true);
@@ -155,6 +179,9 @@ test('keeps a job once, until it is over and after it', async () => {
   const place = await queue.finish(taken as NonNullable<typeof taken>, 'failed', outcome);
   expect(JSON.parse(readFileSync(join(place, 'outcome.json'), 'utf8'))).toEqual(outcome);
   expect(names('taken')).toEqual([]);
+  expect(await queue.keep(job)).toBe(false);
+  // It would end where there is something already.
+  unlinkSync(join(place, 'job.json'));
   expect(await queue.keep(job)).toBe(false);
 });
 
