@@ -16,6 +16,7 @@ export const VSOCK_PORT = 5005;
 const CONNECT_ATTEMPTS = 100;
 const CONNECT_MS = 100;
 const POLL_MS = 1000;
+const ANSWER = { maxBuffer: 1 << 20 };
 
 const Started = v.object({
   EnclaveID: v.pipe(v.string(), v.regex(/^i-[0-9a-f]+-enc[0-9a-f]+$/)),
@@ -48,13 +49,9 @@ export function nitroLauncher(options: NitroOptions): EnclaveLauncher {
 async function launch(options: NitroOptions, signal?: AbortSignal): Promise<RunningEnclave> {
   const { image, cpus, memoryMib, nitroCli = '/usr/bin/nitro-cli', socat = '/usr/bin/socat' } = options;
   const run = [...['--eif-path', image], ...['--cpu-count', `${cpus}`, '--memory', `${memoryMib}`]];
-  const { EnclaveID: id, EnclaveCID: cid } = await nitro(nitroCli, ['run-enclave', ...run], Started);
+  const { EnclaveID: id, EnclaveCID: cid } = await runEnclave(nitroCli, run);
   const stop = new AbortController();
-  const terminate = () =>
-    promisify(execFile)(nitroCli, ['terminate-enclave', '--enclave-id', id]).catch(async () => {
-      // It may have ended by itself meanwhile.
-      if (!(await isGone(nitroCli, id))) throw notEnded(nitroCli, id);
-    });
+  const terminate = () => terminateEnclave(nitroCli, id);
   try {
     const relay = await relayed(socat, cid, signal);
     const ended = untilGone(nitroCli, id, stop.signal).finally(() => relay.end());
@@ -74,6 +71,28 @@ async function launch(options: NitroOptions, signal?: AbortSignal): Promise<Runn
     await terminate();
     throw error instanceof HostError ? error : notStarted((error as Error).message);
   }
+}
+
+/** Starts an enclave. Of an answer that is none, the enclave that it names is ended: it would run, with nobody to know of it. */
+async function runEnclave(nitroCli: string, args: string[]): Promise<v.InferOutput<typeof Started>> {
+  const { stdout, code } = await promisify(execFile)(nitroCli, ['run-enclave', ...args], ANSWER).then(
+    (answer) => ({ stdout: answer.stdout, code: 0 }),
+    (error) => ({ stdout: String(error.stdout ?? ''), code: error.code }),
+  );
+  const started = parsed(Started, stdout);
+  if (code === 0 && started) return started;
+  const [, id] = /"EnclaveID"\s*:\s*"(i-[0-9a-f]+-enc[0-9a-f]+)"/.exec(stdout) ?? [];
+  if (id !== undefined) await terminateEnclave(nitroCli, id);
+  throw notStarted(
+    code === 0 ? `${nitroCli} run-enclave does not answer as it should` : `${nitroCli} run-enclave ends with ${code}`,
+  );
+}
+
+async function terminateEnclave(nitroCli: string, id: string): Promise<void> {
+  await promisify(execFile)(nitroCli, ['terminate-enclave', '--enclave-id', id]).catch(async () => {
+    // It may have ended by itself meanwhile.
+    if (!(await isGone(nitroCli, id))) throw notEnded(nitroCli, id);
+  });
 }
 
 /** A connection to the agent: socat between a Unix socket and vsock. The agent listens a while after its enclave has started. */
@@ -121,23 +140,19 @@ async function untilGone(nitroCli: string, id: string, signal: AbortSignal): Pro
 
 /** Whether there is no such enclave any more. One in debug mode, which is not as it was started, is none. */
 async function isGone(nitroCli: string, id: string): Promise<boolean> {
-  const running = await nitro(nitroCli, ['describe-enclaves'], Described).catch(() => undefined);
+  const running = await promisify(execFile)(nitroCli, ['describe-enclaves'], ANSWER).then(
+    ({ stdout }) => parsed(Described, stdout),
+    () => undefined,
+  );
   const own = running?.find((enclave) => enclave.EnclaveID === id);
   return running !== undefined && (own === undefined || own.Flags?.includes('DEBUG_MODE') === true);
 }
 
-async function nitro<Schema extends v.GenericSchema>(
-  nitroCli: string,
-  args: string[],
-  schema: Schema,
-): Promise<v.InferOutput<Schema>> {
-  const { stdout } = await promisify(execFile)(nitroCli, args, { maxBuffer: 1 << 20 }).catch((error) => {
-    throw notStarted(`${nitroCli} ${args[0]} ends with ${error.code}`);
-  });
+function parsed<Schema extends v.GenericSchema>(schema: Schema, json: string): v.InferOutput<Schema> | undefined {
   try {
-    return v.parse(schema, JSON.parse(stdout));
+    return v.parse(schema, JSON.parse(json));
   } catch {
-    throw notStarted(`${nitroCli} ${args[0]} does not answer as it should`);
+    return undefined;
   }
 }
 

@@ -74,4 +74,19 @@ describe('a launcher of Nitro enclaves, with stand-ins for nitro-cli and socat',
       await expect(launched).rejects.toMatchObject({ code: 'ERR_HOST_LAUNCH' });
     },
   );
+
+  test.each([
+    ['is cut off', '{"EnclaveName":"render","EnclaveID":"i-0a-enc0b","Encl', 0],
+    ['lacks its address', '{"EnclaveID":"i-0a-enc0b"}', 0],
+    ['comes with a failure', '{"EnclaveID":"i-0a-enc0b","EnclaveCID":16}', 1],
+  ])('ends the enclave of an answer that %s', async (_, started, code) => {
+    writeFileSync(asked, '');
+    const failing = program(
+      'nitro-cli-odd',
+      `if (process.argv[2] === 'run-enclave') { console.log(${JSON.stringify(started)}); process.exitCode = ${code}; }`,
+    );
+    const launched = nitroLauncher({ ...options, nitroCli: failing }).launch();
+    await expect(launched).rejects.toMatchObject({ code: 'ERR_HOST_LAUNCH' });
+    expect(readFileSync(asked, 'utf8')).toContain('terminate-enclave --enclave-id i-0a-enc0b\n');
+  });
 });
