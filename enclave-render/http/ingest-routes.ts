@@ -22,10 +22,10 @@ export interface IngestOptions {
   /** Secret that senders sign with, 32 bytes or more; several while one is replaced. */
   secrets: readonly Uint8Array[];
   /**
-   * The text of an object that S3 told of; the caller decides which buckets it reads. Rejects with `ERR_INGEST_REFUSED` when there is no
-   * such object. Without it, notifications of S3 are refused.
+   * The text of an object that S3 told of; the caller decides which buckets it reads. Undefined when it is no longer the one of this
+   * ETag. Rejects with `ERR_INGEST_REFUSED` when there is no such object. Without it, notifications of S3 are refused.
    */
-  readObject?: (bucket: string, key: string, versionId: string | undefined) => Promise<string>;
+  readObject?: (bucket: string, key: string, etag: string | undefined) => Promise<string | undefined>;
   /** Seconds since the epoch. */
   now: () => number;
   /** Told of failures that are ours. */
@@ -58,33 +58,29 @@ const TITLE: Record<IngestErrorCode, string> = {
 };
 
 /** Amazon S3, "Event message structure": of all fields, those that name the object. */
+const S3Record = v.object({
+  eventSource: v.literal('aws:s3'),
+  eventName: v.string(),
+  s3: v.object({
+    bucket: v.object({ name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)) }),
+    object: v.object({
+      key: v.pipe(v.string(), v.maxLength(3072)),
+      versionId: v.optional(v.string()),
+      eTag: v.optional(v.string()),
+      /** The same when the event is sent again, another for another object of that key. */
+      sequencer: v.optional(v.string()),
+    }),
+  }),
+});
 const S3Notification = v.object({
-  Records: v.pipe(
-    v.array(
-      v.object({
-        eventSource: v.literal('aws:s3'),
-        eventName: v.string(),
-        s3: v.object({
-          bucket: v.object({ name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)) }),
-          object: v.object({
-            key: v.pipe(v.string(), v.maxLength(3072)),
-            versionId: v.optional(v.string()),
-            eTag: v.optional(v.string()),
-            /** The same when the event is sent again, another for another object of that key. */
-            sequencer: v.optional(v.string()),
-          }),
-        }),
-      }),
-    ),
-    v.minLength(1),
-    v.maxLength(MOST_RECORDS),
-  ),
+  Records: v.pipe(v.array(v.unknown()), v.minLength(1), v.maxLength(MOST_RECORDS)),
 });
 const S3TestEvent = v.object({ Service: v.literal('Amazon S3'), Event: v.literal('s3:TestEvent') });
 
 /**
  * `POST /v1/render/jobs`: takes a job file, or a notification of S3 that one was created (`NAME.job.json`; other objects are passed
- * over). 202 with the number of jobs that were taken. The body is signed: `x-portcullis-signature: t=<seconds since the epoch>,v1=<HMAC-
+ * over). 202 with the number of jobs that were taken, and with `refused` (`record`, counted from 0, `code`, `detail`) if others of the
+ * notification were not. The body is signed: `x-portcullis-signature: t=<seconds since the epoch>,v1=<HMAC-
  * SHA-256 of "<t>.<body>", hexadecimal>`. Refusals are problem details (RFC 9457) with a stable `code`; the same request may be sent
  * again, as a job has its id from its bytes, or from the event of S3, and is rendered once.
  */
@@ -103,9 +99,13 @@ export function createIngestRoutes(options: IngestOptions): Hono {
   app.post('/v1/render/jobs', limit, async (c) => {
     const body = Buffer.from(await c.req.arrayBuffer());
     requireSigned(c.req.header(SIGNATURE_HEADER), body, secrets, now());
-    const jobs = await jobsOf(textOf(body), options);
-    for (const job of jobs) await options.onJob(job);
-    return c.json({ jobs: jobs.length }, 202);
+    const text = textOf(body);
+    if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'the body is no job: send a JSON object');
+    const content: unknown = JSON.parse(text);
+    if (v.is(S3TestEvent, content)) return c.json({ jobs: 0 }, 202);
+    if (Object.hasOwn(content as object, 'Records')) return c.json(await takeRecords(content, options), 202);
+    await options.onJob({ id: jobId('webhook', originDigits(text)), text });
+    return c.json({ jobs: 1 }, 202);
   });
   app.onError((error, c) => {
     const isKnown = error instanceof IngestError;
@@ -143,32 +143,65 @@ function textOf(body: Buffer): string {
   }
 }
 
-async function jobsOf(text: string, { readObject }: IngestOptions): Promise<IngestedJob[]> {
-  if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'the body is no job: send a JSON object');
-  const body: unknown = JSON.parse(text);
-  if (v.is(S3TestEvent, body)) return [];
-  if (!Object.hasOwn(body as object, 'Records')) return [{ id: jobId('webhook', originDigits(text)), text }];
-  const notification = v.safeParse(S3Notification, body);
-  if (!notification.success) {
-    throw new IngestError('ERR_INGEST_BODY', 'send a job, or what S3 sends of an object');
+/** A record of a notification whose job was refused. */
+interface RefusedRecord {
+  /** Which, counted from 0. */
+  record: number;
+  code: IngestErrorCode;
+  detail: string;
+}
+
+/**
+ * Takes the jobs of a notification: one that is refused does not keep the others from being taken. Rejects with its refusal when none
+ * was taken, and with what may pass in any case, so that the notification is sent again; then what was taken is known.
+ */
+async function takeRecords(content: unknown, options: IngestOptions) {
+  const { readObject, onJob } = options;
+  const notification = v.safeParse(S3Notification, content);
+  if (!notification.success) throw notOfS3();
+  if (!readObject) {
+    const how = 'send the job itself, or start the watch with --bucket';
+    throw new IngestError('ERR_INGEST_REFUSED', `jobs are not read from S3 here: ${how}`);
   }
-  if (!readObject)
-    throw new IngestError(
-      'ERR_INGEST_REFUSED',
-      'jobs are not read from S3 here: send the job itself, or start the watch with --bucket',
-    );
-  const jobs = [];
-  for (const { eventName, s3 } of notification.output.Records) {
-    // Form-encoded, with + for a space.
-    const key = decodeKey(s3.object.key);
-    if (!/^(?:s3:)?ObjectCreated:/.test(eventName) || !key.endsWith(JOB_SUFFIX)) continue;
-    const { versionId = '', eTag = '', sequencer = '' } = s3.object;
-    const text = await readObject(s3.bucket.name, key, s3.object.versionId);
-    if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'an object is no job: it has to be a JSON object');
-    const digits = originDigits(s3.bucket.name, key, versionId, eTag, sequencer);
-    jobs.push({ id: jobId(basename(key), digits), text });
+  let jobs = 0;
+  const refused: RefusedRecord[] = [];
+  const failures: unknown[] = [];
+  for (const [record, event] of notification.output.Records.entries()) {
+    try {
+      const job = await jobOf(event, readObject);
+      if (job) await onJob(job);
+      if (job) jobs++;
+    } catch (error) {
+      failures.push(error);
+      if (error instanceof IngestError) refused.push({ record, code: error.code, detail: error.message });
+    }
   }
-  return jobs;
+  const passing = failures.find((error) => !(error instanceof IngestError) || STATUS[error.code] === 503);
+  if (passing !== undefined) throw passing;
+  if (jobs === 0 && failures.length > 0) throw failures[0];
+  return { jobs, ...(refused.length > 0 && { refused }) };
+}
+
+/** The job that an event of S3 tells of; undefined when it is none, or there is another event of that object. */
+async function jobOf(
+  event: unknown,
+  readObject: NonNullable<IngestOptions['readObject']>,
+): Promise<IngestedJob | undefined> {
+  const parsed = v.safeParse(S3Record, event);
+  if (!parsed.success) throw notOfS3();
+  const { eventName, s3 } = parsed.output;
+  // Form-encoded, with + for a space.
+  const key = decodeKey(s3.object.key);
+  if (!/^(?:s3:)?ObjectCreated:/.test(eventName) || !key.endsWith(JOB_SUFFIX)) return undefined;
+  const { versionId = '', eTag, sequencer = '' } = s3.object;
+  const text = await readObject(s3.bucket.name, key, eTag);
+  if (text === undefined) return undefined;
+  if (!isWholeJob(text)) throw new IngestError('ERR_INGEST_BODY', 'an object is no job: it has to be a JSON object');
+  return { id: jobId(basename(key), originDigits(s3.bucket.name, key, versionId, eTag ?? '', sequencer)), text };
+}
+
+function notOfS3(): IngestError {
+  return new IngestError('ERR_INGEST_BODY', 'send a job, or what S3 sends of an object');
 }
 
 function decodeKey(key: string): string {

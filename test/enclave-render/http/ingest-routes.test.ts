@@ -24,8 +24,9 @@ const app = createIngestRoutes({
     taken.push(job);
   },
   secrets: [SECRET, NEXT_SECRET],
-  readObject: async (bucket, key, versionId) => {
-    read.push(`${bucket}/${key}@${versionId}`);
+  readObject: async (bucket, key, etag) => {
+    read.push(`${bucket}/${key}@${etag}`);
+    if (etag === 'replaced') return undefined;
     const text = objects.get(`${bucket}/${key}`);
     if (text === undefined) throw new IngestError('ERR_INGEST_REFUSED', 'there is no such object');
     return text;
@@ -71,7 +72,7 @@ const record = (key: string, more: object = {}) => ({
   eventVersion: '2.1',
   eventSource: 'aws:s3',
   eventName: 'ObjectCreated:Put',
-  s3: { bucket: { name: 'masters', arn: 'arn:aws:s3:::masters' }, object: { key, size: 1, versionId: 'v1' } },
+  s3: { bucket: { name: 'masters', arn: 'arn:aws:s3:::masters' }, object: { key, size: 1, eTag: 'e1' } },
   ...more,
 });
 const event = (...records: object[]) => JSON.stringify({ Records: records });
@@ -159,7 +160,7 @@ describe('a notification of S3', () => {
     );
     expect(await post(body)).toMatchObject({ status: 202, body: { jobs: 1 } });
     expect(taken).toEqual([{ id: expect.stringMatching(/^new_film-[0-9a-f]{16}$/), text: '{"template":"transcode"}' }]);
-    expect(read).toEqual(['masters/jobs/new film.job.json@v1']);
+    expect(read).toEqual(['masters/jobs/new film.job.json@e1']);
   });
 
   test('is of the same job when it is sent again, and of another for another object of that key', async () => {
@@ -171,6 +172,33 @@ describe('a notification of S3', () => {
     const [first, again, other] = taken.map(({ id }) => id);
     expect(again).toBe(first);
     expect(other).not.toBe(first);
+  });
+
+  test('brings the other jobs when one is refused, and says which', async () => {
+    const body = event(
+      record('jobs/broken.job.json'),
+      record('jobs/gone.job.json'),
+      { eventSource: 'aws:s3' },
+      record('jobs/new+film.job.json'),
+    );
+    const answer = await post(body);
+    expect(answer).toMatchObject({ status: 202, body: { jobs: 1 } });
+    expect((answer.body as { refused?: object[] }).refused).toMatchObject([
+      { record: 0, code: 'ERR_INGEST_BODY' },
+      { record: 1, code: 'ERR_INGEST_REFUSED' },
+      { record: 2, code: 'ERR_INGEST_BODY' },
+    ]);
+    expect(taken).toHaveLength(1);
+    // What may pass is sent again, with those that were taken.
+    failure = Object.assign(new Error(), { code: 'ECONNREFUSED' });
+    expect(await post(body)).toMatchObject({ status: 503, body: { code: 'ERR_INGEST_UNAVAILABLE' } });
+  });
+
+  test('passes over an object that is another by now', async () => {
+    const { s3, ...rest } = record('jobs/new+film.job.json') as { s3: { object: object } };
+    const body = event({ ...rest, s3: { ...s3, object: { ...s3.object, eTag: 'replaced' } } });
+    expect(await post(body)).toMatchObject({ status: 202, body: { jobs: 0 } });
+    expect(taken).toEqual([]);
   });
 
   test('that S3 sends when it is set up is answered', async () => {
