@@ -100,7 +100,8 @@ export interface RenderShopOptions {
 
 /** Opens, and at first makes, the owner's keys and the authority of simulated enclaves on this machine. */
 export async function openIdentity(dataDirectory: string, now: () => number = Date.now) {
-  const folder = join(dataDirectory, 'render');
+  // By its whole path: what is compared with paths in it may be resolved.
+  const folder = resolve(dataDirectory, 'render');
   const owner = await openRenderOwner(join(folder, 'owner'));
   const ca = await openSimulatorCa(join(folder, 'simulator'), now());
   return { folder, owner, ca, simulatorRoot: ca.root };
@@ -319,10 +320,12 @@ export async function runSubmittedJob(
 
 /** Does something with a job while no other process does. Rejects with `ERR_HOST_BUSY`, `ERR_HOST_STORAGE`. */
 export async function withJobLock<Result>(job: SubmittedJob, what: () => Promise<Result>): Promise<Result> {
-  const release = await takeLock(join(job.folder, 'lock')).catch((error) => {
+  const lock = join(job.folder, 'lock');
+  const release = await takeLock(lock).catch((error) => {
     throw new HostError('ERR_HOST_STORAGE', `cannot lock ${job.folder}: ${error.code}`);
   });
-  if (!release) throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId}: wait for it, or end it`);
+  if (!release)
+    throw new HostError('ERR_HOST_BUSY', `another process runs job ${job.jobId} (${lock}): wait for it, or end it`);
   try {
     return await what();
   } finally {
