@@ -1,10 +1,9 @@
-import { createWriteStream, existsSync } from 'node:fs';
-import { copyFile, mkdir, readFile, realpath, rm } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { copyFile, mkdir, realpath, rm } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { verifyAuditLog } from '../enclave-render/audit/verify-audit-log.ts';
 import { HostError } from '../enclave-render/host/host-error.ts';
 import { IngestError, MOST_JOB_BYTES, readJobFile, tooLarge } from '../enclave-render/host/ingest.ts';
 import type { JobQueue, QueuedJob } from '../enclave-render/host/job-queue.ts';
@@ -13,7 +12,6 @@ import { manifestName } from '../enclave-render/storage/crossing.ts';
 import { type ObjectStore, StorageError } from '../enclave-render/storage/object-store.ts';
 import { parseJobFile } from './render-job-file.ts';
 import {
-  auditLogPath,
   type RenderJob,
   type RenderShop,
   receiptPath,
@@ -51,6 +49,7 @@ export type Outcome =
 /** What may go better in a while: a full disk, a KMS that is away, an enclave that was killed. */
 const PASSING = /^ERR_HOST_(?:CLOSED|STORAGE|LAUNCH|BUSY)$|^ERR_AUDIT_FILE$|_(?:THROTTLED|UNAVAILABLE|UNREACHABLE)$/;
 const MOST_ATTEMPTS = 3;
+const RETRY_MILLISECONDS = 30_000;
 const OUTPUTS = 'outputs';
 
 /**
@@ -58,7 +57,7 @@ const OUTPUTS = 'outputs';
  * when this is called again. What fails for a reason that may pass is tried three times.
  */
 export async function workOff(options: WorkOptions): Promise<void> {
-  const { queue, signal, onEnd, onRetry, pauseMilliseconds = 30_000 } = options;
+  const { queue, signal, onEnd, onRetry, pauseMilliseconds = RETRY_MILLISECONDS } = options;
   for (let attempt = 1; ; attempt++) {
     const job = await queue.next(signal);
     if (!job) return;
@@ -77,9 +76,25 @@ export async function workOff(options: WorkOptions): Promise<void> {
       outcome = { ok: false, jobId, code, message };
     }
     attempt = 0;
-    await rm(join(job.folder, 'inputs'), { recursive: true, force: true });
-    onEnd(outcome, await queue.finish(job, outcome.ok ? 'done' : 'failed', outcome));
+    const folder = await putAway(job, outcome, options);
+    if (folder === undefined) return;
+    onEnd(outcome, folder);
   }
+}
+
+/** Puts a job away, as soon as the disk lets it: it is over, and not done again for that. Undefined when the signal is aborted first. */
+async function putAway(job: QueuedJob, outcome: Outcome, options: WorkOptions): Promise<string | undefined> {
+  const { queue, signal, onRetry, pauseMilliseconds = RETRY_MILLISECONDS } = options;
+  while (!signal.aborted) {
+    try {
+      await rm(join(job.folder, 'inputs'), { recursive: true, force: true });
+      return await queue.finish(job, outcome.ok ? 'done' : 'failed', outcome);
+    } catch {
+      onRetry(job.id, 'ERR_HOST_STORAGE');
+      await sleep(pauseMilliseconds, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  return undefined;
 }
 
 /** The code and what to say of an error: of one that is none of ours only the system's code, as its words may be about a file. */
@@ -98,11 +113,8 @@ function failure(error: unknown): { code: string; message: string } {
 async function renderQueued(queued: QueuedJob, options: WorkOptions): Promise<void> {
   const { shop, signal, onEvent } = options;
   const job = (await submittedBefore(shop, queued)) ?? (await submitQueued(queued, options));
-  if (!(await isAccepted(shop, job))) {
-    await runSubmittedJob(shop, job, { onEvent: (event) => onEvent(job.jobId, event), signal });
-  } else if (!existsSync(job.output)) {
-    throw new IngestError('ERR_INGEST_REFUSED', 'this job was rendered before: change it to have it rendered again');
-  }
+  // Of one that was accepted before it verifies again what is there.
+  await runSubmittedJob(shop, job, { onEvent: (event) => onEvent(job.jobId, event), signal });
   await copyFile(receiptPath(job), join(queued.folder, 'receipt.json'));
 }
 
@@ -187,29 +199,21 @@ async function fetchMaster(store: ObjectStore, key: string, own: string): Promis
   return path;
 }
 
-/** Reads job files of a bucket, for notifications of S3. */
+/**
+ * Reads job files of a bucket, for notifications of S3: undefined for an object that is no longer the one of this ETag, of which there
+ * is a notification of its own.
+ */
 export function jobObjects({ name, store }: JobBucket) {
-  return async (bucket: string, key: string): Promise<string> => {
+  return async (bucket: string, key: string, etag: string | undefined): Promise<string | undefined> => {
     if (bucket !== name) throw new IngestError('ERR_INGEST_REFUSED', 'no jobs are read from this bucket');
     const { info, body } = await store.get(key).catch((error) => {
       if (!(error instanceof StorageError) || error.code !== 'ERR_STORAGE_NOT_FOUND') throw error;
       throw new IngestError('ERR_INGEST_REFUSED', 'there is no such object');
     });
-    if (info.bytes > MOST_JOB_BYTES) {
-      body.destroy();
-      throw tooLarge();
-    }
+    const isAnother = etag !== undefined && info.etag.replaceAll('"', '') !== etag.replaceAll('"', '');
+    if (isAnother || info.bytes > MOST_JOB_BYTES) body.destroy();
+    if (isAnother) return undefined;
+    if (info.bytes > MOST_JOB_BYTES) throw tooLarge();
     return text(body);
   };
-}
-
-/** Whether the outputs of a job were accepted: a crash behind that finds the nonce of the job used up. */
-async function isAccepted(shop: RenderShop, { jobId, manifestSha384 }: SubmittedJob): Promise<boolean> {
-  const log = await readFile(auditLogPath(shop), 'utf8').catch(() => undefined);
-  if (log === undefined) return false;
-  const { entries } = await verifyAuditLog(log, { checkpoints: [], keys: [], copies: [] });
-  return entries.some(
-    ({ event, details, ...entry }) =>
-      event === 'output-accepted' && entry.jobId === jobId && details.manifestSha384 === manifestSha384,
-  );
 }

@@ -1,6 +1,15 @@
 import { createPublicKey, randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type JobQueue, openJobQueue } from '../../enclave-render/host/job-queue.ts';
@@ -23,7 +32,8 @@ describeWithFfmpeg('jobs that come in', () => {
   let retries: string[] = [];
   beforeAll(async () => {
     await testSource(watched);
-    shop = await testShop(folder);
+    // As the commands name it by default: not by its whole path.
+    shop = await testShop(relative(process.cwd(), folder));
     queue = await openJobQueue(watched);
   });
   afterAll(async () => {
@@ -73,6 +83,7 @@ describeWithFfmpeg('jobs that come in', () => {
       'receipt.json',
     ]);
     expect(readdirSync(join(watched, 'taken'))).toEqual([]);
+    expect(readdirSync(join(shop.folder, 'jobs', 'good')).sort()).toEqual(['job.json', 'manifest.jws', 'receipt.json']);
     expect(JSON.parse(readFileSync(join(watched, 'failed', 'bad-json', 'outcome.json'), 'utf8'))).toMatchObject({
       ok: false,
       code: 'ERR_INGEST_BODY',
@@ -119,8 +130,15 @@ describeWithFfmpeg('jobs that come in', () => {
     await keep('accepted');
     const accepted = await submitJob(shop, submission('accepted'));
     await runSubmittedJob(shop, accepted, { onEvent: () => undefined });
-    // It needs its input no more.
-    await work(3);
+    // It needs its input no more. A disk that was full has cut the log off, and lets nothing be put away at first.
+    appendFileSync(auditLogPath(shop), '{"at":1');
+    let full = 2;
+    const finish: JobQueue['finish'] = (...job) => {
+      if (full-- > 0) throw Object.assign(new Error(), { code: 'ENOSPC', syscall: 'write' });
+      return queue.finish(...job);
+    };
+    await work(3, { queue: { ...queue, finish } });
+    expect(retries).toEqual(['ERR_HOST_STORAGE', 'ERR_HOST_STORAGE']);
     expect(outcomes).toEqual(['half', 'whole', 'accepted'].map((jobId) => ({ ok: true, jobId })));
     expect(readFileSync(join(watched, 'done', 'accepted', 'receipt.json'), 'utf8')).toBe(
       readFileSync(receiptPath(accepted), 'utf8'),
@@ -135,7 +153,7 @@ describeWithFfmpeg('jobs that come in', () => {
     rmSync(join(watched, 'done', 'accepted'), { recursive: true });
     await keep('accepted');
     await work(1);
-    expect(outcomes).toMatchObject([{ ok: false, code: 'ERR_INGEST_REFUSED' }]);
+    expect(outcomes).toMatchObject([{ ok: false, code: 'ERR_RECEIPT_OUTPUT_MISSING' }]);
   });
 
   test('are tried again when what failed may pass, and stay taken when they are interrupted', async () => {
@@ -188,9 +206,13 @@ describeWithFfmpeg('jobs that come in', () => {
         const text = jobText({ inputs: { Source: { path: `s3://${name}/2026/aurora.enc`, fileName: 'aurora.mkv' } } });
         await put('a.job.json', text);
         const read = jobObjects(bucket);
-        expect(await read(name, 'a.job.json')).toBe(text);
-        await expect(read(name, 'none.job.json')).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
-        await expect(read('other', 'a.job.json')).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
+        const { etag } = await bucket.store.head('a.job.json');
+        for (const of of [etag, etag.replaceAll('"', ''), undefined])
+          expect(await read(name, 'a.job.json', of)).toBe(text);
+        // Another object of that name has taken its place.
+        expect(await read(name, 'a.job.json', '0'.repeat(32))).toBeUndefined();
+        await expect(read(name, 'none.job.json', etag)).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
+        await expect(read('other', 'a.job.json', etag)).rejects.toMatchObject({ code: 'ERR_INGEST_REFUSED' });
         await keep('from-s3', text);
         await keep('plain-s3', jobText({ inputs: { Source: `s3://${name}/2026/plain.mkv` } }));
         await work(2, { bucket });
