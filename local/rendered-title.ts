@@ -1,12 +1,24 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { lineHash } from '../enclave-render/audit/audit-chain.ts';
 import { verifyAuditLog } from '../enclave-render/audit/verify-audit-log.ts';
 import { openMaster } from '../enclave-render/mastering/open-master.ts';
+import { acceptedBefore } from '../enclave-render/receipt/accept-receipt.ts';
 import { explainReceipt } from '../enclave-render/receipt/explain-receipt.ts';
-import { auditLogPath, quarantineOf, type RenderShop, receiptPath, runSubmittedJob, submitJob } from './render-jobs.ts';
+import type { VerifiedReceipt } from '../enclave-render/receipt/verify-receipt.ts';
+import {
+  acceptanceOf,
+  auditLogPath,
+  quarantineOf,
+  type RenderShop,
+  receiptPath,
+  runSubmittedJob,
+  type SubmittedJob,
+  submitJob,
+  submittedJob,
+} from './render-jobs.ts';
 import type { RenderChain } from './title-chain.ts';
 
 /** What the title of the stack is rendered from and to. */
@@ -64,11 +76,8 @@ const TEMPLATE = {
   ],
 };
 
-/** What a render of the title was, kept beside its masters. */
-const StateSchema = v.strictObject({
-  sourceSha256: v.string(),
-  chain: v.custom<RenderChain>((value) => typeof value === 'object' && value !== null),
-});
+/** Which job rendered the title, and of what, kept beside its masters. */
+const StateSchema = v.strictObject({ sourceSha256: v.string(), jobId: v.string() });
 
 const statePath = (output: string) => `${output}.render.json`;
 
@@ -103,9 +112,34 @@ export async function renderTitle(options: RenderedTitleOptions): Promise<{ chai
     },
   });
   if (!verified) throw new Error('a receipt was not verified');
-  const receipt = await readFile(receiptPath(job));
+  await writeFile(statePath(output), JSON.stringify({ sourceSha256, jobId }), { mode: 0o600 });
+  return { chain: await chainOf(shop, job, verified), isNew: true };
+}
+
+/**
+ * What an earlier start rendered of the same mezzanine, if KMS opens it and its receipt is verified again, which was accepted: what is kept
+ * says which job it was, and is believed nothing else.
+ */
+async function rendered({ shop, output, sourceSha256 }: RenderedTitleOptions): Promise<RenderChain | undefined> {
+  try {
+    const state = v.parse(StateSchema, JSON.parse(await readFile(statePath(output), 'utf8')));
+    if (state.sourceSha256 !== sourceSha256) return undefined;
+    const dataKeys = shop.mastering?.dataKeys;
+    for (const { path } of renderedMasters(output)) await (await openMaster(path, { dataKeys })).close();
+    const job = await submittedJob(shop, state.jobId);
+    if (job.output !== resolve(output)) return undefined;
+    const verified = await acceptedBefore(await readFile(receiptPath(job), 'utf8'), acceptanceOf(shop, job));
+    return verified && (await chainOf(shop, job, verified));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a verified receipt says of the render, with the entries of the audit log about it. */
+async function chainOf(shop: RenderShop, job: SubmittedJob, verified: VerifiedReceipt): Promise<RenderChain> {
+  const { jobId } = job;
   const [launch] = verified.launches;
-  const chain: RenderChain = {
+  return {
     jobId,
     moduleId: launch?.moduleId ?? '',
     // Those that the manifest allows; the others say nothing about the code.
@@ -113,25 +147,10 @@ export async function renderTitle(options: RenderedTitleOptions): Promise<{ chai
     root: launch?.root ?? '',
     simulated: verified.simulated,
     manifestSha384: verified.manifestSha384,
-    receiptSha256: sha256(receipt),
+    receiptSha256: sha256(await readFile(receiptPath(job))),
     proven: explainReceipt(verified),
     audit: await auditOf(shop, jobId),
   };
-  await writeFile(statePath(output), JSON.stringify({ sourceSha256, chain }), { mode: 0o600 });
-  return { chain, isNew: true };
-}
-
-/** What an earlier start rendered of the same mezzanine, if all of it is there still and KMS opens it. */
-async function rendered({ shop, output, sourceSha256 }: RenderedTitleOptions): Promise<RenderChain | undefined> {
-  try {
-    const state = v.parse(StateSchema, JSON.parse(await readFile(statePath(output), 'utf8')));
-    if (state.sourceSha256 !== sourceSha256) return undefined;
-    const dataKeys = shop.mastering?.dataKeys;
-    for (const { path } of renderedMasters(output)) await (await openMaster(path, { dataKeys })).close();
-    return state.chain;
-  } catch {
-    return undefined;
-  }
 }
 
 /** The entries of the audit log that are about a job, with what chains each to the one before. Rejects with `AuditError`. */
