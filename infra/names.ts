@@ -1,6 +1,7 @@
 import { Aws } from 'aws-cdk-lib';
 import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
+import type { PARAMETERS } from '../lambda/deployment/ssm.ts';
 import type { ResourceName } from '../lambda/handlers.ts';
 
 /** Physical names: there is one deployment in an account and region, so stacks and commands know each other's resources by name. */
@@ -23,6 +24,9 @@ export const NAMES = {
   renderKey: 'portcullis-render',
   renderParents: 'portcullis-render',
 } as const;
+
+/** Compiles only while it is where the handler `deployment` says which ARN a rule group has. */
+export const RULE_GROUP_PARAMETERS: typeof PARAMETERS = '/portcullis/rule-group';
 
 /** Name of the Lambda function of a handler. */
 export function functionName(handler: string): string {
@@ -91,6 +95,17 @@ export function tableArn(table: string, region: string): string {
   return arn('dynamodb', region, `table/${table}`);
 }
 
+/** ARN of the function that a distribution runs at every request, whichever of the two it is. */
+export function viewerRequestArn({ aws }: Configuration): string {
+  const name = aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest;
+  return arn('cloudfront', '', `function/${name}`);
+}
+
+/** Name of the rule group: a capacity is for good, so a group of another one is another group (`lambda/deployment/waf.ts`). */
+export function ruleGroupName({ name, capacityWcu }: Configuration['revocation']['waf']): string {
+  return `${name}-${capacityWcu}`;
+}
+
 /** ARNs by what handlers call them. */
 export type ResourceArns = Partial<Record<Exclude<ResourceName, `table:${string}`>, string[]>>;
 
@@ -98,21 +113,35 @@ export type ResourceArns = Partial<Record<Exclude<ResourceName, `table:${string}
  * ARNs of what has a name of ours, whichever stack makes it; none of what this deployment leaves out. The others have an id
  * that AWS gives, and come from the stack that made them. A rule group's ARN ends in one, which only its maker could know.
  */
-export function namedArns({ aws, revocation }: Configuration): ResourceArns {
+export function namedArns(configuration: Configuration): ResourceArns {
+  const { aws, revocation } = configuration;
   const { region } = aws;
   const when = (isThere: boolean, named: string) => (isThere ? [named] : []);
   const has = (module: ModuleName) => aws.modules.includes(module);
-  const isEmbedded = aws.keys.at === 'embedded';
-  const edgeFunction = (name: string) => arn('cloudfront', '', `function/${name}`);
   return {
     '*': ['*'],
-    edgeFunction: when(isEmbedded, edgeFunction(NAMES.embeddedViewerRequest)),
-    viewerRequest: [edgeFunction(isEmbedded ? NAMES.embeddedViewerRequest : NAMES.viewerRequest)],
-    // The capacity is the last part of its name: with another one it is another group.
-    ruleGroup: when(revocation.waf.publish, arn('wafv2', EDGE_REGION, `global/rulegroup/${revocation.waf.name}-*/*`)),
+    edgeFunction: when(aws.keys.at === 'embedded', viewerRequestArn(configuration)),
+    viewerRequest: [viewerRequestArn(configuration)],
+    ruleGroup: when(
+      revocation.waf.publish,
+      arn('wafv2', EDGE_REGION, `global/rulegroup/${ruleGroupName(revocation.waf)}/*`),
+    ),
     publications: when(has('revocation'), arn('sqs', region, NAMES.publications)),
     detectionMachine: when(has('revocation'), stateMachineArn('detection', region)),
     workgroup: when(has('revocation'), arn('athena', region, `workgroup/${NAMES.workgroup}`)),
     renderMachine: when(has('render'), stateMachineArn('render', region)),
+  };
+}
+
+/**
+ * ARNs of what the handler `deployment` makes and removes: also of what this deployment leaves out or has with another capacity,
+ * since CloudFormation has the one before removed after the role was changed.
+ */
+export function liveArns({ revocation }: Configuration): ResourceArns {
+  const { name } = revocation.waf;
+  return {
+    edgeFunction: [arn('cloudfront', '', `function/${NAMES.embeddedViewerRequest}`)],
+    ruleGroup: [arn('wafv2', EDGE_REGION, `global/rulegroup/${name}-*/*`)],
+    ruleGroupParameter: [arn('ssm', EDGE_REGION, `parameter${RULE_GROUP_PARAMETERS}/${name}-*`)],
   };
 }

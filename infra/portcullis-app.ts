@@ -1,4 +1,12 @@
-import { App, DefaultStackSynthesizer, type IReusableStackSynthesizer, Tags, Validations } from 'aws-cdk-lib';
+import {
+  App,
+  CfnOutput,
+  DefaultStackSynthesizer,
+  type IReusableStackSynthesizer,
+  type Stack,
+  Tags,
+  Validations,
+} from 'aws-cdk-lib';
 import type * as sns from 'aws-cdk-lib/aws-sns';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { ConfigurationError } from '../config/configuration.ts';
@@ -42,7 +50,8 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     ...(assets && { defaultStackSynthesizer: bucketSynthesizer(assets) }),
   });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
-  const shared = { configuration, artefacts, crossRegionReferences: aws.region !== EDGE_REGION };
+  const isOneRegion = aws.region === EDGE_REGION;
+  const shared = { configuration, artefacts, crossRegionReferences: !isOneRegion };
   const atTheEdge = { ...shared, env: { region: EDGE_REGION } };
   const regional = { ...shared, env: { region: aws.region } };
 
@@ -53,25 +62,24 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
     const base = new BaseStack(app, 'portcullis-base', { ...regional, edgeStoreArn });
     base.addStackDependency(edge);
-    const { embeddedFunctionArn, httpApiId } = base;
-    const ruleGroupArn = base.ruleGroup?.arn;
+    const { httpApiId } = base;
     // One that was there before has its logs looked at too, and no functions of ours before somebody attaches them.
     const isWatched = has('revocation') && configuration.revocation.athena !== undefined;
-    const isDelivered = aws.delivery.origin !== undefined || ruleGroupArn !== undefined || isWatched;
+    const isDelivered = aws.delivery.origin !== undefined || configuration.revocation.waf.publish || isWatched;
     const mastering = has('mastering') ? new MasteringStack(app, 'portcullis-mastering', regional) : undefined;
     const keyServerDomainName = mastering?.keyServerDomainName;
-    const parts = { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, keyServerDomainName };
     const delivery = isDelivered
-      ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, ...parts })
+      ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, edge, httpApiId, keyServerDomainName })
       : undefined;
     delivery?.addStackDependency(base);
     if (mastering) delivery?.addStackDependency(mastering);
     alarms = base.alarms;
     distributionId = delivery?.watchedDistributionId;
     if (has('revocation')) {
-      const watched = { edgeStoreArn, ruleGroup: base.ruleGroup, distributionId, alarms };
+      const watched = { edgeStoreArn, distributionId, alarms };
       const revocation = new RevocationStack(app, 'portcullis-revocation', { ...regional, ...watched });
       revocation.addStackDependency(delivery ?? base);
+      if (!isOneRegion) keepUsing(revocation, edgeStoreArn);
     }
     if (httpApiId !== undefined) {
       // A function that embeds its keys reads no store.
@@ -80,6 +88,7 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       const distributionDomainName = delivery?.distribution?.distributionDomainName;
       const api = new ApiStack(app, 'portcullis-api', { ...regional, arns, httpApiId, distributionDomainName });
       api.addStackDependency(delivery ?? base);
+      if (!isOneRegion) keepUsing(api, edgeStoreArn);
     }
   }
   if (has('render')) new RenderStack(app, 'portcullis-render', regional);
@@ -88,7 +97,6 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     viewerRequest: aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest,
     stateMachineArn: (name) => stateMachineArn(name, aws.region),
   };
-  const isOneRegion = aws.region === EDGE_REGION;
   new MonitoringStack(app, 'portcullis-monitoring', {
     ...{ ...regional, watched, topic: alarms, hasDashboard: true },
     places: isOneRegion ? ['edge', 'region'] : ['region'],
@@ -103,6 +111,14 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
     Tags.of(app).add(key, value, { excludeResourceTypes });
   }
   return app;
+}
+
+/**
+ * Has a stack use the edge store whether it reads it or not. What CDK hands to another region it hands to each stack that uses it,
+ * and it does not take it back while the stack as deployed uses it: `aws.keys.at` could not be changed.
+ */
+function keepUsing(stack: Stack, edgeStoreArn: string): void {
+  new CfnOutput(stack, 'EdgeStoreArn', { value: edgeStoreArn });
 }
 
 /** For those without CDK: templates that find their assets in buckets of theirs, and ask for no bootstrapped account. */

@@ -12,6 +12,8 @@ export type ResourceName =
   /** The function that a distribution runs, whichever of the two it is. */
   | 'viewerRequest'
   | 'ruleGroup'
+  /** Where the ARN of the rule group is written for CloudFormation. */
+  | 'ruleGroupParameter'
   | 'publications'
   | 'detectionMachine'
   | 'renderMachine'
@@ -229,6 +231,7 @@ export const HANDLERS = {
         'cloudfront-keyvaluestore:UpdateKeys',
       ],
       ruleGroup: ['wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
+      '*': ['wafv2:ListRuleGroups'],
     },
   },
   'key-rotation': {
@@ -277,6 +280,7 @@ export const HANDLERS = {
         'cloudfront:UpdateFunction',
       ],
       ruleGroup: ['wafv2:CreateRuleGroup', 'wafv2:DeleteRuleGroup', 'wafv2:GetRuleGroup', 'wafv2:UpdateRuleGroup'],
+      ruleGroupParameter: ['ssm:DeleteParameter', 'ssm:PutParameter'],
       '*': ['wafv2:ListRuleGroups'],
       'table:portcullis-revocations': ['dynamodb:Scan'],
     },

@@ -12,7 +12,7 @@ import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
 import { LogBucket } from '../log-bucket.ts';
-import { apiDomainName, NAMES, ownUrl, type ResourceArns } from '../names.ts';
+import { apiDomainName, liveArns, NAMES, ownUrl, type ResourceArns } from '../names.ts';
 
 /** What the base stack is made of. */
 export interface BaseStackProps extends StackProps {
@@ -29,10 +29,6 @@ export class BaseStack extends Stack {
   /** ARNs of key ring and its key. */
   readonly arns: ResourceArns;
   readonly alarms: sns.Topic;
-  /** The function that carries its keys, when they are embedded. */
-  readonly embeddedFunctionArn: string | undefined;
-  /** The rule group of revoked sessions, when they are published to one: what WAF knows it by. */
-  readonly ruleGroup: { arn: string; id: string; name: string } | undefined;
   /** Id of the HTTP API, with module `api`: the distribution forwards to it, and it has to know the distribution's name. */
   readonly httpApiId: string | undefined;
 
@@ -81,6 +77,7 @@ export class BaseStack extends Stack {
     const rotation = new Handler(this, 'key-rotation', { ...shared, settings });
     const deployment = new Handler(this, 'deployment', {
       ...shared,
+      arns: { ...shared.arns, ...liveArns(configuration) },
       settings: { ...settings, edgeStore: edgeStoreArn, revocation, revocations: aws.modules.includes('revocation') },
     });
 
@@ -94,18 +91,12 @@ export class BaseStack extends Stack {
     if (aws.keys.at === 'embedded') {
       const code = artefacts.edgeFunction('viewer-request.embedded.js');
       const embedded = make('EmbeddedFunction', { Name: NAMES.embeddedViewerRequest, Code: code });
-      this.embeddedFunctionArn = embedded.getAttString('Arn');
       // The ring is published into the function.
       ring.node.addDependency(embedded);
     }
     if (revocation.waf.publish) {
       const { name, scope: of, capacityWcu } = revocation.waf;
-      const group = make('RuleGroup', { Name: name, Scope: of, CapacityWcu: capacityWcu });
-      this.ruleGroup = {
-        arn: group.getAttString('Arn'),
-        id: group.getAttString('Id'),
-        name: group.getAttString('Name'),
-      };
+      make('RuleGroup', { Name: name, Scope: of, CapacityWcu: capacityWcu });
     }
 
     rotation.allowInvocation('SecretsManager', 'secretsmanager.amazonaws.com', keyRing.ref);

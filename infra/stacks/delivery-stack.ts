@@ -1,4 +1,13 @@
-import { Annotations, CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import {
+  Annotations,
+  CfnDynamicReference,
+  CfnDynamicReferenceService,
+  CfnOutput,
+  Duration,
+  Stack,
+  type StackProps,
+  Validations,
+} from 'aws-cdk-lib';
 import * as acm from 'aws-cdk-lib/aws-certificatemanager';
 import * as cloudfront from 'aws-cdk-lib/aws-cloudfront';
 import { HttpOrigin, S3BucketOrigin } from 'aws-cdk-lib/aws-cloudfront-origins';
@@ -11,7 +20,7 @@ import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { Handler } from '../handler.ts';
 import { LogDelivery } from '../log-delivery.ts';
-import { apiDomainName, bucketName, NAMES } from '../names.ts';
+import { apiDomainName, bucketName, NAMES, RULE_GROUP_PARAMETERS, ruleGroupName, viewerRequestArn } from '../names.ts';
 import type { EdgeStack } from './edge-stack.ts';
 
 /** What the delivery stack is made of. */
@@ -19,10 +28,6 @@ export interface DeliveryStackProps extends StackProps {
   configuration: Configuration;
   artefacts: Artefacts;
   edge: EdgeStack;
-  /** The function whose keys are embedded; without it that of the edge stack is associated. */
-  embeddedFunctionArn: string | undefined;
-  /** The rule group of revoked sessions, if there is one. */
-  ruleGroupArn: string | undefined;
   /** The HTTP API, if there is one. */
   httpApiId: string | undefined;
   /** Host name of the key server, if there is one. */
@@ -45,7 +50,7 @@ export class DeliveryStack extends Stack {
   readonly behindToken: cloudfront.AddBehaviorOptions;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
-    const { edge, embeddedFunctionArn, ruleGroupArn, httpApiId, keyServerDomainName, ...props } = rest;
+    const { edge, httpApiId, keyServerDomainName, ...props } = rest;
     super(scope, id, props);
     const { aws } = configuration;
     const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
@@ -59,11 +64,12 @@ export class DeliveryStack extends Stack {
       functionAssociations: [
         {
           eventType: cloudfront.FunctionEventType.VIEWER_REQUEST,
-          function: this.#viewerRequest(edge, embeddedFunctionArn),
+          function: this.#viewerRequest(configuration),
         },
       ],
     };
-    const webAcl = ruleGroupArn === undefined ? undefined : this.#webAcl(ruleGroupArn);
+    const { waf } = configuration.revocation;
+    const webAcl = waf.publish ? this.#webAcl(ruleGroupName(waf)) : undefined;
     if (origin === undefined) {
       const { distributionId } = configuration.revocation.athena ?? {};
       this.#deliverLogs(configuration, artefacts, distributionId);
@@ -152,14 +158,20 @@ export class DeliveryStack extends Stack {
     });
   }
 
-  #viewerRequest(edge: EdgeStack, embedded: string | undefined): cloudfront.IFunctionRef {
-    if (embedded === undefined) return edge.viewerRequest;
-    const functionName = NAMES.embeddedViewerRequest;
-    return cloudfront.Function.fromFunctionAttributes(this, 'ViewerRequest', { functionName, functionArn: embedded });
+  /** By its name: an export of its ARN could not go while this stack uses it, which another `aws.keys.at` asks for. */
+  #viewerRequest(configuration: Configuration): cloudfront.IFunctionRef {
+    const functionArn = viewerRequestArn(configuration);
+    const functionName = NAMES[configuration.aws.keys.at === 'embedded' ? 'embeddedViewerRequest' : 'viewerRequest'];
+    return cloudfront.Function.fromFunctionAttributes(this, 'ViewerRequest', { functionName, functionArn });
   }
 
-  /** Blocks what the rule group blocks, and nothing else (docs/waf.md). */
-  #webAcl(ruleGroupArn: string): wafv2.CfnWebACL {
+  /**
+   * Blocks what the rule group blocks, and nothing else (docs/waf.md). The handler `deployment` writes the ARN of each group into a
+   * parameter of its name, so that another group is another reference.
+   */
+  #webAcl(ruleGroup: string): wafv2.CfnWebACL {
+    const parameter = `${RULE_GROUP_PARAMETERS}/${ruleGroup}`;
+    const arn = new CfnDynamicReference(CfnDynamicReferenceService.SSM, parameter).toString();
     const metrics = (metricName: string) => ({
       metricName,
       cloudWatchMetricsEnabled: true,
@@ -175,7 +187,7 @@ export class DeliveryStack extends Stack {
         {
           name: 'revoked-sessions',
           priority: 0,
-          statement: { ruleGroupReferenceStatement: { arn: ruleGroupArn } },
+          statement: { ruleGroupReferenceStatement: { arn } },
           overrideAction: { none: {} },
           visibilityConfig: metrics('portcullis-revoked-sessions'),
         },

@@ -139,6 +139,13 @@ export class EdgeStack extends Stack {
       id: 'AwsSolutions-SMG4',
       reason: 'It is rotated with the distribution that sends it, in portcullis-delivery; without one nobody uses it',
     });
+    // Exported whether anybody uses them or not: CloudFormation refuses to end an export while a stack that comes later uses it.
+    const policies = [this.mediaCache, this.apiCache].map(({ cachePolicyId }) => cachePolicyId);
+    const requests = [this.mediaRequest, this.apiRequest].map(({ originRequestPolicyId }) => originRequestPolicyId);
+    const { responseHeadersPolicyId } = this.mediaResponse;
+    for (const value of [...policies, ...requests, responseHeadersPolicyId, this.originSecret.secretArn]) {
+      this.exportValue(value);
+    }
     new CfnOutput(this, 'EdgeStoreArn', { value: this.keyValueStore.keyValueStoreArn });
     new CfnOutput(this, 'ViewerRequestArn', { value: this.viewerRequest.functionArn });
   }

@@ -12,7 +12,7 @@ import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
 import { expiringBucket, LOG_PREFIX } from '../log-bucket.ts';
-import { bucketName, catalogArns, NAMES, queueUrl, type ResourceArns } from '../names.ts';
+import { bucketName, catalogArns, NAMES, queueUrl, type ResourceArns, ruleGroupName } from '../names.ts';
 import { StateMachine } from '../state-machine.ts';
 import { Tables } from '../tables.ts';
 
@@ -21,8 +21,6 @@ export interface RevocationStackProps extends StackProps {
   configuration: Configuration;
   artefacts: Artefacts;
   edgeStoreArn: string;
-  /** The rule group of revoked sessions, if there is one. */
-  ruleGroup: { id: string; name: string } | undefined;
   /** Whose access logs are looked at; without one there is no detection. */
   distributionId: string | undefined;
   alarms: sns.Topic;
@@ -45,12 +43,12 @@ export class RevocationStack extends Stack {
   readonly #artefacts: Artefacts;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: RevocationStackProps) {
-    const { edgeStoreArn, ruleGroup, distributionId, alarms, ...props } = rest;
+    const { edgeStoreArn, distributionId, alarms, ...props } = rest;
     super(scope, id, props);
     this.#configuration = configuration;
     this.#artefacts = artefacts;
     const tables = new Tables(this, 'revocation', artefacts);
-    const { queue, role } = this.#publications(edgeStoreArn, ruleGroup);
+    const { queue, role } = this.#publications(edgeStoreArn);
     if (distributionId !== undefined) this.#detection(distributionId, alarms, role);
 
     // What was revoked stays so: the deployment may have changed what enforces it.
@@ -60,7 +58,7 @@ export class RevocationStack extends Stack {
   }
 
   /** The queue of changes with its reader, and the schedule that has it look at the whole list. */
-  #publications(edgeStoreArn: string, ruleGroup: RevocationStackProps['ruleGroup']) {
+  #publications(edgeStoreArn: string) {
     const { edge, aws, revocation } = this.#configuration;
     const dead = new sqs.Queue(this, 'DeadPublications', {
       queueName: NAMES.deadPublications,
@@ -90,10 +88,9 @@ export class RevocationStack extends Stack {
       settings: {
         publications: queueUrl(NAMES.publications, aws.region),
         ...(isStored && { edgeStore: edgeStoreArn }),
-        ...(ruleGroup && {
+        ...(revocation.waf.publish && {
           ruleGroup: {
-            name: ruleGroup.name,
-            id: ruleGroup.id,
+            name: ruleGroupName(revocation.waf),
             scope: revocation.waf.scope,
             tokenPrefix: tokenPrefix(edge),
             allowedOrigins: edge.allowedOrigins,

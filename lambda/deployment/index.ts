@@ -8,7 +8,7 @@ import { readKeys } from '../../edge-functions/store/keys-line.ts';
 import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../../revocation/publish/edge-store.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
-import { wafClient, wafRuleGroup } from '../../revocation/publish/waf.ts';
+import { type FoundRuleGroup, findRuleGroup, wafClient, wafRuleGroup } from '../../revocation/publish/waf.ts';
 import { RevocationSettingsSchema } from '../../revocation/settings.ts';
 import { probeEvents } from '../../token-api/key-ring/probe.ts';
 import { secretsManagerClient } from '../../token-api/key-ring/secrets-manager.ts';
@@ -19,7 +19,8 @@ import { deleteEmbeddedFunction, makeEmbeddedFunction } from './cloudfront.ts';
 import { answerCustomResource, type CustomResourceType } from './custom-resource.ts';
 import { DeploymentError } from './deployment-error.ts';
 import { bootstrapKeyRing } from './key-ring.ts';
-import { deleteRuleGroup, type FoundRuleGroup, findRuleGroup, makeRuleGroup, ruleGroupName } from './waf.ts';
+import { parameterClient, removeRuleGroupArn, writeRuleGroupArn } from './ssm.ts';
+import { deleteRuleGroup, makeRuleGroup, ruleGroupName } from './waf.ts';
 
 const { edgeStore, revocation, revocations, ...rotating } = readSettings(
   v.strictObject({
@@ -36,6 +37,7 @@ const { scope } = revocation.waf;
 const secrets = secretsManagerClient();
 const functions = cloudFrontClient();
 const waf = wafClient(scope);
+const parameters = parameterClient();
 const list = dynamoDbRevocationList(dynamoDbClient());
 const prefix = tokenPrefix(edge);
 
@@ -69,20 +71,21 @@ const TYPES: Record<string, CustomResourceType> = {
       // Another one has the rules before anything refers to it.
       const isAnother = before === undefined || ruleGroupName(ruleGroupOf(before)) !== group.name;
       if (isAnother && revocations) await publishToRuleGroup(group).catch(unlessNoTable);
-      return { physicalId: group.arn, attributes: { Arn: group.arn, Id: group.id, Name: group.name } };
+      await writeRuleGroupArn(parameters, group.name, group.arn);
+      return { physicalId: group.arn };
     },
     async remove(arn) {
-      if (!(await deleteRuleGroup(waf, arn))) kept(arn);
+      if (!(await deleteRuleGroup(waf, arn))) return kept(arn);
+      const [, name] = /\/([^/]+)\/[^/]+$/.exec(arn) ?? [];
+      if (name !== undefined) await removeRuleGroupArn(parameters, name);
     },
   },
   'Custom::PortcullisEmbeddedFunction': {
     async make(properties, before) {
       const { Name: name, Code: body } = parsed(EmbeddedFunction, properties);
       const bodyBefore = before && parsed(EmbeddedFunction, before).Code;
-      const arn = await makeEmbeddedFunction(functions, { name, body, bodyBefore }, (keys) =>
-        probeEvents(keys, prefix, now()),
-      );
-      return { physicalId: name, attributes: { Arn: arn } };
+      await makeEmbeddedFunction(functions, { name, body, bodyBefore }, (keys) => probeEvents(keys, prefix, now()));
+      return { physicalId: name };
     },
     async remove(name) {
       if (!(await deleteEmbeddedFunction(functions, name))) kept(name);
@@ -95,8 +98,8 @@ const TYPES: Record<string, CustomResourceType> = {
       await publishKeys(store);
       if (revocations) {
         await edgePublisher(list, store, now).reconcile();
-        const { name, capacityWcu, publish: isPublished } = revocation.waf;
-        const group = isPublished ? await findRuleGroup(waf, { name, scope, capacityWcu }) : undefined;
+        const { waf: settings } = revocation;
+        const group = settings.publish ? await findRuleGroup(waf, ruleGroupName(settings), scope) : undefined;
         if (group) await publishToRuleGroup(group);
       }
       return { physicalId: 'portcullis-reconciled' };

@@ -2,25 +2,16 @@ import {
   CreateRuleGroupCommand,
   DeleteRuleGroupCommand,
   GetRuleGroupCommand,
-  ListRuleGroupsCommand,
-  type ListRuleGroupsCommandOutput,
-  type RuleGroupSummary,
   type Scope,
   type WAFV2Client,
 } from '@aws-sdk/client-wafv2';
+import { type FoundRuleGroup, findRuleGroup } from '../../revocation/publish/waf.ts';
 
 /** A rule group as a template describes it. */
 export interface RuleGroupDescription {
   name: string;
   scope: Scope;
   capacityWcu: number;
-}
-
-/** Where a rule group is. */
-export interface FoundRuleGroup {
-  name: string;
-  id: string;
-  arn: string;
 }
 
 const ATTEMPTS = 5;
@@ -35,9 +26,9 @@ export function ruleGroupName({ name, capacityWcu }: Pick<RuleGroupDescription, 
  * ListRuleGroups, CreateRuleGroup). Rejects with what the client rejects with.
  */
 export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescription): Promise<FoundRuleGroup> {
-  const found = await findRuleGroup(client, group);
-  if (found) return found;
   const Name = ruleGroupName(group);
+  const found = await findRuleGroup(client, Name, group.scope);
+  if (found) return found;
   const create = new CreateRuleGroupCommand({
     ...{ Name, Scope: group.scope, Capacity: group.capacityWcu },
     Description: 'Revoked sessions, written by Portcullis: changes of others are undone',
@@ -48,31 +39,14 @@ export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescrip
   });
   try {
     const { Summary } = await client.send(create);
-    return placeOf(Summary);
+    return { name: Name, id: Summary?.Id ?? '', arn: Summary?.ARN ?? '' };
   } catch (error) {
     // Made by a call whose reply was lost.
-    const made = (error as Error).name === 'WAFDuplicateItemException' && (await findRuleGroup(client, group));
+    const made =
+      (error as Error).name === 'WAFDuplicateItemException' && (await findRuleGroup(client, Name, group.scope));
     if (made) return made;
     throw error;
   }
-}
-
-/** The rule group that `makeRuleGroup` made, if any. WAF tells of an id by listing only. */
-export async function findRuleGroup(
-  client: WAFV2Client,
-  group: RuleGroupDescription,
-): Promise<FoundRuleGroup | undefined> {
-  const name = ruleGroupName(group);
-  let NextMarker: string | undefined;
-  do {
-    const page: ListRuleGroupsCommandOutput = await client.send(
-      new ListRuleGroupsCommand({ Scope: group.scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
-    );
-    const summary = page.RuleGroups?.find(({ Name }) => Name === name);
-    if (summary) return placeOf(summary);
-    NextMarker = page.NextMarker;
-  } while (NextMarker);
-  return undefined;
 }
 
 /**
@@ -95,8 +69,4 @@ export async function deleteRuleGroup(client: WAFV2Client, arn: string): Promise
       if (name !== 'WAFOptimisticLockException' || attempt === ATTEMPTS) throw error;
     }
   }
-}
-
-function placeOf({ Name = '', Id = '', ARN = '' }: RuleGroupSummary = {}): FoundRuleGroup {
-  return { name: Name, id: Id, arn: ARN };
 }

@@ -9,7 +9,7 @@ import type { Target } from '../../revocation/publish/publication.ts';
 import { publishQueued } from '../../revocation/publish/queued-publication.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
 import { sqsClient } from '../../revocation/publish/sqs.ts';
-import { wafClient, wafRuleGroup } from '../../revocation/publish/waf.ts';
+import { namedRuleGroup, wafClient } from '../../revocation/publish/waf.ts';
 import { dynamoDbClient } from '../dynamodb.ts';
 import { lambdaMetrics } from '../metrics.ts';
 import { readSettings } from '../settings.ts';
@@ -24,7 +24,6 @@ const { publications, edgeStore, ruleGroup } = readSettings(
     ruleGroup: v.optional(
       v.strictObject({
         name: v.string(),
-        id: v.string(),
         scope: v.picklist(['CLOUDFRONT', 'REGIONAL']),
         tokenPrefix: v.string(),
         allowedOrigins: v.array(v.string()),
@@ -49,7 +48,7 @@ if (edgeStore !== undefined) {
   targets.push({ name: 'edge store', publisher: edgePublisher(list, store, now) });
 }
 if (ruleGroup) {
-  const group = wafRuleGroup(wafClient(ruleGroup.scope), ruleGroup);
+  const group = namedRuleGroup(wafClient(ruleGroup.scope), ruleGroup);
   const publisher = ruleGroupPublisher(() => list.active(now()), group, { ...ruleGroup, sleep });
   targets.push({ name: 'WAF rule group', publisher });
 }

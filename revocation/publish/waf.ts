@@ -1,6 +1,8 @@
 import {
   GetRuleGroupCommand,
   type GetRuleGroupCommandOutput,
+  ListRuleGroupsCommand,
+  type ListRuleGroupsCommandOutput,
   type RuleGroup,
   type Scope,
   UpdateRuleGroupCommand,
@@ -16,6 +18,15 @@ export interface WafRuleGroup {
   id: string;
   /** `CLOUDFRONT` for a distribution. */
   scope: Scope;
+}
+
+const MISSING = 'there is no such rule group: check its name, id, scope and account';
+
+/** Where a rule group is. */
+export interface FoundRuleGroup {
+  name: string;
+  id: string;
+  arn: string;
 }
 
 const CODES: Record<AwsFailure['cause'], RuleGroupErrorCode> = {
@@ -71,6 +82,49 @@ export function wafRuleGroup(client: WAFV2Client, { name, id, scope }: WafRuleGr
   };
 }
 
+/** The rule group of a name, if there is one: WAF tells of an id by listing only (ListRuleGroups). Rejects with what the client rejects with. */
+export async function findRuleGroup(
+  client: WAFV2Client,
+  name: string,
+  scope: Scope,
+): Promise<FoundRuleGroup | undefined> {
+  let NextMarker: string | undefined;
+  do {
+    const page: ListRuleGroupsCommandOutput = await client.send(
+      new ListRuleGroupsCommand({ Scope: scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
+    );
+    const { Id, ARN } = page.RuleGroups?.find(({ Name }) => Name === name) ?? {};
+    if (Id !== undefined && ARN !== undefined) return { name, id: Id, arn: ARN };
+    NextMarker = page.NextMarker;
+  } while (NextMarker);
+  return undefined;
+}
+
+/**
+ * A rule group of AWS WAF by its name alone. Its id is looked up once, and anew when there is no group of that id any more: one
+ * that was deleted and made again has another.
+ */
+export function namedRuleGroup(client: WAFV2Client, { name, scope }: Omit<WafRuleGroup, 'id'>): RuleGroupStore {
+  let known: RuleGroupStore | undefined;
+  const group = async () => {
+    if (known) return known;
+    const found = await findRuleGroup(client, name, scope).catch((error) => {
+      throw translated(error, name);
+    });
+    if (!found) throw new RuleGroupError('ERR_RULE_GROUP_MISSING', `rule group ${name}: ${MISSING}`);
+    known = wafRuleGroup(client, { name, id: found.id, scope });
+    return known;
+  };
+  const forget = (error: unknown) => {
+    if (error instanceof RuleGroupError && error.code === 'ERR_RULE_GROUP_MISSING') known = undefined;
+    throw error;
+  };
+  return {
+    get: async () => (await group()).get().catch(forget),
+    update: async (rules, lockToken) => (await group()).update(rules, lockToken).catch(forget),
+  };
+}
+
 /** A client for the account of the environment; rule groups of scope `CLOUDFRONT` are in us-east-1 (API Reference). */
 export function wafClient(scope: Scope): WAFV2Client {
   return new WAFV2Client(scope === 'CLOUDFRONT' ? { region: 'us-east-1' } : {});
@@ -84,7 +138,7 @@ function translated(error: unknown, group: string): unknown {
     return fail('ERR_RULE_GROUP_CONFLICT', 'somebody else changed it meanwhile');
   }
   if (name === 'WAFNonexistentItemException') {
-    return fail('ERR_RULE_GROUP_MISSING', 'there is no such rule group: check its name, id, scope and account');
+    return fail('ERR_RULE_GROUP_MISSING', MISSING);
   }
   if (name === 'WAFLimitsExceededException') {
     return fail('ERR_RULE_GROUP_LIMIT', 'the rules pass a quota of AWS WAF: see the quotas of the account');
@@ -92,7 +146,11 @@ function translated(error: unknown, group: string): unknown {
   if (name === 'WAFUnavailableEntityException') {
     return fail('ERR_RULE_GROUP_UNAVAILABLE', 'it is not to be had just now: try again in a minute');
   }
-  const failure = awsFailure(error, 'AWS WAF', 'wafv2:GetRuleGroup and wafv2:UpdateRuleGroup on it');
+  const failure = awsFailure(
+    error,
+    'AWS WAF',
+    'wafv2:GetRuleGroup and wafv2:UpdateRuleGroup on it, wafv2:ListRuleGroups on *',
+  );
   if (!failure) return error;
   // One of the names in the API Reference, such as STATEMENT; the parameter itself may be a session id.
   const { Field } = error as { Field?: string };

@@ -63,7 +63,8 @@ describe('permissions', () => {
     const found = statements(all).flatMap(({ Action, Resource: named }) =>
       list(named).map((resource) => ({ actions: list(Action), resource: text(resource) })),
     );
-    const allowed = /rulegroup\/portcullis-revoked-sessions-\*\/\*|parameter\/cdk\/exports\/(?:[\w-]+\/)?\*/;
+    const allowed =
+      /rulegroup\/portcullis-revoked-sessions-(?:\*|\d+)\/\*|rule-group\/portcullis-revoked-sessions-\*|parameter\/cdk\/exports\/(?:[\w-]+\/)?\*/;
     // Objects of the buckets here.
     const objects = /"Fn::GetAtt":\["\w+Bucket\w+","Arn"\]},"\/\*"\]\]}$/;
     const wild = found.filter(
@@ -82,8 +83,10 @@ describe('permissions', () => {
       const { permissions } = artefacts.handlers[name] ?? { permissions: {} };
       // This deployment has neither queue nor state machine, nor tables of revocation, nor embedded keys.
       const absent =
-        /^(?:publications|detectionMachine|edgeFunction|table:portcullis-(?:revocation|suspicious|detections|log-objects).*)$/;
-      const rows = Object.entries(permissions).flatMap(([resource, row]) => (absent.test(resource) ? [] : row));
+        /^(?:publications|detectionMachine|table:portcullis-(?:revocation|suspicious|detections|log-objects).*)$/;
+      const isAbsent = (resource: string) =>
+        absent.test(resource) || (resource === 'edgeFunction' && name !== 'deployment');
+      const rows = Object.entries(permissions).flatMap(([resource, row]) => (isAbsent(resource) ? [] : row));
       expect(new Set(actions)).toEqual(new Set(['logs:CreateLogStream', 'logs:PutLogEvents', ...rows]));
     }
   });
@@ -148,6 +151,16 @@ describe('what lives on', () => {
     expect(embedded.one('Custom::PortcullisKeyRing').DependsOn).toContain(
       embedded.one('Custom::PortcullisEmbeddedFunction').id,
     );
+  });
+
+  test('can be removed by what made it when the configuration has it no more', () => {
+    const { PolicyDocument } = synthesise({ aws: { modules: ['base'] } }, artefacts).one(
+      'AWS::IAM::Policy',
+      'deploymentPolicy',
+    ).Properties;
+    for (const action of ['cloudfront:DeleteFunction', 'wafv2:DeleteRuleGroup', 'ssm:DeleteParameter']) {
+      expect(text(PolicyDocument)).toContain(action);
+    }
   });
 
   test('survives the end of its stack: tables, key ring and its KMS key', () => {
@@ -267,7 +280,9 @@ describe('the edge', () => {
       SigningBehavior: 'always',
       SigningProtocol: 'sigv4',
     });
-    expect(text(DistributionConfig.DefaultCacheBehavior.FunctionAssociations)).toContain('LiveEmbeddedFunction');
+    expect(text(DistributionConfig.DefaultCacheBehavior.FunctionAssociations)).toContain(
+      'function/portcullis-viewer-request-embedded',
+    );
   });
 });
 

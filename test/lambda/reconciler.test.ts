@@ -61,7 +61,7 @@ describe.skipIf(!HAS_MOTO)(
       const settings = {
         publications: `${aws.url}${new URL(queueUrl).pathname}`,
         edgeStore: EDGE_STORE,
-        ruleGroup: { ...GROUP, id: groupId, tokenPrefix: '/', allowedOrigins: [] },
+        ruleGroup: { ...GROUP, tokenPrefix: '/', allowedOrigins: [] },
       };
       lambda = startLambda('reconciler', settings, aws.url);
     });
@@ -168,7 +168,7 @@ describe.skipIf(!HAS_MOTO)(
     });
 
     test('the commands that it sends are those that its role permits', () => {
-      const names: Record<string, string> = { [GROUP.name]: 'ruleGroup', [EDGE_STORE]: 'edgeStore' };
+      const names: Record<string, string> = { '': '*', [GROUP.name]: 'ruleGroup', [EDGE_STORE]: 'edgeStore' };
       const nameOf = (resource: string) =>
         names[resource] ?? (resource.startsWith('http') ? 'publications' : `table:${resource}`);
       const { publications, ...permitted } = HANDLERS.reconciler.permissions;

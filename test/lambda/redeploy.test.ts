@@ -9,6 +9,7 @@ import {
   SecretsManagerClient,
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
+import { GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { GetRuleGroupCommand, ListRuleGroupsCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
@@ -49,6 +50,7 @@ const GROUP = 'portcullis-revoked-sessions';
 const CAPACITY = 300;
 const LONG = process.env.PORTCULLIS_LONG_TESTS === '1';
 
+const ruleGroupParameter = (group: string) => `/portcullis/rule-group/${group}`;
 const now = () => Math.floor(Date.now() / 1000);
 const moto = useMoto();
 
@@ -68,6 +70,7 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
     let cloudFormation: CloudFormation;
     let secrets: SecretsManagerClient;
     let waf: WAFV2Client;
+    let parameters: SSMClient;
     let list: RevocationList;
     let embeddedBody: string;
     const bodies: string[] = [];
@@ -188,6 +191,7 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       const access = await moto();
       secrets = new SecretsManagerClient(access);
       waf = new WAFV2Client(access);
+      parameters = new SSMClient(access);
       // Without a value, as CloudFormation makes it; or with a placeholder, as people do.
       const placeholder = at === 'function' ? { SecretString: '{"version":1,"keys":[]}' } : {};
       await secrets.send(new CreateSecretCommand({ Name: secretName, ...placeholder }));
@@ -358,7 +362,13 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
     test('another capacity is another group, with the rules of the list before anything refers to it', async () => {
       const before = await rules();
       const [answer] = await deploy([ruleGroup(CAPACITY * 2)]);
-      expect(answer).toMatchObject({ Status: 'SUCCESS', Data: { Name: `${GROUP}-${at}-${CAPACITY * 2}` } });
+      succeeded(answer ? [answer] : []);
+      // By its name the web ACL finds it.
+      const arnOf = async (capacity: number) => {
+        const Name = ruleGroupParameter(`${GROUP}-${at}-${capacity}`);
+        return (await parameters.send(new GetParameterCommand({ Name }))).Parameter?.Value;
+      };
+      expect(await arnOf(CAPACITY * 2)).toBe(answer?.PhysicalResourceId);
       expect((await rules(CAPACITY * 2)).map(({ Statement }) => Statement)).toEqual(
         before.map(({ Statement }) => Statement),
       );
@@ -370,6 +380,8 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       succeeded([await cloudFormation.remove(lambdas.deployment, abandoned, ruleGroup(CAPACITY * 2))]);
       const { RuleGroups = [] } = await waf.send(new ListRuleGroupsCommand({ Scope: 'CLOUDFRONT' }));
       expect(RuleGroups.map(({ ARN }) => ARN)).not.toContain(abandoned);
+      await expect(arnOf(CAPACITY * 2)).rejects.toMatchObject({ name: 'ParameterNotFound' });
+      expect(await arnOf(CAPACITY)).toBe(physicalIds.get('Custom::PortcullisRuleGroup'));
       expect(await rules()).toEqual(before);
     });
 
@@ -444,6 +456,7 @@ describe.skipIf(!HAS_MOTO)('the handlers', () => {
   const nameOf = (resource: string) => {
     if (resource.startsWith('portcullis/key-ring')) return 'keyRing';
     if (resource.startsWith(GROUP)) return 'ruleGroup';
+    if (resource.startsWith(ruleGroupParameter(GROUP))) return 'ruleGroupParameter';
     const names: Record<string, string> = {
       [EDGE_STORE]: 'edgeStore',
       [EMBEDDED]: 'edgeFunction',
