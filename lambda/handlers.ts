@@ -11,6 +11,8 @@ export type ResourceName =
   | 'edgeFunction'
   /** The function that a distribution runs, whichever of the two it is. */
   | 'viewerRequest'
+  /** The web ACL of the distribution, when there is one. */
+  | 'webAcl'
   | 'ruleGroup'
   /** Where the ARN of the rule group is written for CloudFormation. */
   | 'ruleGroupParameter'
@@ -262,6 +264,8 @@ export const HANDLERS = {
         'secretsmanager:UpdateSecretVersionStage',
       ],
       distribution: ['cloudfront:GetDistribution', 'cloudfront:UpdateDistribution'],
+      // UpdateDistribution of one with a web ACL needs it (Service Authorization Reference, "Amazon CloudFront").
+      webAcl: ['wafv2:GetWebACL'],
     },
   },
   deployment: {

@@ -116,7 +116,9 @@ export class DeliveryStack extends Stack {
     this.#deliverLogs(configuration, artefacts, this.distribution.distributionId);
     new CfnOutput(this, 'DistributionId', { value: this.distribution.distributionId });
     new CfnOutput(this, 'DistributionDomainName', { value: this.distribution.distributionDomainName });
-    if (httpApiId !== undefined) this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution);
+    if (httpApiId !== undefined) {
+      this.#rotateOriginSecret(configuration, artefacts, edge, this.distribution, webAcl);
+    }
   }
 
   #deliverLogs(configuration: Configuration, artefacts: Artefacts, distributionId: string | undefined): void {
@@ -202,11 +204,16 @@ export class DeliveryStack extends Stack {
     artefacts: Artefacts,
     { originSecret }: EdgeStack,
     distribution: cloudfront.Distribution,
+    webAcl: wafv2.CfnWebACL | undefined,
   ): void {
     const handler = new Handler(this, 'origin-secret-rotation', {
       configuration,
       artefacts,
-      arns: { originSecret: [originSecret.secretArn], distribution: [distribution.distributionArn] },
+      arns: {
+        originSecret: [originSecret.secretArn],
+        distribution: [distribution.distributionArn],
+        webAcl: webAcl ? [webAcl.attrArn] : [],
+      },
       settings: {
         originSecret: originSecret.secretArn,
         distributionId: distribution.distributionId,

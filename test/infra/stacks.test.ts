@@ -91,6 +91,13 @@ describe('permissions', () => {
     }
   });
 
+  test('of who updates the distribution include its web ACL, where it has one', () => {
+    const of = (templates: typeof whole) =>
+      text(templates.one('AWS::IAM::Policy', 'originsecretrotationPolicy').Properties.PolicyDocument);
+    expect(of(whole)).toMatch(/"wafv2:GetWebACL","Effect":"Allow","Resource":\{"Fn::GetAtt":\["WebAcl","Arn"\]/);
+    expect(of(embedded)).not.toContain('wafv2:');
+  });
+
   test('of services to invoke a function hold for this account', () => {
     const permissions = all.filter(({ Type }) => Type === 'AWS::Lambda::Permission');
     const bound = permissions.filter(({ Properties: p }) => p.SourceAccount !== undefined || p.SourceArn !== undefined);

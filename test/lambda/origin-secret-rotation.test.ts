@@ -266,6 +266,9 @@ describe.skipIf(!HAS_MOTO)(`rotating the origin secret${HAS_MOTO ? '' : ' (needs
   test('has the permissions of the commands that it sent here, and no others', () => {
     const own = aws.sent.filter(({ action }) => action !== 'secretsmanager:CreateSecret');
     const nameOf = (resource: string) => (resource.startsWith(NAME) ? 'originSecret' : resource);
-    expect(permissionsFor([...own, ...sent], nameOf)).toEqual(HANDLERS['origin-secret-rotation'].permissions);
+    const { webAcl, ...direct } = HANDLERS['origin-secret-rotation'].permissions;
+    expect(permissionsFor([...own, ...sent], nameOf)).toEqual(direct);
+    // CloudFront asks WAF in the name of the caller, when the distribution has a web ACL.
+    expect(webAcl).toEqual(['wafv2:GetWebACL']);
   });
 });
