@@ -5,9 +5,9 @@ import { RULE_GROUP_LIMITS } from './rule-group-limits.ts';
 export const WafSettingsSchema = v.strictObject({
   /** Whether they are; WAF is charged for every request. */
   publish: v.optional(v.boolean(), false),
-  /** Name of the rule group on AWS. This machine keeps it in a file, and reads neither this nor its id and scope. */
+  /** Name of the rule group on AWS, which takes 128 characters: a deployment appends its capacity, like `-1500`. This machine keeps it in a file, and reads neither this nor its id and scope. */
   name: v.optional(
-    v.pipe(v.string(), v.regex(/^[\w-]{1,128}$/, 'must be 1–128 letters, digits, - and _')),
+    v.pipe(v.string(), v.regex(/^[\w-]{1,123}$/, 'must be 1–123 letters, digits, - and _')),
     'portcullis-revoked-sessions',
   ),
   /** Its id, as CreateRuleGroup gives it. */

@@ -9,8 +9,13 @@ const MESSAGE_GROUP = 'revocations';
 /** Changes in a message: below 256 KiB also with the longest ids. */
 const CHANGES = 200;
 
+/** Characters of an id at most, as in `revocation/list/dynamodb.ts`. */
+const MAX_ID = 680;
+
 const Message = v.strictObject({
-  changed: v.array(v.strictObject({ kind: v.picklist(REVOCATION_KINDS), id: v.string() })),
+  changed: v.array(
+    v.strictObject({ kind: v.picklist(REVOCATION_KINDS), id: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_ID)) }),
+  ),
 });
 
 /** A client for the account and region of the environment. */
