@@ -4,7 +4,7 @@ import type { Configuration } from '../config/schema.ts';
 import type { PARAMETERS } from '../lambda/deployment/ssm.ts';
 import type { ResourceName } from '../lambda/handlers.ts';
 
-/** Physical names: there is one deployment in an account and region, so stacks and commands know each other's resources by name. */
+/** Physical names: there is one deployment in an account, since the edge is global: stacks and commands know each other's resources by name. */
 export const NAMES = {
   edgeStore: 'portcullis',
   viewerRequest: 'portcullis-viewer-request',
