@@ -45,10 +45,16 @@ interface Call {
 }
 
 /** An event as an HTTP API makes one (API Gateway Developer Guide, "AWS Lambda proxy integrations", payload format 2.0). */
+/** A token of these claims as the gateway hands it on; its signature is checked there. */
+const bearerOf = (claims: object) => ({
+  authorization: `Bearer ${[{ alg: 'ES256' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')}.c2ln`,
+});
+const ISSUER = 'https://issuer.example';
+
 function httpApiEvent(method: string, path: string, { role, body, headers, query = '', authorizer }: Call): object {
   const claims = {
     sub: `a ${role}`,
-    iss: 'https://issuer.example',
+    iss: ISSUER,
     aud: 'portcullis',
     exp: '4102444800',
     roles: `[${role}]`,
@@ -66,6 +72,7 @@ function httpApiEvent(method: string, path: string, { role, body, headers, query
       'x-forwarded-for': '203.0.113.9',
       'x-forwarded-proto': 'https',
       ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...(role && bearerOf({ ...claims, roles: [role] })),
       ...headers,
     },
     requestContext: {
@@ -265,8 +272,12 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
   });
 
   test('believes nobody but the gateway about who calls', async () => {
-    const asSecurity = (authorizer: unknown) => call('GET', '/v1/revocations', { authorizer });
-    const claims = { sub: 'someone', exp: '4102444800', roles: '[security]' };
+    const asSecurity = (authorizer: unknown) =>
+      call('GET', '/v1/revocations', {
+        authorizer,
+        headers: bearerOf({ sub: 'someone', iss: ISSUER, roles: ['security'] }),
+      });
+    const claims = { sub: 'someone', iss: ISSUER, exp: '4102444800', roles: '[security]' };
     const nobody: unknown[] = [
       {},
       { jwt: {} },
@@ -275,8 +286,12 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
       { iam: { userId: 'x' } },
       { lambda: claims },
       { jwt: { claims: { ...claims, sub: '' } } },
-      { jwt: { claims: { roles: '[security]', exp: '4102444800' } } },
-      { jwt: { claims: { roles: '[security]', sub: 'someone' } } },
+      { jwt: { claims: { ...claims, sub: undefined } } },
+      { jwt: { claims: { ...claims, exp: undefined } } },
+      { jwt: { claims: { ...claims, iss: undefined } } },
+      // The token of the header is another one than the gateway verified.
+      { jwt: { claims: { ...claims, sub: 'somebody else' } } },
+      { jwt: { claims: { ...claims, iss: 'https://other.example' } } },
     ];
     for (const authorizer of nobody) {
       expect([authorizer, (await asSecurity(authorizer)).body.code]).toEqual([authorizer, 'ERR_UNAUTHENTICATED']);
@@ -293,28 +308,33 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
 
   test('takes roles from claim roles, groups and scopes, each in the form of the gateway', async () => {
     const statusOf = async (claims: object) => {
-      const authorizer = { jwt: { claims: { sub: 'someone', exp: '4102444800', ...claims }, scopes: null } };
-      return (await call('GET', '/v1/revocations', { authorizer })).status;
+      const of = { sub: 'someone', iss: ISSUER, exp: '4102444800' };
+      const { roles, ...others } = claims as { roles?: unknown };
+      const flat = Array.isArray(roles) ? `[${roles.join(' ')}]` : roles;
+      const authorizer = { jwt: { claims: { ...of, ...others, roles: flat }, scopes: null } };
+      const headers = bearerOf({ ...of, ...claims });
+      return (await call('GET', '/v1/revocations', { authorizer, headers })).status;
     };
     const grant: object[] = [
-      { roles: '[security]' },
-      { roles: '[player security]' },
       { roles: 'security' },
-      { roles: ['security'] },
+      { roles: ['player', 'security'] },
       { 'cognito:groups': '[viewers security]' },
       { scope: 'openid portcullis/security' },
-      { roles: '[player]', scope: 'portcullis/security' },
+      { roles: ['player'], scope: 'portcullis/security' },
     ];
     for (const claims of grant) expect([claims, await statusOf(claims)]).toEqual([claims, 200]);
     const refuse: object[] = [
       {},
       { roles: '' },
-      { roles: '[]' },
+      { roles: [] },
+      // The gateway writes it as two.
+      { roles: ['IT security'] },
+      { roles: '[security]' },
       { roles: 'player security' },
       { roles: 'player,security' },
-      { roles: '[insecurity security2]' },
+      { roles: ['insecurity', 'security2'] },
       { roles: { security: 'true' } },
-      { roles: '[portcullis/security]' },
+      { roles: ['portcullis/security'] },
       { groups: '[security]' },
       { scope: 'security openid' },
       { scope: 'other-portcullis/security' },
