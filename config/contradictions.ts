@@ -38,6 +38,26 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
   if (has('api') && edge.tokenPosition.startsWith('/v1/')) {
     refuse('edge.tokenPosition', "'/v1/' is where the API is, and no function checks tokens there: take another path");
   }
+  if (has('console')) {
+    if (!aws.delivery.origin) {
+      refuse(
+        'aws.delivery.origin',
+        "the module 'console' is a behaviour of the distribution, and none is made without one",
+      );
+    }
+    if (edge.tokenPosition.startsWith('/console/')) {
+      refuse('edge.tokenPosition', "'/console/' is where the console is, and no function checks tokens there");
+    }
+    if (aws.identity && !aws.console) {
+      refuse(
+        'aws.console.clientId',
+        "the module 'console' logs people in at aws.identity.issuer, with a public client of it",
+      );
+    }
+  }
+  if (aws.console && !aws.identity) {
+    refuse('aws.console.clientId', 'is of aws.identity.issuer: without that the user pool has a client of its own');
+  }
   if (has('revocation') && aws.keys.at === 'embedded' && !revocation.waf.publish) {
     refuse(
       'revocation.waf.publish',

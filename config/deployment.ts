@@ -156,6 +156,10 @@ export const DeploymentSettingsSchema = v.strictObject({
   ),
   /** Who issues the bearer tokens of the API: an OpenID provider, a Cognito user pool. */
   identity: v.optional(v.strictObject({ issuer: httpsUrl, audience: v.optional(v.string(), 'portcullis') })),
+  /** The public client of `identity.issuer` that the console logs people in with. */
+  console: v.optional(
+    v.strictObject({ clientId: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,256}$/, 'must be a client id')) }),
+  ),
   /** Fields of access logs: with the whole path of a request they hold bearer tokens. */
   accessLogs: v.optional(v.strictObject({ includeUri: v.optional(v.boolean(), false) }), {}),
   render: v.optional(RenderSchema),

@@ -44,6 +44,14 @@ export function ownUrl({ aws }: Configuration): string | undefined {
   return name === undefined ? undefined : `https://${name}`;
 }
 
+/** Prefix of the domain that people log in at, where no issuer is configured: the only one of that name in its region. */
+export const LOGIN_DOMAIN_PREFIX = `portcullis-${Aws.ACCOUNT_ID}`;
+
+/** Origin of the pages that people log in at, where no issuer is configured. */
+export function loginUrl(region: string): string {
+  return `https://${LOGIN_DOMAIN_PREFIX}.auth.${region}.amazoncognito.com`;
+}
+
 /** Host name of an HTTP API. */
 export function apiDomainName(httpApiId: string, region: string): string {
   return `${httpApiId}.execute-api.${region}.${Aws.URL_SUFFIX}`;

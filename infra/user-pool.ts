@@ -2,7 +2,7 @@ import { Aws, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as cognito from 'aws-cdk-lib/aws-cognito';
 import { Construct } from 'constructs';
 import type { Role } from '../token-api/http/authorize.ts';
-import { NAMES } from './names.ts';
+import { LOGIN_DOMAIN_PREFIX, NAMES } from './names.ts';
 
 /** Roles of the API, as scopes of programs (`portcullis/backend`) and as groups of people. */
 const ROLES: Record<Role, string> = {
@@ -20,10 +20,11 @@ export class UserPool extends Construct {
   /** Client ids: Cognito has them in claim `client_id`, which API Gateway compares where there is no `aud`. */
   readonly audience: string[];
   readonly pool: cognito.UserPool;
-  /** The client that people log in with; who adds a page adds its address. */
+  /** The client that people log in with. */
   readonly people: cognito.UserPoolClient;
 
-  constructor(scope: Construct) {
+  /** `page` is the address that people come back to when they logged in: without one nothing redirects to these pages. */
+  constructor(scope: Construct, page: string | undefined) {
     super(scope, 'UserPool');
     this.pool = new cognito.UserPool(this, 'Pool', {
       userPoolName: NAMES.userPool,
@@ -47,7 +48,7 @@ export class UserPool extends Construct {
       id: 'AwsSolutions-COG8',
       reason: 'Threat protection needs the Plus plan, which is charged by user; everybody has a second factor',
     });
-    this.pool.addDomain('Domain', { cognitoDomain: { domainPrefix: `portcullis-${Aws.ACCOUNT_ID}` } });
+    this.pool.addDomain('Domain', { cognitoDomain: { domainPrefix: LOGIN_DOMAIN_PREFIX } });
 
     const names = Object.keys(ROLES) as Role[];
     const scopes = names.map(
@@ -76,7 +77,15 @@ export class UserPool extends Construct {
       generateSecret: false,
       preventUserExistenceErrors: true,
       authFlows: { userSrp: true },
-      disableOAuth: true,
+      ...(page === undefined
+        ? { disableOAuth: true }
+        : {
+            oAuth: {
+              flows: { authorizationCodeGrant: true },
+              scopes: [cognito.OAuthScope.OPENID],
+              callbackUrls: [page],
+            },
+          }),
       accessTokenValidity: Duration.hours(1),
     });
     const { region } = Stack.of(this);

@@ -1,10 +1,14 @@
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
+import { consoleContentSecurityPolicy } from '../config/console.ts';
 import { isSameSecret } from '../token-api/http/secret.ts';
 import type { RoleTokens } from './issuer.ts';
 import { sendFile } from './send-file.ts';
 import type { TitleChain } from './title-chain.ts';
+
+/** The edge and the token API listen on this machine, at ports that the page learns when it signs in. */
+const POLICY = consoleContentSecurityPolicy(['http://127.0.0.1:*', 'http://localhost:*']);
 
 /** What the console page gets in exchange for its key. */
 export interface ConsoleSession {
@@ -21,6 +25,8 @@ export interface ConsoleSession {
  */
 export function createConsole(directory: string, key: string, session: () => Promise<ConsoleSession>): RequestListener {
   const app = new Hono();
+  // A deployed console has another one, with an issuer.
+  app.get('/config.json', (c) => c.json({ login: 'key' }));
   app.post('/session', async (c) => {
     const body: unknown = await c.req.json().catch(() => null);
     const presented = String((body as { key?: unknown } | null)?.key ?? '');
@@ -37,10 +43,12 @@ export function createConsole(directory: string, key: string, session: () => Pro
       response.writeHead(421).end();
       return;
     }
+    response.setHeader('content-security-policy', POLICY);
     response.setHeader('x-content-type-options', 'nosniff');
     response.setHeader('x-frame-options', 'DENY');
     response.setHeader('referrer-policy', 'no-referrer');
-    if (request.method === 'POST') void answer(request, response);
-    else sendFile(request, response, (request.url ?? '/').split('?', 1)[0] ?? '/', { root: directory });
+    const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
+    if (request.method === 'POST' || path === '/config.json') void answer(request, response);
+    else sendFile(request, response, path, { root: directory });
   };
 }

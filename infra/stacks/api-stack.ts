@@ -60,6 +60,8 @@ export class ApiStack extends Stack {
     const { httpApiId, distributionDomainName = apiDomainName(httpApiId, configuration.aws.region), ...props } = rest;
     super(scope, id, props);
     const { aws, edge, keys, api: apiSettings, revocation } = configuration;
+    // Of a distribution that Portcullis does not make nobody knows the name, unless aws.delivery.domainNames says it.
+    const edgeUrl = ownUrl(configuration) ?? `https://${distributionDomainName}`;
     new Tables(this, 'api', artefacts);
 
     this.handler = new Handler(this, 'api', {
@@ -70,8 +72,7 @@ export class ApiStack extends Stack {
         edge,
         keys,
         api: apiSettings,
-        // Of a distribution that Portcullis does not make nobody knows the name, unless aws.delivery.domainNames says it.
-        edgeUrl: ownUrl(configuration) ?? `https://${distributionDomainName}`,
+        edgeUrl,
         edgeStore: arns.edgeStore?.[0],
         keyRing: arns.keyRing?.[0],
         originSecret: arns.originSecret?.[0],
@@ -86,7 +87,8 @@ export class ApiStack extends Stack {
     });
 
     const http = apigateway.HttpApi.fromHttpApiAttributes(this, 'Api', { httpApiId });
-    this.userPool = aws.identity ? undefined : new UserPool(this);
+    const page = aws.modules.includes('console') ? `${edgeUrl}/console/index.html` : undefined;
+    this.userPool = aws.identity ? undefined : new UserPool(this, page);
     const { issuer, audience } = aws.identity
       ? { issuer: aws.identity.issuer, audience: [aws.identity.audience] }
       : (this.userPool as UserPool);
@@ -117,6 +119,14 @@ export class ApiStack extends Stack {
         format: AccessLogFormat.custom(JSON.stringify(LOGGED)),
       },
     });
+    if (page !== undefined) {
+      const clientId = aws.console?.clientId ?? this.userPool?.people.userPoolClientId;
+      new CfnOutput(this, 'ConsoleUrl', { value: page });
+      new CfnOutput(this, 'ConsoleSettings', {
+        description: 'Content of console/config.json, which holds no secret',
+        value: this.toJsonString({ login: 'oidc', issuer, clientId, detection: aws.modules.includes('revocation') }),
+      });
+    }
     if (this.userPool) new CfnOutput(this, 'UserPoolId', { value: this.userPool.pool.userPoolId });
   }
 }

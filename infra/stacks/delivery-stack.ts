@@ -18,6 +18,7 @@ import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
 import type { Artefacts } from '../artefacts.ts';
+import { Console } from '../console.ts';
 import { Handler } from '../handler.ts';
 import { LogDelivery } from '../log-delivery.ts';
 import { apiDomainName, bucketName, NAMES, RULE_GROUP_PARAMETERS, ruleGroupName, viewerRequestArn } from '../names.ts';
@@ -111,6 +112,9 @@ export class DeliveryStack extends Stack {
         ...this.behindToken,
         cachePolicy: edge.keyCache,
       });
+    }
+    if (aws.modules.includes('console')) {
+      new Console(this, { configuration, artefacts, distribution: this.distribution });
     }
     this.#acknowledge(this.distribution, certificateArn !== undefined);
     this.#deliverLogs(configuration, artefacts, this.distribution.distributionId);

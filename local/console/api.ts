@@ -13,10 +13,12 @@ const RUN_POLL_MILLISECONDS = 2000;
 
 type Role = 'player' | 'backend' | 'security';
 
-interface Access {
+/** Where the API is, and what it is called with. */
+export interface Access {
   edge: string;
   tokens: Record<Role, string>;
-  chain: TitleChain;
+  /** The local stack's alone, as is the stream of decisions. */
+  chain?: TitleChain;
 }
 
 export interface Asset {
@@ -71,10 +73,10 @@ export class ApiError extends Error {
   }
 }
 
-/** The console server does not know the key, or no longer. */
-export class KeyRejectedError extends ApiError {
+/** What one signed in with, a key or a token, is not accepted, or no longer. */
+export class SignedOutError extends ApiError {
   constructor() {
-    super(401, 'key-rejected', 'The console key is not accepted', '');
+    super(401, 'signed-out', 'What the console signed in with is not accepted', '');
   }
 }
 
@@ -93,7 +95,7 @@ async function problemOf(response: Response): Promise<ApiError> {
 }
 
 /** Whatever is answered. Throws `ApiError` when nothing is. */
-async function call(url: string, init: RequestInit, what: string): Promise<Response> {
+export async function call(url: string, init: RequestInit, what: string): Promise<Response> {
   try {
     return await fetch(url, { ...init, cache: 'no-store', referrerPolicy: 'no-referrer' });
   } catch (error) {
@@ -102,36 +104,37 @@ async function call(url: string, init: RequestInit, what: string): Promise<Respo
   }
 }
 
-async function signIn(key: string): Promise<Access> {
+/** Exchanges the key of a local stack for access. Throws `SignedOutError` when it is not accepted. */
+export async function signInWithKey(key: string): Promise<Access> {
   const headers = { 'content-type': 'application/json' };
   const init = { method: 'POST', headers, body: JSON.stringify({ key }) };
   const response = await call('./session', init, 'The console server');
-  if (response.status === 401) throw new KeyRejectedError();
+  if (response.status === 401) throw new SignedOutError();
   if (!response.ok) throw await problemOf(response);
   return response.json();
 }
 
 /** The token API, called through the edge as its real clients do. */
 export class Api {
-  readonly #key: string;
+  readonly #signIn: () => Promise<Access>;
   #access: Access;
 
-  private constructor(key: string, access: Access) {
-    this.#key = key;
+  private constructor(signIn: () => Promise<Access>, access: Access) {
+    this.#signIn = signIn;
     this.#access = access;
   }
 
-  /** Exchanges the console key for access. Throws `KeyRejectedError` when it is not accepted. */
-  static async open(key: string): Promise<Api> {
-    return new Api(key, await signIn(key));
+  /** `signIn` gives access now, and again when that has expired; it throws `SignedOutError` when it has none. */
+  static async open(signIn: () => Promise<Access>): Promise<Api> {
+    return new Api(signIn, await signIn());
   }
 
   get edgeHost(): string {
     return new URL(this.#access.edge).host;
   }
 
-  /** How the mastered title of the stack came to the edge: as it was when the stack started. */
-  get chain(): TitleChain {
+  /** How the mastered title of a local stack came to the edge: as it was when the stack started. */
+  get chain(): TitleChain | undefined {
     return this.#access.chain;
   }
 
@@ -231,8 +234,8 @@ export class Api {
     };
     const response = await send();
     if (response.status !== 401) return response;
-    // The role tokens are short-lived; the key gets new ones.
-    this.#access = await signIn(this.#key);
+    // Tokens are short-lived.
+    this.#access = await this.#signIn();
     return send();
   }
 }

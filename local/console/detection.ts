@@ -1,5 +1,5 @@
 import type { DetectionRun } from '../../revocation/detect/detection-runs.ts';
-import { type Api, ApiError, describe, KeyRejectedError } from './api.ts';
+import { type Api, ApiError, describe, SignedOutError } from './api.ts';
 import { byId, create, pause } from './dom.ts';
 import { number, quantity, timeOf } from './format.ts';
 import type { SuspiciousSessions } from './suspicious-sessions.ts';
@@ -37,7 +37,7 @@ export class Detection {
       const error = await this.refresh();
       // Whatever has an answer is told where it belongs; the rest is about the connection.
       onHealth(
-        error instanceof KeyRejectedError || (error instanceof ApiError && error.status === 0) ? error : undefined,
+        error instanceof SignedOutError || (error instanceof ApiError && error.status === 0) ? error : undefined,
       );
       await pause(POLL_MILLISECONDS, this.#signal);
     }

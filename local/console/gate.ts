@@ -18,12 +18,16 @@ export function takeKey(): string {
   return key;
 }
 
-export function forgetKey(): void {
-  sessionStorage.removeItem(STORED_AS);
+/** What stands before the console until one has signed in. */
+export interface Gate {
+  open(message: string): void;
+  close(): void;
+  /** What is said when one cannot get in any more, after what was signed in with is forgotten. */
+  signedOut(): string;
 }
 
-/** The panel that asks for the key. */
-export class Gate {
+/** The panel that asks for the key of a local stack. */
+export class KeyGate implements Gate {
   readonly #panel = byId('gate', HTMLElement);
   readonly #message = byId('gate-message', HTMLParagraphElement);
   readonly #input = byId('gate-key', HTMLInputElement);
@@ -50,5 +54,35 @@ export class Gate {
   close(): void {
     this.#panel.hidden = true;
     this.#input.value = '';
+  }
+
+  signedOut(): string {
+    sessionStorage.removeItem(STORED_AS);
+    return 'This key is not accepted. It changes each time portcullis up starts: open the URL that it printed last.';
+  }
+}
+
+/** The panel that sends people to the issuer, where the page is deployed. */
+export class LoginGate implements Gate {
+  readonly #panel = byId('login', HTMLElement);
+  readonly #message = byId('login-message', HTMLParagraphElement);
+  readonly #button = byId('login-button', HTMLButtonElement);
+
+  constructor(onLogin: () => void) {
+    this.#button.addEventListener('click', onLogin);
+  }
+
+  open(message: string): void {
+    this.#message.textContent = message;
+    this.#panel.hidden = false;
+    this.#button.focus();
+  }
+
+  close(): void {
+    this.#panel.hidden = true;
+  }
+
+  signedOut(): string {
+    return 'This login has ended.';
   }
 }

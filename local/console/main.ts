@@ -1,11 +1,13 @@
-import { Api, ApiError, type Asset, describe, KeyRejectedError } from './api.ts';
+import { type Access, Api, ApiError, type Asset, describe, SignedOutError, signInWithKey } from './api.ts';
 import { showChain } from './chain.ts';
 import { Decisions } from './decisions.ts';
 import { Detection } from './detection.ts';
 import { byId, create, pause } from './dom.ts';
-import { forgetKey, Gate, takeKey } from './gate.ts';
+import { type Gate, KeyGate, LoginGate, takeKey } from './gate.ts';
+import { beginLogin, finishLogin } from './oidc.ts';
 import { Player } from './player.ts';
 import { Sessions } from './sessions.ts';
+import { type Login, readSettings } from './settings.ts';
 import { SuspiciousSessions } from './suspicious-sessions.ts';
 import { TokenView } from './token-view.ts';
 import { Views } from './views.ts';
@@ -22,7 +24,7 @@ const playButton = byId('play', HTMLButtonElement);
 const player = new Player();
 const tokenView = new TokenView();
 const views = new Views();
-const gate = new Gate((key) => void connect(key));
+let gate: Gate;
 
 /** Ends everything that runs for the current sign-in. */
 let running = new AbortController();
@@ -42,21 +44,15 @@ function lock(message: string): void {
   gate.open(message);
 }
 
-async function connect(key: string): Promise<void> {
-  if (key === '') return lock('');
+async function connect(signIn: () => Promise<Access>): Promise<void> {
   showConnection('connecting', 'Connecting…');
   try {
-    const api = await Api.open(key);
+    const api = await Api.open(signIn);
     gate.close();
     views.open();
     run(api);
   } catch (error) {
-    if (error instanceof KeyRejectedError) {
-      forgetKey();
-      lock('This key is not accepted. It changes each time portcullis up starts.');
-    } else {
-      lock(describe(error));
-    }
+    lock(error instanceof SignedOutError ? gate.signedOut() : describe(error));
   }
 }
 
@@ -65,18 +61,14 @@ function run(api: Api): void {
   running = new AbortController();
   const { signal } = running;
 
-  showChain(api.chain);
+  if (api.chain) showChain(api.chain);
   const titles = new Map<string, string>();
   const sessions = new Sessions(api, (asset) => titles.get(asset) ?? asset, signal);
-  const decisions = new Decisions(api, signal);
 
   const failures = new Map<string, unknown>();
   const health = (source: string) => (error: unknown) => {
     if (signal.aborted) return;
-    if (error instanceof KeyRejectedError) {
-      forgetKey();
-      return lock('The key is no longer accepted. Open the URL that portcullis up printed last.');
-    }
+    if (error instanceof SignedOutError) return lock(gate.signedOut());
     if (error === undefined) failures.delete(source);
     else failures.set(source, error);
     const [failure] = failures.values();
@@ -84,12 +76,14 @@ function run(api: Api): void {
     else showConnection('interrupted', 'Reconnecting…');
   };
   void sessions.poll(health('sessions'));
-  void decisions.follow(health('decisions'));
+  if (api.chain) void new Decisions(api, signal).follow(health('decisions'));
 
-  const suspicious = new SuspiciousSessions(api, signal);
-  const detection = new Detection(api, suspicious, signal);
-  void detection.poll(health('detection'));
-  views.addEventListener('shown', () => void detection.refresh(), { signal });
+  if (!views.isLeftOut('suspicious')) {
+    const suspicious = new SuspiciousSessions(api, signal);
+    const detection = new Detection(api, suspicious, signal);
+    void detection.poll(health('detection'));
+    views.addEventListener('shown', () => void detection.refresh(), { signal });
+  }
 
   byId('play-form', HTMLFormElement).addEventListener(
     'submit',
@@ -151,11 +145,47 @@ function showFailure(error: unknown): void {
   else player.fail('unexpected', 'Something went wrong', describe(error));
 }
 
-// A console URL opened in a tab that already shows the console only changes the fragment.
-window.addEventListener('hashchange', () => {
-  const before = location.hash;
-  const key = takeKey();
-  if (before !== location.hash) void connect(key);
-});
+/** On the local stack: with the key in the fragment, or from earlier in this tab. */
+function startWithKey(): void {
+  const open = (key: string) => (key === '' ? lock('') : void connect(() => signInWithKey(key)));
+  gate = new KeyGate(open);
+  // A console URL opened in a tab that already shows the console only changes the fragment.
+  window.addEventListener('hashchange', () => {
+    const before = location.hash;
+    const key = takeKey();
+    if (before !== location.hash) open(key);
+  });
+  open(takeKey());
+}
 
-void connect(takeKey());
+/** Deployed: with a token of the issuer, which is kept in memory alone, so that each tab logs in for itself. */
+async function startWithLogin(login: Login): Promise<void> {
+  // Of these the API on AWS has no data.
+  views.leaveOut('mastering');
+  byId('decisions-card', HTMLElement).hidden = true;
+  if (!login.detection) views.leaveOut('suspicious');
+  gate = new LoginGate(() => {
+    beginLogin(login).catch((error: unknown) => lock(describe(error)));
+  });
+  try {
+    let token = await finishLogin(login);
+    if (token === undefined) return lock('');
+    await connect(async () => {
+      if (token === undefined) throw new SignedOutError();
+      const tokens = { player: token, backend: token, security: token };
+      // There is no second one: when it is refused, its time is over.
+      token = undefined;
+      return { edge: location.origin, tokens };
+    });
+  } catch (error) {
+    lock(describe(error));
+  }
+}
+
+try {
+  const settings = await readSettings();
+  if (settings.login === 'oidc') await startWithLogin(settings);
+  else startWithKey();
+} catch (error) {
+  showConnection('locked', describe(error));
+}

@@ -19,6 +19,7 @@ function current(): Name {
 export class Views extends EventTarget {
   readonly #links = byId('views', HTMLElement);
   #open = false;
+  readonly #leftOut = new Set<Name>();
 
   constructor() {
     super();
@@ -34,6 +35,16 @@ export class Views extends EventTarget {
     window.addEventListener('popstate', () => this.#show());
   }
 
+  /** For what this place has no data of. */
+  leaveOut(name: Name): void {
+    this.#leftOut.add(name);
+    this.#links.querySelector(`[data-view=${name}]`)?.remove();
+  }
+
+  isLeftOut(name: Name): boolean {
+    return this.#leftOut.has(name);
+  }
+
   open(): void {
     this.#open = true;
     this.#show();
@@ -45,7 +56,8 @@ export class Views extends EventTarget {
   }
 
   #show(): void {
-    const shown = current();
+    const named = current();
+    const shown = this.#leftOut.has(named) ? 'playback' : named;
     for (const name of NAMES) byId(name, HTMLDivElement).hidden = !this.#open || name !== shown;
     this.#links.hidden = !this.#open;
     for (const link of this.#links.querySelectorAll('a')) {

@@ -1,9 +1,18 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { request as ask } from 'node:http';
 import { join } from 'node:path';
+import { importJWK, SignJWT } from 'jose';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { consoleContentSecurityPolicy } from '../../config/console.ts';
+import { ISSUER } from '../../local/issuer.ts';
+import { type OpenPort, openPort } from '../../local/listen.ts';
+import { packagePath } from '../../local/package-root.ts';
+import { sendFile } from '../../local/send-file.ts';
+import { AUDIENCE } from '../../token-api/http/authorize.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { portcullis } from '../harness/cli.ts';
+import { OpenIdProvider } from '../harness/openid-provider.ts';
 import { describeWith } from '../harness/programs.ts';
 import { useStack } from '../harness/stack.ts';
 
@@ -168,6 +177,114 @@ describeWith('chromium', 'the console in a real browser', () => {
     expect(new URL(latest).pathname.slice(1, 13)).toBe(new URL(first).pathname.slice(1, 13));
     expect(await fetchInPage(page, first)).toEqual([401, 'token-expired']);
     expect(await fetchInPage(page, latest)).toEqual([200, null]);
+  });
+
+  describe('as it is deployed', () => {
+    let site: OpenPort;
+    let issuerPort: OpenPort;
+    let provider: OpenIdProvider;
+    let token: string;
+    let other: BrowserContext;
+    let deployed: Page;
+    const bearers = new Set<string | undefined>();
+
+    /** What the distribution does: the page from its files, `/v1/*` from the API. */
+    beforeAll(async () => {
+      site = await openPort(0);
+      issuerPort = await openPort(0);
+      const key = await importJWK(JSON.parse(readFileSync(join(data, 'issuer.json'), 'utf8')), 'ES256');
+      token = await new SignJWT({ roles: ['player', 'security'] })
+        .setProtectedHeader({ alg: 'ES256', kid: 'local' })
+        .setIssuer(ISSUER)
+        .setAudience(AUDIENCE)
+        .setSubject('somebody')
+        .setIssuedAt()
+        .setExpirationTime('1h')
+        .sign(key);
+      provider = new OpenIdProvider(issuerPort.url, () => token);
+      issuerPort.serve(provider.listener);
+      const settings = { login: 'oidc', issuer: provider.issuer, clientId: 'console', detection: true };
+      site.serve((request, response) => {
+        const { url = '/', method, headers } = request;
+        if (url.startsWith('/v1/')) {
+          bearers.add(headers.authorization);
+          const passed = ask(new URL(url, stack.api), { method, headers }, (answer) => {
+            response.writeHead(answer.statusCode ?? 500, answer.headers);
+            answer.pipe(response);
+          });
+          return void request.pipe(passed);
+        }
+        response.setHeader('content-security-policy', consoleContentSecurityPolicy([provider.issuer]));
+        if (url === '/console/config.json') return void response.end(JSON.stringify(settings));
+        const path = url.split('?', 1)[0]?.replace(/^\/console/, '') ?? '/';
+        sendFile(request, response, path, { root: packagePath('dist', 'console'), index: false });
+      });
+      other = await browser.newContext();
+      deployed = await other.newPage();
+      deployed.on('pageerror', (error) => complaints.push(error.message));
+      deployed.on('console', (message) => {
+        if (/Content Security Policy|Trusted/.test(message.text())) complaints.push(message.text());
+      });
+    });
+    afterAll(async () => {
+      await other?.close();
+      await site?.close();
+      await issuerPort?.close();
+    });
+    const address = () => `${site.url}/console/index.html`;
+    const connected = () => deployed.locator('[data-testid=connection][data-state=connected]').waitFor();
+
+    test('logs in by a code with its verifier, and calls the API with the token', async () => {
+      await deployed.goto(address());
+      expect(await deployed.getByTestId('gate').isVisible()).toBe(false);
+      await deployed.getByTestId('login-button').click();
+      await connected();
+      await deployed.getByTestId('sessions').getByRole('listitem').first().waitFor();
+      expect([...bearers]).toEqual([`Bearer ${token}`]);
+      expect(provider.authorizations).toHaveLength(1);
+      expect(provider.authorizations[0]).toMatchObject({
+        response_type: 'code',
+        client_id: 'console',
+        redirect_uri: address(),
+        code_challenge_method: 'S256',
+      });
+      expect(provider.exchanges).toHaveLength(1);
+      expect(provider.exchanges[0]).toMatchObject({ grant_type: 'authorization_code', redirect_uri: address() });
+    });
+
+    test('leaves the code in no address, and the token in no storage', async () => {
+      expect(deployed.url()).toBe(address());
+      const stored = await deployed.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
+      expect(stored).toBe('[{},{}]');
+      expect(await other.cookies()).toEqual([]);
+    });
+
+    test('shows what there is on AWS: no stream of decisions, no mastering', async () => {
+      const views = await deployed.getByTestId('views').getByRole('link').allTextContents();
+      expect(views).toEqual(['Playback', 'Suspicious sessions']);
+      expect(await deployed.getByTestId('decisions').isVisible()).toBe(false);
+    });
+
+    test('redeems no code that was not asked for in this tab', async () => {
+      await deployed.goto(`${address()}?code=stolen&state=foreign`);
+      await deployed.getByTestId('login').getByText('This login was not begun here').waitFor();
+      expect(provider.exchanges).toHaveLength(1);
+      expect(deployed.url()).toBe(address());
+    });
+
+    test('says so when the issuer refuses, and when the token is over', async () => {
+      await deployed.evaluate(() =>
+        sessionStorage.setItem('portcullis.login', JSON.stringify({ state: 'x', verifier: 'y' })),
+      );
+      await deployed.goto(`${address()}?error=access_denied&state=x`);
+      await deployed.getByTestId('login').getByText('access_denied').waitFor();
+      await deployed.getByTestId('login-button').click();
+      await connected();
+      token = 'expired';
+      await deployed.reload();
+      await deployed.getByTestId('login-button').click();
+      await deployed.getByTestId('login').getByText('This login has ended').waitFor();
+    });
   });
 
   test('nothing broke on the way, the content security policy included', () => {
