@@ -100,7 +100,7 @@ export async function call(url: string, init: RequestInit, what: string): Promis
     return await fetch(url, { ...init, cache: 'no-store', referrerPolicy: 'no-referrer' });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new ApiError(0, 'unreachable', `${what} does not answer`, 'Is portcullis up still running?');
+    throw new ApiError(0, 'unreachable', `${what} does not answer`, 'It may not be running any more.');
   }
 }
 

@@ -502,7 +502,7 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     expect(await current()).toEqual(['Suspicious sessions']);
     expect(await page.title()).toContain('Suspicious sessions');
     await page.getByText('Playback', { exact: true }).click();
-    expect(page.url()).toBe(`${consolePort.url}/`);
+    expect(page.url()).toBe(`${consolePort.url}/?view=playback`);
     expect(await current()).toEqual(['Playback']);
     expect(await page.getByTestId('suspicious').isVisible()).toBe(false);
     await page.goBack();
