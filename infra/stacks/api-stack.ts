@@ -57,11 +57,12 @@ export class ApiStack extends Stack {
   readonly userPool: UserPool | undefined;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, arns, ...rest }: ApiStackProps) {
-    const { httpApiId, distributionDomainName = apiDomainName(httpApiId, configuration.aws.region), ...props } = rest;
+    const { httpApiId, distributionDomainName, ...props } = rest;
     super(scope, id, props);
     const { aws, edge, keys, api: apiSettings, revocation } = configuration;
     // Of a distribution that Portcullis does not make nobody knows the name, unless aws.delivery.domainNames says it.
-    const edgeUrl = ownUrl(configuration) ?? `https://${distributionDomainName}`;
+    const probeUrl = ownUrl(configuration) ?? (distributionDomainName && `https://${distributionDomainName}`);
+    const edgeUrl = probeUrl ?? `https://${apiDomainName(httpApiId, aws.region)}`;
     new Tables(this, 'api', artefacts);
 
     this.handler = new Handler(this, 'api', {
@@ -73,6 +74,7 @@ export class ApiStack extends Stack {
         keys,
         api: apiSettings,
         edgeUrl,
+        probeUrl,
         edgeStore: arns.edgeStore?.[0],
         keyRing: arns.keyRing?.[0],
         originSecret: arns.originSecret?.[0],

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { createApi } from '../../api/api.ts';
-import { EMBEDDED_KEYS, NO_EDGE_STORE } from '../../api/no-edge-store.ts';
+import { EMBEDDED_KEYS, NO_EDGE_STORE, unenforcedByRuleGroup, withoutProbe } from '../../api/no-edge-store.ts';
 import { NO_REVOCATIONS, sessionsEndAtEdge } from '../../api/no-revocations.ts';
 import { sessionsEnd } from '../../api/sessions-end.ts';
 import { unenforcedPrefixes } from '../../api/unenforced.ts';
@@ -19,7 +19,7 @@ import { queuedPublication, sqsClient } from '../../revocation/publish/sqs.ts';
 import { dynamoDbSuspiciousSessions } from '../../revocation/suspicious/dynamodb.ts';
 import { dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
 import { openCachedKeyRing } from '../../token-api/key-ring/cached-key-ring.ts';
-import { edgeStorePublisher } from '../../token-api/key-ring/key-publisher.ts';
+import { edgeStorePublisher, type KeyPublisher } from '../../token-api/key-ring/key-publisher.ts';
 import { edgeProbe } from '../../token-api/key-ring/probe.ts';
 import { createRotation } from '../../token-api/key-ring/rotation.ts';
 import { secretsManagerKeyRing } from '../../token-api/key-ring/secrets-manager.ts';
@@ -38,7 +38,7 @@ const now = () => Math.floor(Date.now() / 1000);
 
 /** The API of a deployment. Rejects with `KeyRingError` when the ring cannot be read, or is not there yet. */
 export async function openApi(
-  { edge, keys, api, edgeUrl, revocation, ...arns }: ApiHandlerSettings,
+  { edge, keys, api, edgeUrl, probeUrl, revocation, ...arns }: ApiHandlerSettings,
   originSecrets: () => readonly string[],
   report: (line: string) => void,
 ): Promise<Hono> {
@@ -76,12 +76,20 @@ export async function openApi(
     now,
   };
   const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
-  const probing = { edgeUrl, tokenPrefix: tokenPrefix(edge), patienceSeconds: PROBE_SECONDS, now, sleep };
+  const probing = {
+    edgeUrl: probeUrl ?? edgeUrl,
+    tokenPrefix: tokenPrefix(edge),
+    patienceSeconds: PROBE_SECONDS,
+    now,
+    sleep,
+  };
+  const rotating = (publisher: KeyPublisher) => {
+    const rotation = createRotation({ store, publisher, probe: edgeProbe(probing), times, now });
+    return probeUrl === undefined ? withoutProbe(rotation) : rotation;
+  };
   const changes = edgeStore
     ? {
-        rotation: createRotation({
-          ...{ store, publisher: edgeStorePublisher(edgeStore), probe: edgeProbe(probing), times, now },
-        }),
+        rotation: rotating(edgeStorePublisher(edgeStore)),
         endSessions: revoking ? sessionsEnd(revoking) : sessionsEndAtEdge(edgeStore),
       }
     : EMBEDDED_KEYS;
@@ -97,10 +105,9 @@ export async function openApi(
     },
     revocation: revoking && {
       ...revoking,
-      unenforced: unenforcedPrefixes({
-        edgeStore: keyValueStore ? { modes: () => modesIn(keyValueStore) } : NO_EDGE_STORE,
-        ...{ mode, assets, sessions },
-      }),
+      unenforced: keyValueStore
+        ? unenforcedPrefixes({ edgeStore: { modes: () => modesIn(keyValueStore) }, mode, assets, sessions })
+        : unenforcedByRuleGroup,
     },
     detection: list && {
       ...{ list, report, now, refusalsOf: refusalsOfSessions(vending), suspicious: dynamoDbSuspiciousSessions(client) },

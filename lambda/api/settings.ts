@@ -13,6 +13,8 @@ export const ApiHandlerSettings = v.strictObject({
   api: ApiSettingsSchema,
   /** URL of the distribution, which playback URLs begin with. */
   edgeUrl: url,
+  /** Where the edge answers, for a new key to be tried; undefined where nobody knows. */
+  probeUrl: v.optional(url),
   /** ARN of the KeyValueStore; absent where the function has its keys embedded, and reads no store. */
   edgeStore: v.optional(arn),
   /** ARNs of the two secrets. */

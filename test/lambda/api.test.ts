@@ -135,6 +135,7 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
       handoffSeconds: 3600,
     },
     edgeUrl,
+    probeUrl: edgeUrl,
     edgeStore: EDGE_STORE,
     keyRing: arns.keyRing,
     originSecret: arns.originSecret,

@@ -106,7 +106,10 @@ export const PROBLEMS = {
     status: 409,
     meaning: 'The key before has not reached every edge yet; `detail` says when it has.',
   },
-  ERR_ROTATION_ELSEWHERE: { status: 409, meaning: 'The function has its keys embedded: the API does not rotate them.' },
+  ERR_ROTATION_ELSEWHERE: {
+    status: 409,
+    meaning: 'Keys are rotated elsewhere: they are embedded, or no address of the edge is known.',
+  },
   ERR_ROTATION_PROBE: { status: 502, meaning: 'The edge does not take a token of the new key.' },
   ERR_RING_CONFLICT: { status: 409, meaning: 'Somebody else changed the ring meanwhile; begin again.' },
   ERR_RING_FOREIGN: { status: 409, meaning: 'The edge has keys, and the ring knows none of them: it is another edge.' },
