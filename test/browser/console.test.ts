@@ -13,7 +13,7 @@ import { AUDIENCE } from '../../token-api/http/authorize.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { portcullis } from '../harness/cli.ts';
 import { OpenIdProvider } from '../harness/openid-provider.ts';
-import { describeWith } from '../harness/programs.ts';
+import { describeWith, LONG } from '../harness/programs.ts';
 import { useStack } from '../harness/stack.ts';
 
 describeWith('chromium', 'the console in a real browser', () => {
@@ -158,7 +158,7 @@ describeWith('chromium', 'the console in a real browser', () => {
     expect(width).toBeLessThanOrEqual(360);
   });
 
-  test('plays on when its token expires, and counts down the next one', async () => {
+  test.runIf(LONG)('plays on when its token expires, and counts down the next one', async () => {
     const put = async (path: string, body: object) => {
       const headers = { authorization: `Bearer ${stack.tokens.backend}`, 'content-type': 'application/json' };
       const { ok } = await fetch(`${stack.edge}${path}`, { method: 'PUT', headers, body: JSON.stringify(body) });

@@ -20,7 +20,7 @@ import { callerFromHeaders } from '../harness/api.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
 import { openDatabase } from '../harness/database.ts';
 import { sessionFeatures } from '../harness/detection.ts';
-import { describeWith } from '../harness/programs.ts';
+import { describeWith, LONG } from '../harness/programs.ts';
 
 const NOON = 1795348800;
 const KEY = 'key-of-this-test';
@@ -223,28 +223,31 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     expect(await row('third0123456').locator('.tags').textContent()).toBe('');
   });
 
-  test('marks on each bar from which score on a session needs a look, and from which it is a clear case', async () => {
-    await world.find(finding('AbCdEf012345', 82.5));
-    await open();
-    await row('AbCdEf012345').waitFor();
-    const bar = row('AbCdEf012345').locator('.score-bar');
-    // Nothing is known of them before the first run.
-    expect(await bar.locator('.mark:visible').count()).toBe(0);
-    world.latest = RUN;
-    await bar.locator('.mark.auto').waitFor();
-    const places = () =>
-      bar.evaluate((element) => {
-        const { left, width } = element.getBoundingClientRect();
-        const middle = (mark: Element) => {
-          const box = mark.getBoundingClientRect();
-          return Math.round(((box.left + box.width / 2 - left) / width) * 100);
-        };
-        return Array.from(element.querySelectorAll('.mark'), middle);
-      });
-    expect(await places()).toEqual([35, 70]);
-    world.latest = { ...RUN, reviewScore: 10, autoScore: 90 };
-    await expect.poll(places, { timeout: 10_000 }).toEqual([10, 90]);
-  });
+  test.runIf(LONG)(
+    'marks on each bar from which score on a session needs a look, and from which it is a clear case',
+    async () => {
+      await world.find(finding('AbCdEf012345', 82.5));
+      await open();
+      await row('AbCdEf012345').waitFor();
+      const bar = row('AbCdEf012345').locator('.score-bar');
+      // Nothing is known of them before the first run.
+      expect(await bar.locator('.mark:visible').count()).toBe(0);
+      world.latest = RUN;
+      await bar.locator('.mark.auto').waitFor();
+      const places = () =>
+        bar.evaluate((element) => {
+          const { left, width } = element.getBoundingClientRect();
+          const middle = (mark: Element) => {
+            const box = mark.getBoundingClientRect();
+            return Math.round(((box.left + box.width / 2 - left) / width) * 100);
+          };
+          return Array.from(element.querySelectorAll('.mark'), middle);
+        });
+      expect(await places()).toEqual([35, 70]);
+      world.latest = { ...RUN, reviewScore: 10, autoScore: 90 };
+      await expect.poll(places, { timeout: 10_000 }).toEqual([10, 90]);
+    },
+  );
 
   test('waits for a run that takes longer than an answer may', async () => {
     const startedAt = NOON + 60;
@@ -513,7 +516,7 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     expect(page.url()).toBe(`${consolePort.url}/?view=suspicious`);
   });
 
-  test('moves nothing away under a pointer', async () => {
+  test.runIf(LONG)('moves nothing away under a pointer', async () => {
     await world.find(finding('second012345', 40));
     await open();
     await row('second012345').getByTestId('revoke').hover();

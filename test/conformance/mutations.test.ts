@@ -17,7 +17,7 @@ import { LONG } from '../harness/programs.ts';
 
 /** Another seed asks with other tokens; a failure names it, the kind of change, and the token. */
 const SEED = 20261122;
-const SAMPLES = { 'node:vm': LONG ? 1_000_000 : 20_000, njs: LONG ? 100_000 : 4000 };
+const SAMPLES = { 'node:vm': LONG ? 1_000_000 : 5000, njs: LONG ? 100_000 : 1000 };
 const CHUNK = 1000;
 
 const SECOND_KEY = {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
+import { LONG } from '../harness/programs.ts';
 import {
   accessLog,
   CLI,
@@ -191,25 +192,29 @@ describe('a stack whose detection is off', () => {
 });
 
 describe('a stack without DuckDB', () => {
-  test('says once that detection is off, and why; everything else works', async () => {
-    const data = temporaryDirectory();
-    const config = join(data, 'portcullis.json');
-    writeFileSync(config, JSON.stringify({ revocation: { detection: { everySeconds: 10 } } }));
-    vi.stubEnv('NODE_OPTIONS', withoutPackage('@duckdb/node-api'));
-    const stack = await startStack(data, '--config', config);
-    vi.unstubAllEnvs();
-    const playback = await requestPlayback(stack);
-    await play(stack, playback, '127.0.0.1');
-    const said = /detection is off: .*npm install @duckdb\/node-api/g;
-    await expect.poll(() => stack.output().match(said)?.length, { timeout: 60_000, interval: 500 }).toBe(1);
-    const { status, body } = await callApi(stack, 'POST', '/v1/detections', security);
-    expect([status, body.code, body.detail]).toEqual([
-      503,
-      'ERR_DETECTION_SETUP',
-      expect.stringMatching(/npm install @duckdb/),
-    ]);
-    expect(stack.output().match(said)).toHaveLength(1);
-    await stack.stop();
-    removeDirectory(data);
-  }, 120_000);
+  test.runIf(LONG)(
+    'says once that detection is off, and why; everything else works',
+    async () => {
+      const data = temporaryDirectory();
+      const config = join(data, 'portcullis.json');
+      writeFileSync(config, JSON.stringify({ revocation: { detection: { everySeconds: 10 } } }));
+      vi.stubEnv('NODE_OPTIONS', withoutPackage('@duckdb/node-api'));
+      const stack = await startStack(data, '--config', config);
+      vi.unstubAllEnvs();
+      const playback = await requestPlayback(stack);
+      await play(stack, playback, '127.0.0.1');
+      const said = /detection is off: .*npm install @duckdb\/node-api/g;
+      await expect.poll(() => stack.output().match(said)?.length, { timeout: 60_000, interval: 500 }).toBe(1);
+      const { status, body } = await callApi(stack, 'POST', '/v1/detections', security);
+      expect([status, body.code, body.detail]).toEqual([
+        503,
+        'ERR_DETECTION_SETUP',
+        expect.stringMatching(/npm install @duckdb/),
+      ]);
+      expect(stack.output().match(said)).toHaveLength(1);
+      await stack.stop();
+      removeDirectory(data);
+    },
+    120_000,
+  );
 });

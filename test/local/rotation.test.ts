@@ -6,6 +6,7 @@ import { currentKey } from '../../token-api/key-ring/key-ring.ts';
 import { createMinter } from '../../token-api/minting/minter.ts';
 import { callApi } from '../harness/api.ts';
 import { portcullis } from '../harness/cli.ts';
+import { LONG } from '../harness/programs.ts';
 import { requestPlayback, useStack } from '../harness/stack.ts';
 
 /** Long enough for a few calls of the command on a busy machine. */
@@ -76,7 +77,7 @@ test('a compromised key opens nothing from then on; minting pauses until the nex
   expect([repeated.code, repeated.stderr]).toEqual([1, expect.stringContaining("the ring has no key 'k-never-was'")]);
 });
 
-test('what a stolen key was turned into ends with it, under whichever key it goes on', async () => {
+test.runIf(LONG)('what a stolen key was turned into ends with it, under whichever key it goes on', async () => {
   const stolen = currentKey(JSON.parse(readFileSync(join(data, 'key-ring.json'), 'utf8')));
   const { sub } = JSON.parse(Buffer.from(stack.tokens.player.split('.')[1] ?? '', 'base64url').toString());
   const forge = () =>

@@ -11,6 +11,7 @@ import { FIELDS } from '../../local/edge/access-log.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { startStack as startStackHere } from '../../local/stack.ts';
 import { ROLES, type Role } from '../../token-api/http/authorize.ts';
+import { LONG } from '../harness/programs.ts';
 import {
   accessLog,
   type Playback,
@@ -558,7 +559,7 @@ describe('starting and stopping', () => {
     },
   );
 
-  test('what ends npm ends the stack that it started', async () => {
+  test.runIf(LONG)('what ends npm ends the stack that it started', async () => {
     const npm = spawn('npm', ['run', '-s', 'up', '--', '--port', '0', '--ephemeral', '--json'], {
       cwd: packagePath(),
       stdio: ['ignore', 'pipe', 'ignore'],

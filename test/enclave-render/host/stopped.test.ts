@@ -111,40 +111,43 @@ describeWithFfmpeg('a command that renders and is stopped', () => {
     if (!isMade) context.skip('no right to mount a disk');
   });
 
-  test('without a sandbox leaves nothing outside of one folder, goes on, and its receipt says how it was done', async (context) => {
-    const isMade = await inWorld(async (world) => {
-      const at = 'event an input is the one of the manifest (1)';
-      const isolation = 'none';
-      expect(await render(world, 'submit', { isolation, at, how: 'all' })).toMatchObject({ signal: 'SIGKILL' });
-      await processesEnd(world);
-      const temporary = join(world.folder, 'tmp');
-      expect(readdirSync(temporary)).toEqual([expect.stringMatching(/^portcullis-enclave-/)]);
-      const inClear = plaintextIn(world, plaintext).filter((path) => !path.startsWith(temporary));
-      expect(inClear).toEqual([]);
-      mend(world);
-      // What was submitted for no sandbox is not taken by an enclave that has one.
-      const other = await render(world, 'resume');
-      expect(other).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_KMS_ACCESS') });
-      expect(await render(world, 'resume', { isolation })).toMatchObject({ code: 0 });
-      const text = readFileSync(join(world.folder, 'data', 'render', 'jobs', 'stopped', 'receipt.json'), 'utf8');
-      const { owner, simulatorRoot } = await openIdentity(join(world.folder, 'data'));
-      const verify = (allowed: Isolation[]) =>
-        verifyReceipt(text, {
-          ownerKeys: [createPublicKey(owner.signing)],
-          manifestSha384: 'any',
-          roots: [simulatorRoot],
-          isolation: allowed,
-          nonceUsedFor: 'not-checked',
-          tasksOf,
-          outputs: 'not-checked',
-        });
-      await expect(verify(['bubblewrap'])).rejects.toMatchObject({ code: 'ERR_RECEIPT_ISOLATION' });
-      const verified = await verify(['bubblewrap', 'none']);
-      expect(verified.tasks.map(({ sandbox }) => sandbox.isolation)).toEqual(['none', 'none']);
-      expect(explainReceipt(verified).join()).toContain('WITHOUT a sandbox');
-    });
-    if (!isMade) context.skip('no right to mount a disk');
-  });
+  test.runIf(LONG)(
+    'without a sandbox leaves nothing outside of one folder, goes on, and its receipt says how it was done',
+    async (context) => {
+      const isMade = await inWorld(async (world) => {
+        const at = 'event an input is the one of the manifest (1)';
+        const isolation = 'none';
+        expect(await render(world, 'submit', { isolation, at, how: 'all' })).toMatchObject({ signal: 'SIGKILL' });
+        await processesEnd(world);
+        const temporary = join(world.folder, 'tmp');
+        expect(readdirSync(temporary)).toEqual([expect.stringMatching(/^portcullis-enclave-/)]);
+        const inClear = plaintextIn(world, plaintext).filter((path) => !path.startsWith(temporary));
+        expect(inClear).toEqual([]);
+        mend(world);
+        // What was submitted for no sandbox is not taken by an enclave that has one.
+        const other = await render(world, 'resume');
+        expect(other).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_KMS_ACCESS') });
+        expect(await render(world, 'resume', { isolation })).toMatchObject({ code: 0 });
+        const text = readFileSync(join(world.folder, 'data', 'render', 'jobs', 'stopped', 'receipt.json'), 'utf8');
+        const { owner, simulatorRoot } = await openIdentity(join(world.folder, 'data'));
+        const verify = (allowed: Isolation[]) =>
+          verifyReceipt(text, {
+            ownerKeys: [createPublicKey(owner.signing)],
+            manifestSha384: 'any',
+            roots: [simulatorRoot],
+            isolation: allowed,
+            nonceUsedFor: 'not-checked',
+            tasksOf,
+            outputs: 'not-checked',
+          });
+        await expect(verify(['bubblewrap'])).rejects.toMatchObject({ code: 'ERR_RECEIPT_ISOLATION' });
+        const verified = await verify(['bubblewrap', 'none']);
+        expect(verified.tasks.map(({ sandbox }) => sandbox.isolation)).toEqual(['none', 'none']);
+        expect(explainReceipt(verified).join()).toContain('WITHOUT a sandbox');
+      });
+      if (!isMade) context.skip('no right to mount a disk');
+    },
+  );
 
   test.runIf(LONG)('at each step of it, goes on', { timeout: 3_600_000 }, async (context) => {
     let steps: string[] = [];
