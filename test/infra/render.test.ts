@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parentStatements, parentUserData } from '../../enclave-render/host/aws/user-data.ts';
 import { RENDER_CONTEXT, renderKeyPolicy } from '../../enclave-render/kms/key-policy.ts';
 import { builtArtefacts } from '../harness/artefacts.ts';
-import { isOnPath } from '../harness/programs.ts';
+import { isOnPath, LONG } from '../harness/programs.ts';
 import { evaluate } from '../harness/template-values.ts';
 import { synthesise } from '../harness/templates.ts';
 
@@ -211,12 +211,9 @@ test.each(['render-register', 'render-look', 'render-verify'])(
   },
 );
 
-const CFN_LINT = isOnPath('cfn-lint');
-test.skipIf(!CFN_LINT)(
-  `the template passes cfn-lint${CFN_LINT ? '' : ' (needs cfn-lint, which is not installed)'}`,
-  () => {
-    const templates = made.assembly.stacks.map(({ templateFullPath }) => templateFullPath);
-    const { stdout } = spawnSync('cfn-lint', ['--ignore-checks', 'W3005', '--', ...templates], { encoding: 'utf8' });
-    expect(stdout).toBe('');
-  },
-);
+const CFN_LINT = LONG && isOnPath('cfn-lint');
+test.skipIf(!CFN_LINT)(`the template passes cfn-lint${CFN_LINT ? '' : ' (long tests, with cfn-lint)'}`, () => {
+  const templates = made.assembly.stacks.map(({ templateFullPath }) => templateFullPath);
+  const { stdout } = spawnSync('cfn-lint', ['--ignore-checks', 'W3005', '--', ...templates], { encoding: 'utf8' });
+  expect(stdout).toBe('');
+});

@@ -8,7 +8,7 @@ import { columnOf } from '../../revocation/detect/log-fields.ts';
 import { LOG_COLUMNS } from '../../revocation/detect/sql.ts';
 import { REASON_DOCS } from '../../token/reason-docs.ts';
 import { builtArtefacts } from '../harness/artefacts.ts';
-import { isOnPath } from '../harness/programs.ts';
+import { isOnPath, LONG } from '../harness/programs.ts';
 import { type Resource, synthesise } from '../harness/templates.ts';
 
 const artefacts = builtArtefacts();
@@ -324,8 +324,8 @@ test('every handler starts with the settings that its stack gives it', () => {
   }
 });
 
-const CFN_LINT = isOnPath('cfn-lint');
-test.skipIf(!CFN_LINT)(`templates pass cfn-lint${CFN_LINT ? '' : ' (needs cfn-lint, which is not installed)'}`, () => {
+const CFN_LINT = LONG && isOnPath('cfn-lint');
+test.skipIf(!CFN_LINT)(`templates pass cfn-lint${CFN_LINT ? '' : ' (long tests, with cfn-lint)'}`, () => {
   // With all of it in one region: the same resources as in two.
   const stacks = ['portcullis-revocation', 'portcullis-delivery', 'portcullis-monitoring'];
   const templates = stacks.map((name) => attached.assembly.getStackByName(name).templateFullPath);
