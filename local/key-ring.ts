@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openReportedKeyRing } from '../api/key-ring.ts';
 import { type EdgeSettings, tokenPrefix } from '../edge-functions/build/settings.ts';
 import type { EdgeStore } from '../edge-functions/store/edge-store.ts';
-import { type CachedKeyRing, openCachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
+import type { CachedKeyRing } from '../token-api/key-ring/cached-key-ring.ts';
 import { fileKeyRing, writeKeyRing } from '../token-api/key-ring/file.ts';
 import { edgeStorePublisher } from '../token-api/key-ring/key-publisher.ts';
 import { createKeyRing, KeyRingError } from '../token-api/key-ring/key-ring.ts';
@@ -66,19 +67,7 @@ export async function openKeyRing(data: DataDirectory, options: LocalKeyRingOpti
     const message = `${path} holds no key, but exactly one key must be current: move it away and a new ring is made`;
     throw new KeyRingError('ERR_RING_MISSING', message);
   }
-  const cached = await openCachedKeyRing({
-    read: store.current,
-    refreshSeconds: keys.refreshSeconds,
-    maxStaleSeconds: keys.maxStaleSeconds,
-    onRefresh: (ageSeconds, error) => {
-      telemetry.metric('KeyRingAge', ageSeconds);
-      if (!error) return;
-      telemetry.metric('KeyRingUnread', 1);
-      report(`the key ring was not read again, it is ${Math.round(ageSeconds)} s old: ${error.message}`);
-    },
-    now,
-    uptime: () => performance.now() / 1000,
-  });
+  const cached = await openReportedKeyRing({ store, keys, telemetry, now, report });
   let known = '';
   let complaint = '';
   const advance = async () => {

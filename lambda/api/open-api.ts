@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { createApi } from '../../api/api.ts';
+import { openReportedKeyRing } from '../../api/key-ring.ts';
 import { EMBEDDED_KEYS, NO_EDGE_STORE, unenforcedByRuleGroup, withoutProbe } from '../../api/no-edge-store.ts';
 import { NO_REVOCATIONS, sessionsEndAtEdge } from '../../api/no-revocations.ts';
 import { sessionsEnd } from '../../api/sessions-end.ts';
@@ -18,7 +19,6 @@ import type { Publication } from '../../revocation/publish/publication.ts';
 import { queuedPublication, sqsClient } from '../../revocation/publish/sqs.ts';
 import { dynamoDbSuspiciousSessions } from '../../revocation/suspicious/dynamodb.ts';
 import { dynamoDbAnswers } from '../../token-api/idempotency/dynamodb.ts';
-import { openCachedKeyRing } from '../../token-api/key-ring/cached-key-ring.ts';
 import { edgeStorePublisher, type KeyPublisher } from '../../token-api/key-ring/key-publisher.ts';
 import { edgeProbe } from '../../token-api/key-ring/probe.ts';
 import { createRotation } from '../../token-api/key-ring/rotation.ts';
@@ -48,19 +48,7 @@ export async function openApi(
   const keyValueStore = arns.edgeStore ? new AwsKeyValueStore(keyValueStoreClient(), arns.edgeStore) : undefined;
   const edgeStore = keyValueStore && new EdgeStore(keyValueStore);
   const store = secretsManagerKeyRing(secretClient(arns.keyRing), arns.keyRing);
-  const keyRing = await openCachedKeyRing({
-    read: store.current,
-    refreshSeconds: keys.refreshSeconds,
-    maxStaleSeconds: keys.maxStaleSeconds,
-    onRefresh: (ageSeconds, error) => {
-      telemetry.metric('KeyRingAge', ageSeconds);
-      if (!error) return;
-      telemetry.metric('KeyRingUnread', 1);
-      report(`the key ring was not read again, it is ${Math.round(ageSeconds)} s old: ${error.message}`);
-    },
-    now,
-    uptime: () => performance.now() / 1000,
-  });
+  const keyRing = await openReportedKeyRing({ store, keys, telemetry, now, report });
   const list = revocation && dynamoDbRevocationList(client);
   const vending = composeVending({
     ...{ client, settings: edge, api, keyRing, edgeUrl, originSecrets, now },
