@@ -48,6 +48,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 10_000 } },
+    // Browsers and processes on a busy machine: what passed only when tried again is named at the end of `npm test`.
+    retry: process.env.CI ? 1 : 0,
     // For two cores: many tests wait for a clock or a process. Four take as long, and browsers wait for each other.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },

@@ -5,6 +5,7 @@ import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import type { EdgeVariant } from '../edge-functions/build/bundle.ts';
 import type { MeasuredEvent, MeasuredFunction, Measurement, Outcome } from '../edge-functions/measure/cloudfront.ts';
+import { EVENT_WITHOUT_TOKEN } from '../edge-functions/runtime/event-without-token.ts';
 import { runInNjs } from '../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../edge-functions/runtime/runtime.ts';
 import { runInVm } from '../edge-functions/runtime/vm.ts';
@@ -279,19 +280,6 @@ type MeasureOptions = {
   json?: boolean;
 };
 
-const WITHOUT_TOKEN = {
-  version: '1.0',
-  context: { eventType: 'viewer-request' },
-  viewer: { ip: '203.0.113.7' },
-  request: {
-    method: 'GET',
-    uri: '/title/master.m3u8',
-    querystring: {},
-    headers: { host: { value: 'media.example.com' } },
-    cookies: {},
-  },
-};
-
 /** What an uploaded function costs, as CloudFront itself counts. */
 function registerMeasure(edge: Command): void {
   edge
@@ -309,7 +297,7 @@ function registerMeasure(edge: Command): void {
           'only CloudFront knows its utilisation: add --aws to ask it; npm run bench:edge counts instructions on this machine',
         );
       }
-      const events = file ? (parseEvents(await readText(file), file) as MeasuredEvent[]) : [WITHOUT_TOKEN];
+      const events = file ? (parseEvents(await readText(file), file) as MeasuredEvent[]) : [EVENT_WITHOUT_TOKEN];
       if (events.length === 0) throw new InputError(`${file}: no events`);
       const { cloudFrontClient, measureFunction, RUNS } = await loadAws(
         () => import('../edge-functions/measure/cloudfront.ts'),

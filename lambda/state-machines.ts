@@ -89,6 +89,18 @@ function handle(name: string, more: Record<string, unknown>) {
   return { Type: 'Task', Resource: placeholder(name), TimeoutSeconds: HANDLER_SECONDS, Retry: RETRY_HANDLER, ...more };
 }
 
+/** Tells the operator `$.message`. `next` follows whether or not that went out. */
+function alarm(subject: string, next: string) {
+  return {
+    Type: 'Task',
+    Resource: 'arn:aws:states:::sns:publish',
+    Parameters: { TopicArn: placeholder('AlarmTopic'), Subject: subject, 'Message.$': '$.message' },
+    Retry: [{ ErrorEquals: ['States.ALL'], ...RETRY_PASSING }],
+    Catch: [{ ErrorEquals: ['States.ALL'], Next: next }],
+    Next: next,
+  };
+}
+
 /**
  * A run of detection (docs/detection-runs.md). It waits for Athena, so that nobody pays for a function that does; what is large
  * goes through S3, and keys of it are handed on.
@@ -175,18 +187,7 @@ const detection: StateMachineDescription = {
         Catch: [{ ErrorEquals: ['States.ALL'], Next: 'RunFailed' }],
         Next: 'Alarm',
       },
-      Alarm: {
-        Type: 'Task',
-        Resource: 'arn:aws:states:::sns:publish',
-        Parameters: {
-          TopicArn: placeholder('AlarmTopic'),
-          Subject: 'Portcullis: a run of detection failed',
-          'Message.$': '$.message',
-        },
-        Retry: [{ ErrorEquals: ['States.ALL'], ...RETRY_PASSING }],
-        Catch: [{ ErrorEquals: ['States.ALL'], Next: 'RunFailed' }],
-        Next: 'RunFailed',
-      },
+      Alarm: alarm('Portcullis: a run of detection failed', 'RunFailed'),
       RunFailed: {
         Type: 'Fail',
         Error: 'ERR_DETECTION_FAILED',
@@ -318,18 +319,7 @@ const render: StateMachineDescription = {
         },
         Next: 'Alarm',
       },
-      Alarm: {
-        Type: 'Task',
-        Resource: 'arn:aws:states:::sns:publish',
-        Parameters: {
-          TopicArn: placeholder('AlarmTopic'),
-          Subject: 'Portcullis: a render failed',
-          'Message.$': '$.message',
-        },
-        Retry: [{ ErrorEquals: ['States.ALL'], ...RETRY_PASSING }],
-        Catch: [{ ErrorEquals: ['States.ALL'], Next: 'RenderFailed' }],
-        Next: 'RenderFailed',
-      },
+      Alarm: alarm('Portcullis: a render failed', 'RenderFailed'),
       RenderFailed: {
         Type: 'Fail',
         Error: 'ERR_RENDER_FAILED',

@@ -1,10 +1,11 @@
 // npm test: installs, builds, and runs every test there is; --long adds the exhaustive ones. Ends with one line,
 // «N passed, N failed, N skipped».
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { ensureBuild, ensurePackages, ensurePrograms } from './setup.mjs';
 
@@ -23,22 +24,24 @@ if (missing.length > 0 && process.env.CI) {
 }
 await ensureBuild();
 
-// At the same time: the types of everything take as long as the rest together, on a core of their own.
+// At the same time as the tests: much of their time is waiting.
 const tsc = 'node_modules/typescript/bin/tsc';
-const checks = [
-  ['format and lint', ['node_modules/@biomejs/biome/bin/biome', 'check', '.']],
-  // Only what changed since the last time, in a folder that goes with the packages.
+const checks = Promise.all(
   [
-    'types',
-    [tsc, '--noEmit', '--incremental', '--tsBuildInfoFile', 'node_modules/.cache/portcullis/types.tsbuildinfo'],
-  ],
-  ['types of the console', [tsc, '--noEmit', '-p', 'local/console']],
-].map(async ([what, command]) => {
-  const [status] = await once(spawn(process.execPath, command, { cwd: root, stdio: ['ignore', 2, 2] }), 'exit');
-  process.stderr.write(`test: ${what}: ${status === 0 ? 'good' : 'see above'}\n`);
-  return status === 0;
-});
-if ((await Promise.all(checks)).includes(false)) process.exit(1);
+    ['format and lint', ['node_modules/@biomejs/biome/bin/biome', 'check', '.']],
+    // Only what changed since the last time, in a folder that goes with the packages.
+    [
+      'types',
+      [tsc, '--noEmit', '--incremental', '--tsBuildInfoFile', 'node_modules/.cache/portcullis/types.tsbuildinfo'],
+    ],
+    ['types of the console', [tsc, '--noEmit', '-p', 'local/console']],
+  ].map(async ([what, command]) => {
+    const child = spawn(process.execPath, command, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const said = Promise.all([text(child.stdout), text(child.stderr)]);
+    const [status] = await once(child, 'exit');
+    return { what, isGood: status === 0, said: (await said).join('') };
+  }),
+);
 
 const scratch = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
 const reportFile = join(scratch, 'report.json');
@@ -50,7 +53,8 @@ const vitest = [
   `--outputFile.json=${reportFile}`,
 ];
 const env = { ...process.env, PORTCULLIS_MISSING_PROGRAMS: missing.join(','), PORTCULLIS_LONG_TESTS: long ? '1' : '' };
-const { status } = spawnSync(process.execPath, [...vitest, ...filters], { cwd: root, stdio: 'inherit', env });
+const tests = spawn(process.execPath, [...vitest, ...filters], { cwd: root, stdio: 'inherit', env });
+const [status] = await once(tests, 'exit');
 
 let report;
 try {
@@ -61,13 +65,39 @@ try {
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
-const brokenFiles = report.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0);
+const results = report.testResults.map((file) => ({ ...file, name: relative(root, file.name) }));
+const brokenFiles = results.filter((file) => file.status === 'failed' && file.assertionResults.length === 0);
 const skipped = report.numPendingTests + report.numTodoTests;
-for (const file of report.testResults) {
-  const names = file.assertionResults.filter(({ status }) => status === 'pending' || status === 'skipped');
-  for (const { fullName } of names) process.stdout.write(`skipped: ${fullName}\n`);
+
+/** A line for each test that was skipped, or one for a suite of them. */
+function skippedIn({ assertionResults }) {
+  const isSkipped = ({ status }) => status === 'pending' || status === 'skipped';
+  const suites = new Set(assertionResults.map(({ ancestorTitles: [suite] }) => suite));
+  return [...suites].flatMap((suite) => {
+    const tests = assertionResults.filter(({ ancestorTitles }) => ancestorTitles[0] === suite);
+    const isWhole = suite && tests.length > 1 && tests.every(isSkipped);
+    return isWhole ? [`${suite} (all ${tests.length} tests)`] : tests.filter(isSkipped).map(({ fullName }) => fullName);
+  });
+}
+for (const file of results) for (const line of skippedIn(file)) process.stdout.write(`skipped: ${line}\n`);
+
+// What has to be looked at comes last, where it is seen.
+const good = await checks;
+for (const { what, isGood, said } of good) {
+  if (!isGood) process.stdout.write(`${said}\n`);
+  process.stdout.write(`${what}: ${isGood ? 'good' : 'see above'}\n`);
+}
+const firstLines = (message) => message.split('\n').slice(0, 12).join('\n  ');
+for (const { name, message } of brokenFiles) process.stdout.write(`failed: ${name}\n  ${firstLines(message)}\n`);
+for (const { name, assertionResults } of results) {
+  for (const { status, fullName, failureMessages } of assertionResults) {
+    const [message = ''] = failureMessages;
+    if (status === 'failed') process.stdout.write(`failed: ${name}: ${fullName}\n  ${firstLines(message)}\n`);
+    // It failed, and passed when it was tried again.
+    else if (message !== '') process.stdout.write(`unsteady: ${name}: ${fullName}\n  ${firstLines(message)}\n`);
+  }
 }
 process.stdout.write(
   `${report.numPassedTests} passed, ${report.numFailedTests + brokenFiles.length} failed, ${skipped} skipped\n`,
 );
-process.exitCode = status ?? 1;
+process.exitCode = status === 0 && good.every(({ isGood }) => isGood) ? 0 : 1;

@@ -1,3 +1,4 @@
+import { EVENT_WITHOUT_TOKEN } from '../runtime/event-without-token.ts';
 import { withApi, withoutApi } from './api-behaviour.ts';
 import { AttachError } from './attach-error.ts';
 import { type AttachedSettings, behavioursOf, SETTING_NAMES, settingsOf, withSettings } from './behaviours.ts';
@@ -19,19 +20,6 @@ export const POLL_SECONDS = 10;
 /** Half an hour; CloudFront takes minutes. */
 const POLLS = 180;
 const ATTEMPTS = 3;
-/** A request without a token: it must not make a composed function fail, whatever that answers. */
-const TRIAL_EVENT = {
-  version: '1.0',
-  context: { eventType: 'viewer-request' },
-  viewer: { ip: '203.0.113.7' },
-  request: {
-    method: 'GET',
-    uri: '/title/master.m3u8',
-    querystring: {},
-    headers: { host: { value: 'media.example.com' } },
-    cookies: {},
-  },
-};
 
 /** What came of attaching. */
 export interface Attached {
@@ -154,7 +142,8 @@ async function make(cloudFront: AttachingCloudFront, plan: Prepared, keeper: Kee
   if ('arn' in plan.function) return { ...after, viewerRequest: plan.function.arn };
   const { name, made } = plan.function;
   await keeper.set(rememberMade(keeper.saved, 'function', name));
-  return { ...after, viewerRequest: await cloudFront.makeFunction(name, made, TRIAL_EVENT) };
+  // It must not make a composed function fail, whatever that answers.
+  return { ...after, viewerRequest: await cloudFront.makeFunction(name, made, EVENT_WITHOUT_TOKEN) };
 }
 
 /** Waits until every edge location has the last update. */

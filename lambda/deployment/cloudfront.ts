@@ -35,14 +35,14 @@ const ATTEMPTS = 5;
 /**
  * Makes the function, without a key, so that it denies everything until some are published; or gives the one that is there a new
  * body and leaves it the keys that are live. It is LIVE with the old code or the new at every moment, and a call that ended
- * half-way is completed by the next (Amazon CloudFront API Reference). Resolves to its ARN. Rejects with `DeploymentError` and with
+ * half-way is completed by the next (Amazon CloudFront API Reference). Rejects with `DeploymentError` and with
  * what the client rejects with.
  */
 export async function makeEmbeddedFunction(
   client: CloudFrontClient,
   description: EmbeddedFunctionDescription,
   eventsOf: EventsOf,
-): Promise<string> {
+): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await madeOnce(client, description, eventsOf);
@@ -60,7 +60,7 @@ async function madeOnce(
   client: CloudFrontClient,
   { name: Name, body, bodyBefore }: EmbeddedFunctionDescription,
   eventsOf: EventsOf,
-): Promise<string> {
+): Promise<void> {
   // The draft before LIVE: keys that are published after this change its version.
   const draft = (await stageOf(client, Name, 'DEVELOPMENT')) ?? (await created(client, Name, body));
   const live = await stageOf(client, Name, 'LIVE');
@@ -79,7 +79,7 @@ async function madeOnce(
   if (live?.code === code) {
     // What a deployment that was rolled back has left would keep keys from being published.
     if (isOurs && drafted !== body) await update(client, Name, draft.version, code);
-    return live.arn;
+    return;
   }
   if (live && !isOurs) {
     const advice = 'publish or revert them, then deploy again';
@@ -95,7 +95,6 @@ async function madeOnce(
     throw new DeploymentError('ERR_DEPLOYMENT_FUNCTION', `the new code of ${Name} was not published: ${failure}`);
   }
   await client.send(new PublishFunctionCommand({ Name, IfMatch: version }));
-  return draft.arn;
 }
 
 /** Deletes the function; resolves to whether it did: one that a distribution uses stays. */
@@ -114,17 +113,15 @@ export async function deleteEmbeddedFunction(client: CloudFrontClient, Name: str
 
 /** A function at one of its stages; `version` is the ETag of that. */
 interface Stage {
-  arn: string;
   version: string;
   code: string;
 }
 
 async function stageOf(client: CloudFrontClient, Name: string, Stage: FunctionStage): Promise<Stage | undefined> {
   try {
-    const { ETag, FunctionSummary } = await client.send(new DescribeFunctionCommand({ Name, Stage }));
+    const { ETag } = await client.send(new DescribeFunctionCommand({ Name, Stage }));
     const { FunctionCode } = await client.send(new GetFunctionCommand({ Name, Stage }));
-    const arn = FunctionSummary?.FunctionMetadata?.FunctionARN ?? '';
-    return { arn, version: ETag ?? '', code: Buffer.from(FunctionCode ?? []).toString() };
+    return { version: ETag ?? '', code: Buffer.from(FunctionCode ?? []).toString() };
   } catch (error) {
     if ((error as Error).name === 'NoSuchFunctionExists') return undefined;
     throw error;
@@ -133,10 +130,10 @@ async function stageOf(client: CloudFrontClient, Name: string, Stage: FunctionSt
 
 async function created(client: CloudFrontClient, Name: string, body: string): Promise<Stage> {
   const code = withKeys(body, {});
-  const { ETag = '', FunctionSummary } = await client.send(
+  const { ETag = '' } = await client.send(
     new CreateFunctionCommand({ Name, FunctionConfig: CONFIG, FunctionCode: Buffer.from(code) }),
   );
-  return { arn: FunctionSummary?.FunctionMetadata?.FunctionARN ?? '', version: ETag, code };
+  return { version: ETag, code };
 }
 
 async function update(client: CloudFrontClient, Name: string, IfMatch: string, code: string): Promise<string> {
