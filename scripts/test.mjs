@@ -39,7 +39,9 @@ const checks = Promise.all(
     const child = spawn(process.execPath, command, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
     const said = Promise.all([text(child.stdout), text(child.stderr)]);
     const [status] = await once(child, 'exit');
-    return { what, isGood: status === 0, said: (await said).join('') };
+    const report = status === 0 ? `${what}: good\n` : `${(await said).join('')}\n${what}: see above\n`;
+    if (status !== 0) process.stderr.write(report);
+    return { isGood: status === 0, report };
   }),
 );
 
@@ -82,12 +84,10 @@ function skippedIn({ assertionResults }) {
 for (const file of results) for (const line of skippedIn(file)) process.stdout.write(`skipped: ${line}\n`);
 
 // What has to be looked at comes last, where it is seen.
-const good = await checks;
-for (const { what, isGood, said } of good) {
-  if (!isGood) process.stdout.write(`${said}\n`);
-  process.stdout.write(`${what}: ${isGood ? 'good' : 'see above'}\n`);
-}
-const firstLines = (message) => message.split('\n').slice(0, 12).join('\n  ');
+const checked = await checks;
+for (const { report } of checked) process.stdout.write(report);
+const isOurs = (line) => !line.includes('/node_modules/');
+const firstLines = (message) => message.split('\n').filter(isOurs).slice(0, 12).join('\n  ');
 for (const { name, message } of brokenFiles) process.stdout.write(`failed: ${name}\n  ${firstLines(message)}\n`);
 for (const { name, assertionResults } of results) {
   for (const { status, fullName, failureMessages } of assertionResults) {
@@ -100,4 +100,4 @@ for (const { name, assertionResults } of results) {
 process.stdout.write(
   `${report.numPassedTests} passed, ${report.numFailedTests + brokenFiles.length} failed, ${skipped} skipped\n`,
 );
-process.exitCode = status === 0 && good.every(({ isGood }) => isGood) ? 0 : 1;
+process.exitCode = status === 0 && checked.every(({ isGood }) => isGood) ? 0 : 1;
