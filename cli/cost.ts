@@ -49,16 +49,24 @@ interface CostOptions {
 
 const NUMBER = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 
+const SHORT_NUMBER = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 });
+
 /** Dollars with cents; small amounts to the hundredth of a cent. */
 function dollars(usd: number): string {
   const digits = usd < 1 ? 4 : 2;
   return `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
+/** `13.9 GB scanned`, `1 key a month`: the prices are for bytes, which nobody reads. */
+function inWords(quantity: number, unit: string): string {
+  if (/^bytes?\b/.test(unit)) return `${SHORT_NUMBER.format(quantity / 1e9)} ${unit.replace(/^bytes?/, 'GB')}`;
+  return `${NUMBER.format(quantity)} ${quantity === 1 ? unit.replace(/s(?= a month$)/, '') : unit}`;
+}
+
 function section(title: string, { lines, usd }: Cost): string[] {
   const rows = lines.map(({ what, quantity, price, usd }) => {
     const { unit } = PRICES[price];
-    return [`  ${what}`, dollars(usd).padStart(9), `${NUMBER.format(quantity)} ${unit}`];
+    return [`  ${what}`, dollars(usd).padStart(9), inWords(quantity, unit)];
   });
   return [`${title}: ${dollars(usd)}`, ...alignColumns(rows), ''];
 }

@@ -12,10 +12,11 @@ export const EXIT_CODES = {
 /** One of the ways to end. */
 export type Exit = keyof typeof EXIT_CODES;
 
-/** All of them, for help and documents. */
-export const EXIT_LINE = `Exit codes: ${Object.values(EXIT_CODES)
-  .map(({ code, meaning }) => `${code} ${meaning}`)
-  .join(', ')}.`;
+/** All of them for the help, one a line. */
+export const EXIT_HELP = [
+  'Exit codes:',
+  ...Object.values(EXIT_CODES).map(({ code, meaning }) => `  ${`${code}`.padEnd(4)}${meaning}`),
+].join('\n');
 
 /** Statuses by which an API says that the request is not right; any other of 4xx, that the answer to a right one is no. */
 const NOT_RIGHT = [400, 405, 413, 415, 422];

@@ -4,7 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { packagePath } from '../local/package-root.ts';
 import { ApiError } from './api.ts';
 import { InputError, printable } from './command.ts';
-import { EXIT_CODES, EXIT_LINE, type Exit, exitOfCode } from './exit-codes.ts';
+import { EXIT_CODES, EXIT_HELP, type Exit, exitOfCode } from './exit-codes.ts';
 
 const HELP = `
 Examples:
@@ -14,7 +14,7 @@ Examples:
   portcullis session revoke AbCdEf123456              cut a session off
 Each command has its own --help with examples.
 
-${EXIT_LINE}`;
+${EXIT_HELP}`;
 
 /** What registers a noun, in the order of the help. Each is a file that is loaded when its noun is asked for. */
 const NOUNS: Record<string, () => Promise<(program: Command) => void>> = {

@@ -51,7 +51,7 @@ Examples:
   portcullis render submit job.json
   portcullis render submit job.json --json | jq -r .receipt
   portcullis render submit job.json --no-verify          the outputs wait in <output>.quarantine
-  portcullis render submit job.json --image-pcrs pcrs.json --to s3://jobs --job-key alias/render   for AWS; then render fetch`;
+  portcullis render submit job.json --image-pcrs pcrs.json --to s3://jobs --job-key alias/render     on AWS`;
 
 const RESUME_HELP = `
 Goes on with a job that was interrupted, without redoing finished tasks, or accepts one that was not verified. Outputs that

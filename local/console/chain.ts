@@ -21,6 +21,9 @@ interface Link {
   products: Product[];
 }
 
+/** How many names stand on a closed list. */
+const MOST_NAMES = 4;
+
 const kilobytes = (bytes: number) => `${number(bytes / 1000)} kB`;
 
 function linksOf({ title, encodings, render, failure, package: packaged }: TitleChain): Link[] {
@@ -158,9 +161,25 @@ function row({ name, title, what, kmsKeys, products }: Link, state: 'done' | 'fa
   made.dataset.state = state;
   made.append(create('h3', '', title, ' ', create('span', 'tag', state)), create('p', '', what));
   if (state !== 'done') return made;
-  if (kmsKeys.length > 0) made.append(factList([...new Set(kmsKeys)].map((id) => ['KMS key', id])));
-  if (products.length > 0) made.append(create('ul', 'products', ...products.map(product)));
+  const list = create('ul', 'products', ...products.map(product));
+  if (products.every(({ facts, sentences }) => facts.length === 0 && sentences === undefined)) {
+    made.append(list);
+    return made;
+  }
+  // Hashes are for comparing, one link at a time: closed, all links can be seen at once.
+  const evidence = create('details', 'evidence');
+  evidence.append(create('summary', '', inShort(products)));
+  if (kmsKeys.length > 0) evidence.append(factList([...new Set(kmsKeys)].map((id) => ['KMS key', id])));
+  evidence.append(list);
+  made.append(evidence);
   return made;
+}
+
+/** The names of what is there, of many the first: a long title has hundreds of keys. */
+function inShort(products: Product[]): string {
+  const names = products.slice(0, MOST_NAMES).map(({ name }) => name);
+  if (products.length > MOST_NAMES) names.push(`${number(products.length - MOST_NAMES)} more`);
+  return names.join(' · ');
 }
 
 function product({ name, facts, sentences = [] }: Product): HTMLLIElement {

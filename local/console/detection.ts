@@ -16,6 +16,7 @@ const MODES: Record<DetectionRun['mode'], string> = {
 export class Detection {
   readonly #view = byId('suspicious', HTMLDivElement);
   readonly #button = byId('detect', HTMLButtonElement);
+  readonly #progress = byId('detection-progress', HTMLProgressElement);
   readonly #run = byId('detection-run', HTMLParagraphElement);
   readonly #alarm = byId('detection-alarm', HTMLParagraphElement);
   readonly #error = byId('detection-error', HTMLParagraphElement);
@@ -23,6 +24,7 @@ export class Detection {
   readonly #api: Api;
   readonly #sessions: SuspiciousSessions;
   readonly #signal: AbortSignal;
+  #asked = false;
 
   constructor(api: Api, sessions: SuspiciousSessions, signal: AbortSignal) {
     this.#api = api;
@@ -52,7 +54,10 @@ export class Detection {
 
   async #refreshRun(): Promise<unknown> {
     try {
-      this.#show((await this.#api.latestDetection(this.#signal)).run);
+      const { run, running } = await this.#api.latestDetection(this.#signal);
+      this.#show(run);
+      // Also one that somebody else has started, or the schedule.
+      this.#progress.hidden = !running && !this.#asked;
       return undefined;
     } catch (error) {
       if (this.#signal.aborted) return undefined;
@@ -66,6 +71,8 @@ export class Detection {
     if (this.#button.getAttribute('aria-busy') === 'true') return;
     this.#button.setAttribute('aria-busy', 'true');
     this.#button.textContent = 'Running…';
+    this.#asked = true;
+    this.#progress.hidden = false;
     this.#error.hidden = true;
     try {
       await this.#api.detect(this.#signal);
@@ -73,6 +80,8 @@ export class Detection {
       this.#error.textContent = whyNot(error);
       this.#error.hidden = false;
     } finally {
+      this.#asked = false;
+      this.#progress.hidden = true;
       this.#button.textContent = 'Run detection now';
       this.#button.removeAttribute('aria-busy');
     }

@@ -69,12 +69,19 @@ export class LoginGate implements Gate {
   readonly #button = byId('login-button', HTMLButtonElement);
 
   constructor(onLogin: () => void) {
-    this.#button.addEventListener('click', onLogin);
+    this.#button.addEventListener('click', () => {
+      if (this.#button.getAttribute('aria-busy') === 'true') return;
+      this.#button.setAttribute('aria-busy', 'true');
+      onLogin();
+    });
+    // Whoever comes back from the issuer by the browser's Back finds the page as it was left.
+    window.addEventListener('pageshow', () => this.#button.removeAttribute('aria-busy'));
   }
 
   open(message: string): void {
     this.#message.textContent = message;
     this.#panel.hidden = false;
+    this.#button.removeAttribute('aria-busy');
     this.#button.focus();
   }
 

@@ -13,6 +13,7 @@ import { TokenView } from './token-view.ts';
 import { Views } from './views.ts';
 
 const INVITATION = 'Choose a title and press Play';
+const NO_TITLES = 'There is no title yet. Add one with “portcullis asset put”, then reload this page.';
 const RETRY_MILLISECONDS = 2000;
 
 type ConnectionState = 'connecting' | 'connected' | 'interrupted' | 'locked';
@@ -98,6 +99,7 @@ function run(api: Api): void {
 
 async function loadTitles(api: Api, titles: Map<string, string>, signal: AbortSignal): Promise<void> {
   playButton.disabled = true;
+  player.idle('Reading the titles…');
   let assets: Asset[] | undefined;
   while (assets === undefined && !signal.aborted) {
     try {
@@ -117,13 +119,14 @@ async function loadTitles(api: Api, titles: Map<string, string>, signal: AbortSi
     }),
   );
   playButton.disabled = assets.length === 0;
-  player.idle(INVITATION);
+  player.idle(assets.length === 0 ? NO_TITLES : INVITATION);
 }
 
 async function play(api: Api, sessions: Sessions): Promise<void> {
   // Not `disabled`, which would drop the keyboard focus.
   if (playButton.getAttribute('aria-busy') === 'true') return;
   playButton.setAttribute('aria-busy', 'true');
+  player.idle('Asking for a token…');
   try {
     const { playbackUrl, sessionId, expiresAt } = await api.playback(titleSelect.value);
     tokenView.show({ playbackUrl, sessionId, expiresAt });
@@ -187,5 +190,8 @@ try {
   if (settings.login === 'oidc') await startWithLogin(settings);
   else startWithKey();
 } catch (error) {
-  showConnection('locked', describe(error));
+  showConnection('locked', 'Not connected');
+  const notice = create('p', 'notice', describe(error));
+  notice.setAttribute('role', 'alert');
+  byId('main', HTMLElement).prepend(notice);
 }

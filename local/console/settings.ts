@@ -23,7 +23,7 @@ export async function readSettings(): Promise<Settings> {
       response.status,
       'settings',
       'The console is not set up',
-      'Its config.json is missing or wrong.',
+      'Its config.json is missing or wrong: write it again, as docs/deployment.md says.',
     );
   }
   return { login, issuer, clientId, detection: detection === true };

@@ -3,13 +3,13 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EXIT_CODES, EXIT_LINE, exitOfCode } from '../../cli/exit-codes.ts';
+import { EXIT_CODES, EXIT_HELP, exitOfCode } from '../../cli/exit-codes.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { portcullis } from '../harness/cli.ts';
 import { removeDirectory, temporaryDirectory, useStack } from '../harness/stack.ts';
 
 test('the README and the help have the table', async () => {
-  expect((await portcullis('--help')).stdout).toContain(EXIT_LINE);
+  expect((await portcullis('--help')).stdout).toContain(EXIT_HELP);
   const readme = readFileSync(packagePath('README.md'), 'utf8');
   for (const { code, meaning } of Object.values(EXIT_CODES)) expect(readme).toContain(`| ${code} | ${meaning} |`);
 });
