@@ -141,7 +141,19 @@ describeWith('chromium', 'the console in a real browser', () => {
     await otherPage.goto(stack.console.split('#')[0] ?? '');
     await otherPage.getByTestId('gate').waitFor();
     expect(await otherPage.getByTestId('gate').textContent()).toContain('portcullis up');
+    expect(await otherPage.locator('.logo').isVisible()).toBe(true);
     await other.close();
+  });
+
+  test('without a title it says how to add one', async () => {
+    await page.route('**/v1/assets?*', (route) =>
+      route.fulfill({ json: { assets: [] }, headers: { 'access-control-allow-origin': '*' } }),
+    );
+    await page.goto('about:blank');
+    await page.goto(stack.console);
+    await page.getByText('There is no title yet.').waitFor();
+    expect(await page.getByTestId('play').isDisabled()).toBe(true);
+    await page.unroute('**/v1/assets?*');
   });
 
   test('is operated by keyboard and fits a phone', async () => {
@@ -263,6 +275,13 @@ describeWith('chromium', 'the console in a real browser', () => {
       const views = await deployed.getByTestId('views').getByRole('link').allTextContents();
       expect(views).toEqual(['Playback', 'Suspicious sessions']);
       expect(await deployed.getByTestId('decisions').isVisible()).toBe(false);
+    });
+
+    test('without its settings it says what to do', async () => {
+      await deployed.route('**/config.json', (route) => route.fulfill({ status: 404 }));
+      await deployed.reload();
+      await deployed.getByRole('alert').getByText('docs/deployment.md').waitFor();
+      await deployed.unroute('**/config.json');
     });
 
     test('redeems no code that was not asked for in this tab', async () => {

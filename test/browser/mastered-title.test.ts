@@ -163,6 +163,9 @@ describeWith('chromium', 'the mastered title in a real browser', () => {
       for (const form of ['hex', 'base64'] as const) expect(text).not.toContain(body.toString(form));
     }
     await page.setViewportSize({ width: 360, height: 740 });
+    const summaries = page.getByTestId('chain').locator('summary');
+    for (const summary of await summaries.all()) await summary.press('Enter');
+    expect(await page.getByTestId('chain').locator('dd').first().isVisible()).toBe(true);
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
     await page.reload();
     await page.getByTestId('chain').waitFor();

@@ -234,6 +234,13 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
       expect(await bar.locator('.mark:visible').count()).toBe(0);
       world.latest = RUN;
       await bar.locator('.mark.auto').waitFor();
+      // Over the bar, and not over the verdict under it.
+      const bottoms = [bar.locator('.mark.auto'), row('AbCdEf012345').locator('.verdict')].map(async (part) => {
+        const box = await part.boundingBox();
+        return box ? [box.y, box.y + box.height] : [];
+      });
+      const [mark = [], verdict = []] = await Promise.all(bottoms);
+      expect(mark[1]).toBeLessThanOrEqual(verdict[0] ?? 0);
       const places = () =>
         bar.evaluate((element) => {
           const { left, width } = element.getBoundingClientRect();
@@ -261,16 +268,27 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     await page.waitForResponse('**/v1/detections/latest');
     await page.waitForResponse('**/v1/detections/latest');
     expect(await page.getByTestId('detect').textContent()).toBe('Running…');
+    expect(await page.getByTestId('detection-progress').isVisible()).toBe(true);
     world.latest = { ...RUN, ranAt: startedAt, checkedAt: startedAt, flagged: 7 };
     world.running = false;
     await expect.poll(() => page.getByTestId('detection-run').textContent()).toContain('found 7 suspicious');
     await expect.poll(() => page.getByTestId('detect').textContent()).toBe('Run detection now');
     expect(await page.getByTestId('detection-error').isVisible()).toBe(false);
+    expect(await page.getByTestId('detection-progress').isVisible()).toBe(false);
 
     // The next one ends, and there is no result of it.
     world.latest = RUN;
     await page.getByTestId('detect').click();
     await expect.poll(() => page.getByTestId('detection-error').textContent()).toContain('The run failed');
+  });
+
+  test('shows that detection runs also when somebody else has started it', async () => {
+    world.latest = RUN;
+    world.running = true;
+    await open();
+    await page.getByTestId('detection-progress').waitFor();
+    expect(await page.getByTestId('detect').textContent()).toBe('Run detection now');
+    world.running = false;
   });
 
   test('plots one colour for each identity, in the light and in the dark scheme', async () => {
