@@ -64,7 +64,11 @@ export function stackDiagram(stacks) {
   const arrows = stacks.flatMap(({ name, after }) =>
     after
       .filter((before) => !isImplied(byName, name, before))
-      .map((before) => arrow(boxes.get(before), boxes.get(name))),
+      .map((before) => {
+        const passed = columns.slice(columnOf(before) + 1, columnOf(name)).flat();
+        const bottoms = passed.map((stack) => boxes.get(stack.name)).map((box) => box.y + box.height);
+        return arrow(boxes.get(before), boxes.get(name), Math.max(0, ...bottoms));
+      }),
   );
   const drawn = stacks.map((stack) => box(stack, boxes.get(stack.name)));
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" role="img" aria-labelledby="t">
@@ -102,10 +106,15 @@ function contents(types) {
     .map(([name, count]) => (count > 1 ? `${count} × ${name}` : name));
 }
 
-function arrow(from, to) {
+/** An arrow from a box to another; under those in the columns between them, which end at `bottom`, 0 when there are none. */
+function arrow(from, to, bottom) {
   const [x1, y1] = [from.x + WIDTH, from.y + 26];
   const [x2, y2] = [to.x - 2, to.y + 26];
-  return `<path d="M${x1} ${y1}C${x1 + 30} ${y1} ${x2 - 30} ${y2} ${x2} ${y2}"/>`;
+  if (bottom === 0) return `<path d="M${x1} ${y1}C${x1 + 30} ${y1} ${x2 - 30} ${y2} ${x2} ${y2}"/>`;
+  const lane = Math.max(y1, bottom + GAP.y / 2);
+  const [left, right] = [x1 + GAP.x, x2 - GAP.x];
+  const down = `C${x1 + 30} ${y1} ${left - 30} ${lane} ${left} ${lane}`;
+  return `<path d="M${x1} ${y1}${down}H${right}C${right + 30} ${lane} ${x2 - 30} ${y2} ${x2} ${y2}"/>`;
 }
 
 function box({ name, region }, { x, y, height, lines }) {
