@@ -147,6 +147,8 @@ try {
   await page.getByTestId('play').click();
   await page.locator('[data-testid=player-status][data-state=playing]').waitFor();
   await page.waitForTimeout(6000);
+  // A busy machine begins with the smaller rendition.
+  await page.waitForFunction(() => document.querySelector('video').videoHeight === 360);
   const url = await page.getByTestId('playback-url').inputValue();
   for (const wrong of [
     url.replace('/aurora/', 'A/aurora/'),
@@ -155,7 +157,7 @@ try {
   ]) {
     await fetch(wrong);
   }
-  await page.waitForTimeout(2500);
+  await page.waitForTimeout(1500);
   await picture(page, 'console.png');
   await page.locator('[data-testid=sessions] [data-testid=revoke]').first().click();
   await page.locator('[data-testid=player-status][data-state=stopped]').waitFor();
