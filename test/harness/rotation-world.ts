@@ -30,6 +30,8 @@ const TICK = 580;
 
 /** What a token, and the value of its key at the edge, came to: asked many million times over. */
 const verdicts = new Map<string, Map<string, string>>();
+/** What is minted with while a secret has this value. */
+const mintingKeys = new Map<string, MintingKey | undefined>();
 
 interface Version {
   value?: string;
@@ -67,7 +69,6 @@ export class RotationWorld {
   readonly #players = new Map<string, { token: string; key: MintingKey; until: number }>();
   /** Keys whose tokens are meant to be refused. */
   readonly dropped = new Set<string>();
-  #seen = new Map<string, MintingKey | undefined>();
 
   constructor(secret: string, entries: Record<string, VerificationKey> = {}) {
     this.#versions.set('00000000-initial-version-of-the-secret', { value: secret, stages: new Set(['AWSCURRENT']) });
@@ -164,14 +165,14 @@ export class RotationWorld {
   /** The key that a minter uses who just read the secret. */
   #mintedWith(): MintingKey | undefined {
     const value = [...this.#versions.values()].find(({ stages }) => stages.has('AWSCURRENT'))?.value ?? '';
-    if (!this.#seen.has(value)) {
+    if (!mintingKeys.has(value)) {
       const ring = this.#ring();
-      this.#seen.set(
+      mintingKeys.set(
         value,
         ring?.keys.some((key) => key.state === 'current' && !isCompatKey(key)) ? mintingKey(ring) : undefined,
       );
     }
-    return this.#seen.get(value);
+    return mintingKeys.get(value);
   }
 
   #look(): void {

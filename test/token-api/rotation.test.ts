@@ -304,8 +304,9 @@ describe('two at once', () => {
     expectConverged(world, `${first[0]} ${i}, ${other[0]} ${j}, pause ${pause}`);
   }
 
+  let begun = 0;
   test.each(pairs)(
-    'a rotation and %s on %s, in every order',
+    `a rotation and %s on %s, in ${LONG ? 'every order' : 'some orders'}`,
     async (_second, _name, secret, second) => {
       let schedules = 0;
       const orders: [Work, Work][] = [
@@ -314,9 +315,10 @@ describe('two at once', () => {
       ];
       for (const works of second === SAME ? orders.slice(1) : orders) {
         const [firstCalls = 0, otherCalls = 0] = await Promise.all(works.map((work) => callsOf(secret, work)));
-        for (let i = 0; i <= firstCalls; i++) {
+        // At every call in the long tests, else at every third, each time from another one on.
+        for (let i = LONG ? 0 : begun++ % 3; i <= firstCalls; i += LONG ? 1 : 3) {
           // Two switches: the other runs to its end in between. With all pauses in the long tests, else with each by turns.
-          for (const pause of LONG ? PAUSES : PAUSES.slice(i % 3, (i % 3) + 1)) {
+          for (const pause of LONG ? PAUSES : [PAUSES[schedules % PAUSES.length] ?? 1]) {
             await schedule(secret, works, i, Number.POSITIVE_INFINITY, pause);
             schedules++;
           }
@@ -327,7 +329,7 @@ describe('two at once', () => {
           }
         }
       }
-      expect(schedules).toBeGreaterThan(LONG ? 100 : 50);
+      expect(schedules).toBeGreaterThan(LONG ? 100 : 10);
       process.stdout.write(`  ${schedules} schedules of a rotation and ${second[0]}\n`);
     },
     LONG ? 1_800_000 : 300_000,
