@@ -92,9 +92,11 @@ async function filesOf(folder: string, below = ''): Promise<string[]> {
  */
 async function digest(files: { name: string; path: string }[]): Promise<Buffer> {
   const hash = createHash('sha384');
+  // One for all: programs and their libraries are some 300 MB.
+  const buffer = Buffer.allocUnsafe(1 << 20);
   for (const { name, path } of files.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))) {
     framed(hash, Buffer.from(name));
-    await addFile(hash, path);
+    await addFile(hash, path, buffer);
   }
   return hash.digest();
 }
@@ -103,15 +105,17 @@ function framed(hash: Hash, content: Uint8Array): void {
   hash.update(length(content.length)).update(content);
 }
 
-async function addFile(hash: Hash, path: string): Promise<void> {
+async function addFile(hash: Hash, path: string, buffer: Buffer): Promise<void> {
   const file = await open(path, 'r').catch((error) => unreadable(path, error));
   try {
     const { size } = await file.stat();
     hash.update(length(size));
     let bytes = 0;
-    for await (const chunk of file.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
-      hash.update(chunk);
-      bytes += chunk.length;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+      bytes += bytesRead;
     }
     if (bytes !== size) throw refused(path, 'it changed while it was read');
   } catch (error) {
