@@ -42,6 +42,9 @@ export interface TestMedia {
   more?: string[];
 }
 
+/** In a third of the time of the default, and still as mezzanines are: CABAC, and transforms of 8×8 (High). */
+const QUICKLY = ['-preset', 'ultrafast', '-coder', '1', '-8x8dct', '1', '-crf', '28'];
+
 /** Makes an MP4 as mezzanines are: B-frames, the index at the end, sound with its priming packet. */
 export async function makeMedia(path: string, media: TestMedia = {}): Promise<string> {
   const { seconds = 12, size = '320x180', rate = '25', gop = 50, video, audio, more = [] } = media;
@@ -49,7 +52,7 @@ export async function makeMedia(path: string, media: TestMedia = {}): Promise<st
     ...(video === 'none' ? [] : ['-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=${rate}:duration=${seconds}`]),
     ...(audio === 'none' ? [] : ['-f', 'lavfi', '-i', `sine=frequency=440:sample_rate=48000:duration=${seconds}`]),
   ];
-  const picture = ['libx264', '-preset', 'veryfast', '-bf', '3', '-pix_fmt', 'yuv420p'];
+  const picture = ['libx264', ...QUICKLY, '-bf', '3', '-pix_fmt', 'yuv420p'];
   const keyFrames = ['-g', `${gop}`, '-keyint_min', `${gop}`, '-sc_threshold', '0'];
   await ffmpeg(
     ...inputs,

@@ -127,6 +127,7 @@ describeWithFfmpeg('a title is packaged', () => {
     'a transport stream of %s has times as they should be, and ffmpeg nothing to complain of',
     async (_name, video, audio) => {
       const file = await makeMedia(join(scratch, 'codecs.mp4'), {
+        seconds: 6,
         ...(video.length > 0 ? { video } : {}),
         ...(audio.length > 0 ? { audio } : {}),
       });
@@ -388,7 +389,7 @@ describeWithFfmpeg('a title is packaged', () => {
     ['half a second, of a source with B-frames', ['libx264', '-bf', '3'], 0.5],
     ['a single frame', ['libx264', '-bf', '0'], 0.04],
   ])('parts for low latency hold what their segment holds: %s', async (_name, codec, partSeconds) => {
-    const video = [...codec, '-preset', 'veryfast', '-pix_fmt', 'yuv420p'];
+    const video = [...codec, '-preset', 'ultrafast', '-pix_fmt', 'yuv420p'];
     const file = await makeMedia(join(scratch, 'parts.mp4'), { video, seconds: 8 });
     const { out, title } = await pack([file], { partSeconds });
     expect(await readTitle(out)).toEqual(title);

@@ -20,7 +20,9 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
   const request: TranscodeRequest = { rungs, segmentSeconds: 2, container: 'cmaf' };
   const oneRung = { ...request, rungs: rungs.slice(1) };
   beforeAll(async () => {
-    await makeMedia(old, { seconds: 6, size: '640x480', video: ['mpeg4'], audio: ['pcm_s16le'], more: ['-f', 'mov'] });
+    const codecs = { video: ['mpeg4'], audio: ['pcm_s16le'], more: ['-f', 'mov'] };
+    // Of few frames: to encode them, as slowly as it is done for viewers, is what takes time.
+    await makeMedia(old, { seconds: 6, size: '640x480', rate: '5', gop: 10, ...codecs });
   });
   afterAll(() => removeDirectory(scratch));
   const leftovers = () => readdirSync(tmpdir()).filter((name) => name.startsWith('portcullis-transcoded-'));
@@ -49,7 +51,7 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     const file = join(scratch, 'rendition.mp4');
     const [video] = title.renditions;
     if (video) writeFileSync(file, clearRendition(out, video, new Map()));
-    expect((await probe(file, 'packet=pts')).packets).toHaveLength(150);
+    expect((await probe(file, 'packet=pts')).packets).toHaveLength(30);
   });
 
   test('of rungs that would be as large as the source only the lowest is made, also when it is turned', async () => {
@@ -116,7 +118,7 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     [
       'a second sound for MPEG-TS',
       'mxf',
-      [...PICTURE, ...SOUND, ...SOUND, ...MPEG, '-c:a', 'pcm_s16le'],
+      [...PICTURE, ...SOUND, ...SOUND, ...MPEG, '-c:a', 'pcm_s16le', '-r', '25'],
       { container: 'ts' },
     ],
   ])('%s in %s would be dropped, and is refused', async (_, extension, args, changes) => {

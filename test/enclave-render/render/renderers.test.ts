@@ -178,7 +178,7 @@ describeWithFfmpeg('templates of ffmpeg', () => {
       ),
     ).not.toBe(nothing);
     await fc.assert(fc.asyncProperty(fc.array(hostile, { minLength: 8, maxLength: 8 }), check), {
-      numRuns: LONG ? 200 : 12,
+      numRuns: LONG ? 200 : 4,
     });
   });
 

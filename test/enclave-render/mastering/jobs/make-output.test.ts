@@ -44,7 +44,7 @@ describeWithFfmpeg('an output', () => {
     if (!existsSync(source)) {
       const profile = ['-profile:v', 'high422', '-pix_fmt', 'yuv422p'];
       await makeMedia(source, {
-        ...{ seconds: 0.5, size: '2048x858', rate: '24' },
+        ...{ seconds: 0.25, size: '2048x858', rate: '24' },
         video: ['libx264', '-preset', 'ultrafast', ...profile],
         more: ['-timecode', '01:00:00:00'],
       });
