@@ -1,6 +1,7 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createInterface } from 'node:readline';
 import { json } from 'node:stream/consumers';
 import { type CreateJobRequest, MediaConvert } from '@aws-sdk/client-mediaconvert';
 
@@ -32,17 +33,14 @@ import json, re, sys
 import botocore.session
 from botocore.validate import ParamValidator
 model = botocore.session.get_session().get_service_model('mediaconvert').operation_model('CreateJob').input_shape
-request = json.load(sys.stdin)
-report = ParamValidator().validate(request, model)
-found = [report.generate_report()] if report.has_errors() else []
-def check(value, shape, path):
+def check(value, shape, path, found):
     if shape.type_name == 'structure':
         for name, child in value.items():
-            if name in shape.members: check(child, shape.members[name], path + '.' + name)
+            if name in shape.members: check(child, shape.members[name], path + '.' + name, found)
     elif shape.type_name == 'list':
-        for i, child in enumerate(value): check(child, shape.member, path + '[%d]' % i)
+        for i, child in enumerate(value): check(child, shape.member, path + '[%d]' % i, found)
     elif shape.type_name == 'map':
-        for name, child in value.items(): check(child, shape.value, path + '.' + name)
+        for name, child in value.items(): check(child, shape.value, path + '.' + name, found)
     else:
         if getattr(shape, 'enum', None) and value not in shape.enum: found.append(path + ' is none of ' + str(shape.enum))
         meta = shape._shape_model
@@ -50,13 +48,28 @@ def check(value, shape, path):
         for name, broken in (('min', lambda a, b: a < b), ('max', lambda a, b: a > b)):
             size = len(value) if isinstance(value, str) else value
             if name in meta and broken(size, meta[name]): found.append(path + ' breaks ' + name)
-check(request, model, '')
-print(json.dumps(found))
+for line in sys.stdin:
+    request = json.loads(line)
+    report = ParamValidator().validate(request, model)
+    found = [report.generate_report()] if report.has_errors() else []
+    check(request, model, '', found)
+    print(json.dumps(found), flush=True)
 `;
 
+/** The program above, which answers a line with a line. It ends with this process. */
+function startChecking() {
+  const { stdin, stdout } = spawn('python3', ['-c', CHECK], { stdio: ['pipe', 'pipe', 'inherit'] });
+  return { stdin, answers: createInterface(stdout)[Symbol.asyncIterator]() };
+}
+
+/** Started once: to load the models takes longer than to check all requests. */
+let checking: ReturnType<typeof startChecking> | undefined;
+
 /** What AWS's own model of CreateJob finds wrong: members, types, required ones, lengths, ranges, enumerations, patterns. */
-export function faultsByModel(request: CreateJobRequest): string[] {
-  const { stdout, stderr } = spawnSync('python3', ['-c', CHECK], { input: JSON.stringify(request), encoding: 'utf8' });
-  if (stdout === '') throw new Error(stderr);
-  return JSON.parse(stdout);
+export async function faultsByModel(request: CreateJobRequest): Promise<string[]> {
+  checking ??= startChecking();
+  checking.stdin.write(`${JSON.stringify(request)}\n`);
+  const { value, done } = await checking.answers.next();
+  if (done) throw new Error('the program that knows the models has ended');
+  return JSON.parse(value);
 }

@@ -99,15 +99,15 @@ describe('a job for MediaConvert', () => {
   describe.skipIf(!hasModels)(
     hasModels ? 'by the model of AWS' : 'by the model of AWS (needs botocore of Python)',
     () => {
-      test.each(CASES)('%s', (_, master, options) => {
-        expect(faultsByModel(mediaConvertJob(master, { ...OPTIONS, ...options }).request)).toEqual([]);
+      test.each(CASES)('%s', async (_, master, options) => {
+        expect(await faultsByModel(mediaConvertJob(master, { ...OPTIONS, ...options }).request)).toEqual([]);
       });
 
       test.each(WITH_PLACEHOLDER)(
         '%s: refused as long as the key is not filled in, and for nothing else',
-        (_, master, options) => {
+        async (_, master, options) => {
           const { request } = mediaConvertJob(master, { ...OPTIONS, ...options });
-          expect(faultsByModel(request)).toEqual([expect.stringMatching(/StaticKeyValue breaks/)]);
+          expect(await faultsByModel(request)).toEqual([expect.stringMatching(/StaticKeyValue breaks/)]);
         },
       );
     },

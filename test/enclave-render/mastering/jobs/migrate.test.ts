@@ -105,7 +105,7 @@ describe('a job that is migrated', () => {
       .toLowerCase()
       .split(/[{}[\],:]+/))
       expect(sent).toContain(word);
-    if (hasModels) expect(faultsByModel(request)).toEqual([]);
+    if (hasModels) expect(await faultsByModel(request)).toEqual([]);
   });
 
   test('decrypts its input with the same data key, from the new context and key alone', async () => {
@@ -154,7 +154,7 @@ describe('a job that is migrated', () => {
     });
     expect(todo.join()).toMatch(/put the content key into StaticKeyValue/);
     expect(crossings.map(({ service }) => service)).toEqual(['mediaconvert']);
-    if (hasModels) expect(faultsByModel(request)).toEqual([expect.stringMatching(/StaticKeyValue breaks/)]);
+    if (hasModels) expect(await faultsByModel(request)).toEqual([expect.stringMatching(/StaticKeyValue breaks/)]);
   });
 
   test('says of a KeyMd5 of the data key that it cannot be checked', async () => {
@@ -258,7 +258,7 @@ describe('a job that is migrated', () => {
     const migration = await migrate(job);
     expect(fields(migration)).toEqual(expected);
     // What cannot keep its protection is not in the request at all.
-    if (hasModels) expect(faultsByModel(migration.request)).toEqual([]);
+    if (hasModels) expect(await faultsByModel(migration.request)).toEqual([]);
   });
 
   test('a job of which nothing is left is refused, with the reasons', async () => {
