@@ -216,9 +216,11 @@ describeWithFfmpeg('a job in an enclave of its own', () => {
     ],
     ['debug mode', 'ERR_ATTESTATION_DEBUG', 'debug', debugLauncher],
   ];
+  /** Made once: to measure an image is to read 300 MB. */
+  let same: EnclaveLauncher | undefined;
   test.each(OTHERS)('in %s gets no key, and with one from a careless KMS its receipt is refused', async (...other) => {
     const [what, code, says, launch] = other;
-    const same = await launcherOf(configuration);
+    same ??= await launcherOf(configuration);
     const unconfined = { ...shop, isolation: 'none' as const };
     const job = await submitJob({ ...unconfined, launcher: same }, jobOf(what.replaceAll(/\W+/g, '-'), false));
     const launcher = await launch(same);
