@@ -25,7 +25,6 @@ import {
   sameContext,
 } from '../../../enclave-render/kms/encryption-context.ts';
 import { packagePath } from '../../../local/package-root.ts';
-import { LONG } from '../../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../../harness/stack.ts';
 
 const scratch = temporaryDirectory();
@@ -276,9 +275,18 @@ describe('a process that dies while it changes the keystore', () => {
 const isRename = (call: string) => call.startsWith('rename ');
 
 describe('under a passphrase', () => {
+  // Made once: each key that is derived of a passphrase is meant to take its time.
+  const file = passphraseFile(`${PASSPHRASE}\n`);
+  const made = newKms({ passphraseFile: file });
+  const copied = async () => {
+    const keystore = newPath();
+    mkdirSync(dirname(keystore), { mode: 0o700 });
+    copyFileSync((await made).keystore, keystore);
+    return keystore;
+  };
+
   test('nothing of the keystore is in clear, and another process opens it', async () => {
-    const file = passphraseFile(`${PASSPHRASE}\n`);
-    const { kms, keystore, arn } = await newKms({ passphraseFile: file });
+    const { kms, keystore, arn } = await made;
     const { encrypted } = await kms.encrypt('alias/a', SECRET, CONTEXT);
     const text = readFileSync(keystore, 'utf8');
     for (const clear of ['alias/a', 'Enabled', arn.slice(-36)]) expect(text).not.toContain(clear);
@@ -291,8 +299,7 @@ describe('under a passphrase', () => {
   });
 
   test('another passphrase, none, or a file that is none is told apart from damage', async () => {
-    const file = passphraseFile(PASSPHRASE);
-    const { keystore } = await newKms({ passphraseFile: file });
+    const keystore = await copied();
     const attempt = (passphrase?: string) => new EmbeddedKms({ keystore, passphraseFile: passphrase }).listKeys();
     await expect(attempt(passphraseFile('another passphrase'))).rejects.toMatchObject(
       refused(/is not the one of this/),
@@ -304,18 +311,17 @@ describe('under a passphrase', () => {
     await expect(attempt(passphraseFile(PASSPHRASE, 0o644))).rejects.toMatchObject(refused(/chmod 600/));
     const stored = JSON.parse(readFileSync(keystore, 'utf8'));
     const bytes = Buffer.from(stored.encrypted, 'base64');
-    // Each attempt derives the key again, which is meant to take its time.
-    for (const at of LONG ? [0, 11, 12, bytes.length - 17, bytes.length - 1] : [0, 12, bytes.length - 1]) {
+    const kms = new EmbeddedKms({ keystore, passphraseFile: file });
+    for (const at of [0, 11, 12, bytes.length - 17, bytes.length - 1]) {
       const altered = Buffer.from(bytes);
       altered[at] = (altered[at] ?? 0) ^ 1;
       writeFileSync(keystore, JSON.stringify({ ...stored, encrypted: altered.toString('base64') }));
-      await expect(attempt(file)).rejects.toMatchObject(refused(/altered or is damaged \(the passphrase is right\)/));
+      await expect(kms.listKeys()).rejects.toMatchObject(refused(/altered or is damaged \(the passphrase is right\)/));
     }
   });
 
   test('a keystore in clear that was put in its place is refused, with and without making a key', async () => {
-    const file = passphraseFile(PASSPHRASE);
-    const { keystore } = await newKms({ passphraseFile: file });
+    const keystore = await copied();
     const { keystore: swapped } = await newKms();
     copyFileSync(swapped, keystore);
     const kms = new EmbeddedKms({ keystore, passphraseFile: file });
@@ -329,8 +335,7 @@ describe('under a passphrase', () => {
     ['endless', { n: 2 ** 30 }],
     ['wider', { r: 1024 }],
   ])('parameters of scrypt that are %s are refused before they are run', async (_, kdf) => {
-    const file = passphraseFile(PASSPHRASE);
-    const { keystore } = await newKms({ passphraseFile: file });
+    const keystore = await copied();
     const stored = JSON.parse(readFileSync(keystore, 'utf8'));
     writeFileSync(keystore, JSON.stringify({ ...stored, kdf: { ...stored.kdf, ...kdf } }));
     const kms = new EmbeddedKms({ keystore, passphraseFile: file });
