@@ -86,7 +86,7 @@ function gcmByTheBook(key: Buffer, iv: Buffer, plaintext: Buffer): Buffer {
 describe('gcm', () => {
   test.each(KEY_BYTES)('is what the specification says, tag at the end, with a key of %i bytes', async (keyBytes) => {
     for (const ivBytes of [12, 16]) {
-      for (const length of [0, 1, 16, 1000, 20_000]) {
+      for (const length of [0, 1, 16, 1000, LONG ? 20_000 : 5000]) {
         const [source, dataKey, iv] = [file(length), randomBytes(keyBytes), randomBytes(ivBytes)];
         const { bytes } = await encrypt(source, 'gcm', { dataKey, iv });
         expect(bytes.equals(gcmByTheBook(dataKey, iv, readFileSync(source)))).toBe(true);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createRenewal, type Refusal, type Renewal } from '../../../token-api/player/renewal.ts';
 import { NOW, TEST_CLAIMS } from '../../harness/minting.ts';
+import { LONG } from '../../harness/programs.ts';
 import { type Behaviour, EDGE, SimulatedPlayback } from '../../harness/simulated-playback.ts';
 
 const running: SimulatedPlayback[] = [];
@@ -435,6 +436,6 @@ test('whatever happens, a request is denied only when nobody could have renewed 
       begun.renewal.stop();
       playback.stop();
     }),
-    { numRuns: 60 },
+    { numRuns: LONG ? 60 : 15 },
   );
 });
