@@ -64,10 +64,11 @@ describe('the text is Trino', () => {
   });
 
   test('and what is no Trino is refused', () => {
-    for (const [, sql] of TEXTS) {
-      expect(parsers.trino.validate(sql.replace('GROUP BY', 'GROUP'))).not.toEqual([]);
-      expect(parsers.trino.validate(sql.replace('AS bigint)', 'AS bigint'))).not.toEqual([]);
-    }
+    // The shortest: to say what was expected instead takes longer than all of the above.
+    const sql = timelineSql(query(V1), [SESSION]);
+    for (const words of ['GROUP BY', 'AS bigint)']) expect(sql).toContain(words);
+    expect(parsers.trino.validate(sql.replace('GROUP BY', 'GROUP'))).not.toEqual([]);
+    expect(parsers.trino.validate(sql.replace('AS bigint)', 'AS bigint'))).not.toEqual([]);
   });
 });
 
