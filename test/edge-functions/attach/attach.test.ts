@@ -78,6 +78,14 @@ afterEach(async () => {
   await service.close();
 });
 
+const composed = new Map<string, ReturnType<typeof composeBefore>>();
+/** As `portcullis attach` does, but that the same is built once for all tests. */
+const compose: Attachment['compose'] = (name, code, ours) => {
+  const asked = JSON.stringify([name, code, ours]);
+  const made = composed.get(asked) ?? composeBefore(name, code, { ours, sources: SOURCES, settings });
+  composed.set(asked, made);
+  return made;
+};
 const attachment = (patterns: string[] = []): Attachment => ({
   distribution: ID,
   patterns,
@@ -85,7 +93,7 @@ const attachment = (patterns: string[] = []): Attachment => ({
   generatedHeaders: edgeManifest({}, settings).generatedHeaders,
   replaces: undefined,
   api: undefined,
-  compose: (name, code, ours) => composeBefore(name, code, { ours, sources: SOURCES, settings }),
+  compose,
 });
 const running = () => ({
   saved,
