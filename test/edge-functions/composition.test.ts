@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { buildEdgeFunction, type EdgeVariant } from '../../edge-functions/build/bundle.ts';
+import { buildEdgeFunction, type EdgeFunction, type EdgeVariant } from '../../edge-functions/build/bundle.ts';
 import type { OwnModules } from '../../edge-functions/build/composition.ts';
 import { runInNjs } from '../../edge-functions/runtime/njs.ts';
 import type { EdgeRuntime } from '../../edge-functions/runtime/runtime.ts';
@@ -21,8 +21,16 @@ function own(name: string, code: string): string {
   return path;
 }
 
-const build = (variant: EdgeVariant, modules: OwnModules) =>
-  buildEdgeFunction(EDGE_SOURCES, variant, EDGE_DEFAULTS, { k1: TEST_KEY }, modules);
+const built = new Map<string, Promise<EdgeFunction>>();
+/** The function composed with these files; built once for both engines. */
+function build(variant: EdgeVariant, modules: OwnModules): Promise<EdgeFunction> {
+  const code = Object.values(modules).map((path) => path && readFileSync(path, 'utf8'));
+  const asked = JSON.stringify([variant, modules, code]);
+  const building =
+    built.get(asked) ?? buildEdgeFunction(EDGE_SOURCES, variant, EDGE_DEFAULTS, { k1: TEST_KEY }, modules);
+  built.set(asked, building);
+  return building;
+}
 const store = new Map([[keyName('k1'), JSON.stringify({ sign: TEST_KEY.sign, bind: TEST_KEY.bind, before: 0 })]]);
 const PATH = '/aurora/master.m3u8';
 const GOOD = `/${mintToken()}${PATH}`;
