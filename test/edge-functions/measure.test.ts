@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const close of open.splice(0)) await close();
 });
 beforeAll(() => {
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 });
 
 /** Measures against a stand-in: `test` answers the runs, counted from 0; `describe` the look-up before them. */

@@ -12,7 +12,7 @@ import { packagePath } from '../../../local/package-root.ts';
 import { CloudFrontService, element } from '../../harness/cloudfront-service.ts';
 import { LONG } from '../../harness/programs.ts';
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 const { settings } = JSON.parse(readFileSync(packagePath('dist', 'edge', 'manifest.json'), 'utf8'));
 const OURS = readFileSync(packagePath('dist', 'edge', 'viewer-request.js'), 'utf8');
