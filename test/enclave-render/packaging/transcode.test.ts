@@ -129,8 +129,8 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
   });
 
   test('a track that begins after what ffmpeg looks ahead is refused as well', async () => {
-    const noise = 'testsrc2=size=640x480:rate=25:duration=4,noise=alls=60';
-    const tone = ['-f', 'lavfi', '-i', 'sine=sample_rate=48000:duration=4'];
+    const noise = 'testsrc2=size=640x480:rate=25:duration=3,noise=alls=60';
+    const tone = ['-f', 'lavfi', '-i', 'sine=sample_rate=48000:duration=3'];
     const stream = ['-c:v', 'mpeg2video', '-q:v', '2', '-c:a', 'aac', '-mpegts_flags', 'initial_discontinuity'];
     const part = async (from: number, ...args: string[]) => {
       const file = join(scratch, 'part.ts');
@@ -140,7 +140,7 @@ describeWithFfmpeg('a source that players do not take is transcoded', () => {
     const large = ['-f', 'lavfi', '-i', noise, ...tone, '-map', '0', '-map', '1'];
     const parts = [
       await part(0, ...large),
-      await part(5, '-i', old, ...tone, '-map', '0', '-map', '1', '-t', '4'),
+      await part(5, '-i', old, ...tone, '-map', '0', '-map', '1', '-t', '3'),
       await part(10, ...large),
     ];
     // The large ones are more than the five million bytes that are looked at, at the beginning and the end.
