@@ -436,11 +436,11 @@ describeWithFfmpeg('a title is packaged', () => {
     await ffmpeg('-i', source, '-map', '0', '-map', '0:a', '-c', 'copy', twoSounds);
     expect(await refusal([twoSounds], { container: 'ts' })).toBe('ERR_PACKAGE_TRACK');
     expect((await pack([twoSounds])).title.renditions.map(({ name }) => name)).toEqual(['180p', 'audio', 'audio-2']);
-    const old = await makeMedia(join(scratch, 'old.mp4'), { video: ['mpeg4'] });
+    const old = await makeMedia(join(scratch, 'old.mp4'), { seconds: 2, video: ['mpeg4'] });
     expect(await refusal([old])).toMatch(/^ERR_PACKAGE_(?:CODEC|TRACK)$/);
-    const pcm = await makeMedia(join(scratch, 'pcm.mov'), { audio: ['pcm_s16le'] });
+    const pcm = await makeMedia(join(scratch, 'pcm.mov'), { seconds: 2, audio: ['pcm_s16le'] });
     expect(await refusal([pcm])).toBe('ERR_PACKAGE_CODEC');
-    const sparse = await makeMedia(join(scratch, 'sparse.mp4'), { gop: 250 });
+    const sparse = await makeMedia(join(scratch, 'sparse.mp4'), { seconds: 8, gop: 250 });
     expect(await refusal([sparse])).toBe('ERR_PACKAGE_KEY_FRAMES');
     writeFileSync(join(scratch, 'noise.mp4'), Buffer.alloc(4096, 'noise'));
     expect(await refusal([join(scratch, 'noise.mp4')])).toBe('ERR_PACKAGE_SOURCE');
