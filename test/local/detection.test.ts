@@ -168,7 +168,7 @@ describe('a stack whose detection is off', () => {
 
   test('says so when it is up', async () => {
     expect([stack.detection, stack.waf]).toEqual([{ mode: 'off' }, { publish: false }]);
-    const args = [CLI, 'up', '--port', '0', '--ephemeral'];
+    const args = [CLI, 'up', '--port', '0', '--ephemeral', '--no-render'];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
     let said = '';
     child.stdout.on('data', (chunk) => {
