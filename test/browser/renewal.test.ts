@@ -41,7 +41,7 @@ interface Way {
  * all along.
  */
 const PAGE = `<!doctype html>
-<video muted playsinline></video>
+<video muted playsinline width="160"></video>
 <script type="module">
   import Hls, { FetchLoader } from './hls.mjs';
   import { createRenewal, renewingLoader } from './renewal.js';
@@ -76,6 +76,8 @@ const PAGE = `<!doctype html>
       const reason = networkDetails?.getResponseHeader?.('x-portcullis-reason') ?? null;
       told.errors.push({ details, reason });
     });
+    // What is seen of it does not matter, and costs.
+    hls.autoLevelCapping = 0;
     hls.loadSource(playback.playbackUrl);
     hls.attachMedia(video);
     video.play();
@@ -185,7 +187,7 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
   }
 
   test.concurrent('what is longer than its tokens live plays, and nobody notices', async ({ expect }) => {
-    const { playback, asked, seen } = await playAsset(true);
+    const { page, playback, asked, seen } = await playAsset(true);
     const isOver = async () => {
       const { time, ended } = await seen();
       return LONG ? ended : time > PLAYED;
@@ -204,10 +206,11 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     expect(late.length).toBeGreaterThanOrEqual((PLAYED - LIFETIME) / 3);
     expect(late.filter(({ url }) => tokenOf(url) === tokenOf(playback.playbackUrl))).toEqual([]);
     expect(new Set(asked.map(({ url }) => tokenOf(url))).size).toBeGreaterThanOrEqual(3);
+    await page.close();
   }, 120_000);
 
   test.concurrent('without renewal it stops when the token has expired', async ({ expect }) => {
-    const { asked, seen } = await playAsset(false);
+    const { page, asked, seen } = await playAsset(false);
     const reasons = async () => (await seen()).errors.map(({ reason }) => reason);
     await expect.poll(reasons, { timeout: 60_000, interval: 1000 }).toContain('token-expired');
     await expect
@@ -217,6 +220,7 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     expect(ended).toBe(false);
     expect(time).toBeLessThan(LIFETIME + 15);
     expect(asked.some(({ status }) => status === 401)).toBe(true);
+    await page.close();
   }, 120_000);
 
   test.concurrent('the example of docs/player.md plays and renews', async ({ expect }) => {
@@ -235,10 +239,11 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     await expect.poll(async () => (await seen()).time, { timeout: 20_000 }).toBeGreaterThan(4);
     expect((await seen()).refusals).toEqual([]);
     expect(asked.filter(({ status }) => status !== 200)).toEqual([]);
+    await page.close();
   }, 60_000);
 
   test.concurrent('a revoked session is not renewed, and the page is told why', async ({ expect }) => {
-    const { playback, seen } = await playAsset(true, 'slow');
+    const { page, playback, seen } = await playAsset(true, 'slow');
     await expect.poll(async () => (await seen()).time, { timeout: 20_000 }).toBeGreaterThan(1);
     expect((await revocation(stack, playback.sessionId, 'POST')).status).toBe(201);
     const refusals = async () => (await seen()).refusals;
@@ -248,6 +253,7 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     const { errors, renewed } = await seen();
     expect(errors.map(({ reason }) => reason)).toContain('session-revoked');
     expect(renewed).toEqual([]);
+    await page.close();
   });
 
   test.each([
@@ -255,7 +261,7 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     ['a segment', 'xhr', 15],
   ] as const)('%s that is denied as expired is asked for once more (%s)', async (_name, loader, age) => {
     const playbackUrl = await mintedAt(now() - age);
-    const { asked, seen } = await play(playbackUrl, { loader, renewalUrl: './late-renewal', isLate: true });
+    const { page, asked, seen } = await play(playbackUrl, { loader, renewalUrl: './late-renewal', isLate: true });
     await expect.poll(async () => (await seen()).time, { timeout: 30_000 }).toBeGreaterThan(age > 20 ? 4 : 8);
     const { errors, waiting, renewed } = await seen();
     expect({ errors, waiting }).toEqual({ errors: [], waiting: [] });
@@ -270,6 +276,7 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     expect(rest?.map(({ url }) => url)).toEqual(expect.arrayContaining(again ?? []));
     expect(asked.length - at).toBe((denied?.length ?? 0) + (rest?.length ?? 0));
     expect(new Set(rest?.map(({ url }) => tokenOf(url)))).toEqual(new Set([newest]));
+    await page.close();
   });
 
   test.each(['xhr', 'fetch'] as const)('what nobody renews is an error of hls.js as ever (%s)', async (loader) => {
