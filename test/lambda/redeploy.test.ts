@@ -332,7 +332,10 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
         const present = bodies[1] ?? '';
         const old = template(present);
         const next = `${embeddedBody}// breaks off\n`;
-        for (const kind of old.map(({ type }) => type)) {
+        // What does not depend on where the keys are is broken off once.
+        const again = ['RuleGroup', 'Reconcile'].map((kind) => `Custom::Portcullis${kind}`);
+        const kinds = old.map(({ type }) => type).filter((type) => LONG || at === 'edge-store' || !again.includes(type));
+        for (const kind of kinds) {
           const [was, will] = [old, template(next)].map((all) => all.find(({ type }) => type === kind));
           const id = physicalIds.get(kind) ?? '';
           if (!was || !will) throw new Error(kind);
