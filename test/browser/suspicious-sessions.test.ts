@@ -141,19 +141,8 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
     const session = async () => ({ edge: api.url, api: api.url, tokens, chain: { title: 'aurora', encodings: [] } });
     consolePort.serve(createConsole(packagePath('dist', 'console'), KEY, session));
     browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGUMENTS });
-  });
-  afterAll(async () => {
-    await browser?.close();
-    await world?.close();
-    await consolePort?.close();
-    await api?.close();
-  });
-  beforeEach(async () => {
-    await world?.close();
-    world = await World.open();
-    api.serve(getRequestListener(world.routes().fetch));
-    await page?.close();
-    page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    // One for all tests: a new one is a process.
+    page = await browser.newPage();
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('dialog', (dialog) => {
       complaints.push(`dialog: ${dialog.message()}`);
@@ -164,6 +153,21 @@ describeWith('chromium', 'the view of suspicious sessions', () => {
       if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
         complaints.push(message.text());
     });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await world?.close();
+    await consolePort?.close();
+    await api?.close();
+  });
+  beforeEach(async () => {
+    await page.unrouteAll();
+    await page.goto('about:blank');
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.emulateMedia({ colorScheme: 'light' });
+    await world?.close();
+    world = await World.open();
+    api.serve(getRequestListener(world.routes().fetch));
   });
 
   const open = async (view = '?view=suspicious') => {
