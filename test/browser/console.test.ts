@@ -202,6 +202,8 @@ describeWith('chromium', 'the console in a real browser', () => {
 
     /** What the distribution does: the page from its files, `/v1/*` from the API. */
     beforeAll(async () => {
+      // What plays there is not looked at any more.
+      await page.goto('about:blank');
       site = await openPort(0);
       issuerPort = await openPort(0);
       const key = await importJWK(JSON.parse(readFileSync(join(data, 'issuer.json'), 'utf8')), 'ES256');

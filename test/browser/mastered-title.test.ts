@@ -20,7 +20,7 @@ import { serveFolders, type TitleServer } from '../harness/title-server.ts';
 
 /** Somebody's page, on an origin of its own; `withoutToken` asks for keys as whoever has only the segments would. */
 const PAGE = `<!doctype html>
-<video muted playsinline></video>
+<video muted playsinline width="160"></video>
 <script src="/players/hls.js/dist/hls.js"></script>
 <script>
   const video = document.querySelector('video');
@@ -43,6 +43,7 @@ const PAGE = `<!doctype html>
       if (/^buffer(?:StalledError|SeekOverHole|NudgeOnStall)$/.test(details)) return;
       errors.push([details, networkDetails?.getResponseHeader?.('x-portcullis-reason') ?? '']);
     });
+    hls.autoLevelCapping = 0;
     hls.loadSource(url);
     hls.attachMedia(video);
     void video.play().catch(() => {});

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyAuditLog } from '../../enclave-render/audit/verify-audit-log.ts';
 import type { Receipt } from '../../enclave-render/receipt/statement.ts';
 import { CHROMIUM_ARGUMENTS, CHROMIUM_PATH } from '../harness/chromium.ts';
-import { describeWith } from '../harness/programs.ts';
+import { describeWith, LONG } from '../harness/programs.ts';
 import { type RunningStack, removeDirectory, startRenderingStack, temporaryDirectory } from '../harness/stack.ts';
 
 describeWith('chromium', 'the title of the stack, rendered in an enclave', () => {
@@ -79,7 +79,8 @@ describeWith('chromium', 'the title of the stack, rendered in an enclave', () =>
     await page.locator('[data-testid=player-status][data-state=playing]').waitFor({ timeout: 20_000 });
   });
 
-  test('is not rendered again by the next start', async () => {
+  // That of a job in test/local/rendered-title.test.ts says as much of it every day.
+  test.runIf(LONG)('is not rendered again by the next start', async () => {
     await stack.stop();
     const before = jobs();
     stack = await startRenderingStack(data);

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EXIT_CODES, EXIT_HELP, exitOfCode } from '../../cli/exit-codes.ts';
 import { packagePath } from '../../local/package-root.ts';
-import { portcullis } from '../harness/cli.ts';
+import { inItsOwnProcess, portcullis } from '../harness/cli.ts';
 import { removeDirectory, temporaryDirectory, useStack } from '../harness/stack.ts';
 
 test('the README and the help have the table', async () => {
@@ -87,6 +87,19 @@ describe('how a command ends that something else than the API answers, or that i
     const empty = temporaryDirectory();
     expect((await portcullis('session', 'list', '--data', empty)).code).toBe(2);
     removeDirectory(empty);
+  });
+
+  test('a process of its own ends by itself, and as the command does in one that stays, to the byte', async () => {
+    const commands: [number, string[]][] = [
+      [0, ['session', 'list', '--data', stack.data]],
+      [1, ['key', 'rotate', '--compromised', 'k1', '--data', stack.data]],
+      [2, ['session', 'none']],
+    ];
+    for (const [code, args] of commands) {
+      const ended = await inItsOwnProcess('', args);
+      expect(ended.code).toBe(code);
+      expect(ended).toEqual(await portcullis(...args));
+    }
   });
 
   test('a key that nobody knows is no: 1', async () => {

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AWS_NITRO_ROOT as NITRO_ROOT } from '../../enclave-render/attestation/attestation-document.ts';
 import { portcullis } from '../harness/cli.ts';
 import { complaints, describeWithFfmpeg, ffmpeg } from '../harness/media.ts';
-import { testSource } from '../harness/render-shop.ts';
 import { LONG } from '../harness/programs.ts';
+import { testSource } from '../harness/render-shop.ts';
 import { CLI, removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 describeWithFfmpeg('portcullis render', () => {

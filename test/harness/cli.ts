@@ -34,7 +34,8 @@ export function inItsOwnProcess(input: string, args: string[]): Promise<CommandR
   });
 }
 
-/** Processes that have the command loaded and nothing to do. */
+/** Processes that have the command loaded and nothing to do; what many calls at once began does not stay. */
+const MAX_IDLE = 2;
 const idle: ChildProcess[] = [];
 
 function inWarmProcess(input: string, args: string[]): Promise<CommandResult> {
@@ -42,7 +43,8 @@ function inWarmProcess(input: string, args: string[]): Promise<CommandResult> {
   return new Promise((resolve) => {
     const finish = (result: CommandResult) => {
       child.off('exit', failed);
-      idle.push(child);
+      if (idle.length < MAX_IDLE) idle.push(child);
+      else child.disconnect();
       resolve(result);
     };
     const failed = (code: number | null) => {

@@ -334,12 +334,14 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
         const next = `${embeddedBody}// breaks off\n`;
         // What does not depend on where the keys are is broken off once.
         const again = ['RuleGroup', 'Reconcile'].map((kind) => `Custom::Portcullis${kind}`);
-        const kinds = old.map(({ type }) => type).filter((type) => LONG || at === 'edge-store' || !again.includes(type));
+        const kinds = old
+          .map(({ type }) => type)
+          .filter((type) => LONG || at === 'edge-store' || !again.includes(type));
         for (const kind of kinds) {
           const [was, will] = [old, template(next)].map((all) => all.find(({ type }) => type === kind));
           const id = physicalIds.get(kind) ?? '';
           if (!was || !will) throw new Error(kind);
-          for (let nth = 0; ; nth += LONG ? 1 : 3) {
+          for (let nth = 0; ; nth += LONG ? 1 : 5) {
             let commands = 0;
             // From there on nothing is heard any more: so it is for one that was killed.
             endpoints.deployment.before = () => (commands++ < nth ? undefined : commands === nth + 1 ? when : 'before');
