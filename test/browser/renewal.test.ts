@@ -256,10 +256,10 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     await page.close();
   });
 
-  test.each([
+  test.concurrent.for([
     ['the first request', 'fetch', 30],
     ['a segment', 'xhr', 15],
-  ] as const)('%s that is denied as expired is asked for once more (%s)', async (_name, loader, age) => {
+  ] as const)('%s that is denied as expired is asked for once more (%s)', async ([, loader, age], { expect }) => {
     const playbackUrl = await mintedAt(now() - age);
     const { page, asked, seen } = await play(playbackUrl, { loader, renewalUrl: './late-renewal', isLate: true });
     await expect.poll(async () => (await seen()).time, { timeout: 30_000 }).toBeGreaterThan(age > 20 ? 4 : 8);
@@ -279,12 +279,16 @@ describeWith('chromium', 'the renewal of tokens in a real browser', () => {
     await page.close();
   });
 
-  test.each(['xhr', 'fetch'] as const)('what nobody renews is an error of hls.js as ever (%s)', async (loader) => {
-    const playbackUrl = await mintedAt(now() - 30);
-    const { asked, seen } = await play(playbackUrl, { loader, renewalUrl: `${stack.edge}/v1/tokens/renewal` });
-    const details = async () => (await seen()).errors.map((error) => error.details);
-    await expect.poll(details, { timeout: 20_000 }).toEqual(['manifestLoadError']);
-    expect((await seen()).refusals).toHaveLength(1);
-    expect(asked.map(({ status }) => status)).toEqual([401]);
-  });
+  test.concurrent.for(['xhr', 'fetch'] as const)(
+    'what nobody renews is an error of hls.js as ever (%s)',
+    async (loader, { expect }) => {
+      const playbackUrl = await mintedAt(now() - 30);
+      const { page, asked, seen } = await play(playbackUrl, { loader, renewalUrl: `${stack.edge}/v1/tokens/renewal` });
+      const details = async () => (await seen()).errors.map((error) => error.details);
+      await expect.poll(details, { timeout: 20_000 }).toEqual(['manifestLoadError']);
+      expect((await seen()).refusals).toHaveLength(1);
+      expect(asked.map(({ status }) => status)).toEqual([401]);
+      await page.close();
+    },
+  );
 });
