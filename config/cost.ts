@@ -1,4 +1,4 @@
-import type { ModuleName } from './deployment.ts';
+import { EDGE_REGION, type ModuleName } from './deployment.ts';
 import { PRICES, type PriceName } from './prices.ts';
 import type { Configuration } from './schema.ts';
 
@@ -21,7 +21,7 @@ export const ASSUMPTIONS = {
   queriesPerRun: { value: 20, source: 'a table of each relation that is named often' },
   transitionsPerRun: { value: 50, source: 'steps of the state machine, two each' },
   minters: { value: 2, source: 'Lambda environments that read the key ring' },
-  alarms: { value: 29, source: 'those of all modules (docs/operations.md)' },
+  alarms: { value: 34, source: 'those of all modules (docs/operations.md)' },
   dashboards: { value: 1, source: 'one' },
   metrics: { value: 20, source: 'of API and detection' },
 } as const satisfies Record<string, { value: number; source: string }>;
@@ -138,7 +138,11 @@ const OF_MONTH: Item[] = [
   {
     what: 'KMS keys',
     price: 'key',
-    quantity: (c) => when(has(c, 'base'), 1) + when(has(c, 'mastering'), 1) + when(has(c, 'render'), 1),
+    // Beside those of their purpose one for each topic of alarms.
+    quantity: (c) =>
+      when(has(c, 'base'), c.aws.region === EDGE_REGION ? 2 : 3) +
+      when(has(c, 'mastering'), 2) +
+      when(has(c, 'render'), 2),
   },
   { what: 'secrets: key ring, origin', price: 'secret', quantity: (c) => when(has(c, 'base'), 2) },
   {

@@ -7,6 +7,10 @@ export const DENIALS_NAMESPACE = 'Portcullis/Edge';
 export const DECISIONS = 'decisions';
 /** Where the handlers count (`token-api/telemetry/powertools.ts`). */
 export const NAMESPACE = 'Portcullis';
+/** Where events of the parents of enclaves are counted, by the filters of their log group (`stacks/render-stack.ts`). */
+export const PARENTS_NAMESPACE = 'Portcullis/RenderParents';
+/** Events of a parent that somebody has to know of (`enclave-render/host/`), each a metric. */
+export const PARENT_EVENTS = ['job-failed', 'not-started'] as const;
 
 /** What alarms are about, whose names are known when this is deployed only. */
 export interface Watched {
@@ -53,7 +57,7 @@ type Counted = keyof typeof METRICS;
 /** A metric that a handler counts: with its name alone, or a target too (`lambda/metrics.ts`). */
 const counted = (
   name: Counted,
-  service: 'api' | 'detection' | 'reconciler',
+  service: 'api' | 'detection' | 'reconciler' | 'render',
   statistic: MetricDescription['statistic'],
   more: { target?: string } = {},
 ): MetricDescription => ({ namespace: NAMESPACE, name, dimensions: () => ({ service, ...more }), statistic });
@@ -73,6 +77,12 @@ const ofDistribution = (name: string, statistic: MetricDescription['statistic'])
 const denied = (reason: string): MetricDescription => ({
   namespace: DENIALS_NAMESPACE,
   name: reason,
+  dimensions: () => ({}),
+  statistic: 'Sum',
+});
+const ofParents = (event: (typeof PARENT_EVENTS)[number]): MetricDescription => ({
+  namespace: PARENTS_NAMESPACE,
+  name: event,
   dimensions: () => ({}),
   statistic: 'Sum',
 });
@@ -101,6 +111,8 @@ const share = (reason: string, threshold: number, why: string): AlarmDescription
   ...{ threshold, unit: '%', periods: 3, minutes: 5, missing: 'good', why, needsDistribution: true },
 });
 
+/** Without an owner there is no state machine that takes jobs. */
+const hasOwners = ({ aws }: Configuration) => (aws.render?.owners ?? []).length > 0;
 const isDetecting = ({ revocation }: Configuration) => revocation.detection.mode !== 'off';
 
 /** Metrics of denials whose reason a share can be out of the ordinary of; the rest is on the dashboard. */
@@ -273,9 +285,38 @@ export const ALARMS: Record<string, AlarmDescription> = {
     why: 'Keys of packaged titles are not served: players that begin cannot decrypt',
   },
   'receipt-refused': {
+    ...{ at: 'region', module: 'render', metric: counted('ReceiptRefused', 'render', 'Sum') },
+    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    why: 'The receipt of a render job was refused: it may not be what was ordered',
+    isFor: hasOwners,
+  },
+  'render-failed': {
     ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsFailed') },
     ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
-    why: 'A render job failed, or its receipt was refused: it may not be what was rendered',
+    why: 'An execution of a render job failed, perhaps before it could say so itself',
+    isFor: hasOwners,
+  },
+  'render-timed-out': {
+    ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsTimedOut') },
+    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    why: 'A render job took longer than 48 hours, and could say nothing any more: a parent may run on',
+    isFor: hasOwners,
+  },
+  'render-aborted': {
+    ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsAborted') },
+    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    why: 'Somebody stopped the execution of a render job: a parent may run on',
+    isFor: hasOwners,
+  },
+  'parent-job-failed': {
+    ...{ at: 'region', module: 'render', metric: ofParents('job-failed') },
+    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    why: 'A parent of enclaves could not render a job, or not yet',
+  },
+  'parent-not-started': {
+    ...{ at: 'region', module: 'render', metric: ofParents('not-started') },
+    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    why: 'A parent of enclaves runs and takes no jobs: its settings or its enclave image are none',
   },
 };
 

@@ -23,6 +23,7 @@ export const NAMES = {
   storageKey: 'portcullis-storage',
   renderKey: 'portcullis-render',
   renderParents: 'portcullis-render',
+  renderAlarms: 'portcullis-render-alarms',
 } as const;
 
 /** Compiles only while it is where the handler `deployment` says which ARN a rule group has. */
@@ -81,6 +82,11 @@ export function catalogArns(region: string): string[] {
 export function stateMachineArn(machine: 'detection' | 'render', region: string): string {
   const name = machine === 'detection' ? NAMES.detectionMachine : NAMES.renderMachine;
   return arn('states', region, `stateMachine:${name}`);
+}
+
+/** ARN of a topic. */
+export function topicArn(topic: string, region: string): string {
+  return arn('sns', region, topic);
 }
 
 /** ARN of a log group. */

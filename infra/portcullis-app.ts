@@ -7,7 +7,6 @@ import {
   Tags,
   Validations,
 } from 'aws-cdk-lib';
-import type * as sns from 'aws-cdk-lib/aws-sns';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { ConfigurationError } from '../config/configuration.ts';
 import { contradictions } from '../config/contradictions.ts';
@@ -15,7 +14,7 @@ import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { Watched } from './alarms.ts';
 import type { Artefacts } from './artefacts.ts';
-import { NAMES, stateMachineArn } from './names.ts';
+import { NAMES, stateMachineArn, topicArn } from './names.ts';
 import { ApiStack } from './stacks/api-stack.ts';
 import { BaseStack } from './stacks/base-stack.ts';
 import { DeliveryStack } from './stacks/delivery-stack.ts';
@@ -55,7 +54,8 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
   const atTheEdge = { ...shared, env: { region: EDGE_REGION } };
   const regional = { ...shared, env: { region: aws.region } };
 
-  let alarms: sns.Topic | undefined;
+  // Every set of modules has one of the two stacks. By name: what it exported could not be taken away when base is added.
+  let alarmsArn = topicArn(NAMES.renderAlarms, aws.region);
   let distributionId: string | undefined;
   if (has('base')) {
     const edge = new EdgeStack(app, 'portcullis-edge', atTheEdge);
@@ -73,10 +73,10 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       : undefined;
     delivery?.addStackDependency(base);
     if (mastering) delivery?.addStackDependency(mastering);
-    alarms = base.alarms;
+    alarmsArn = base.alarms.topicArn;
     distributionId = delivery?.watchedDistributionId;
     if (has('revocation')) {
-      const watched = { edgeStoreArn, distributionId, alarms };
+      const watched = { edgeStoreArn, distributionId, alarms: base.alarms };
       const revocation = new RevocationStack(app, 'portcullis-revocation', { ...regional, ...watched });
       revocation.addStackDependency(delivery ?? base);
       if (!isOneRegion) keepUsing(revocation, edgeStoreArn);
@@ -91,18 +91,19 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       if (!isOneRegion) keepUsing(api, edgeStoreArn);
     }
   }
-  if (has('render')) new RenderStack(app, 'portcullis-render', regional);
+  const render = has('render') ? new RenderStack(app, 'portcullis-render', regional) : undefined;
   const watched: Watched = {
     distributionId,
     viewerRequest: aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest,
     stateMachineArn: (name) => stateMachineArn(name, aws.region),
   };
-  new MonitoringStack(app, 'portcullis-monitoring', {
-    ...{ ...regional, watched, topic: alarms, hasDashboard: true },
+  const monitoring = new MonitoringStack(app, 'portcullis-monitoring', {
+    ...{ ...regional, watched, topicArn: alarmsArn, hasDashboard: true },
     places: isOneRegion ? ['edge', 'region'] : ['region'],
   });
+  if (render) monitoring.addStackDependency(render);
   if (!isOneRegion && has('base')) {
-    const parts = { watched, topic: undefined, hasDashboard: false };
+    const parts = { watched, hasDashboard: false };
     new MonitoringStack(app, 'portcullis-edge-monitoring', { ...atTheEdge, ...parts, places: ['edge'] });
   }
   // What describes CloudFormation (cfn-lint 1.51) knows no tags of dashboards.

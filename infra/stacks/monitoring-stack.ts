@@ -1,5 +1,5 @@
 import { Stack, type StackProps } from 'aws-cdk-lib';
-import type * as sns from 'aws-cdk-lib/aws-sns';
+import * as sns from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import { AlarmTopic } from '../alarm-topic.ts';
@@ -14,8 +14,8 @@ export interface MonitoringStackProps extends StackProps {
   watched: Watched;
   /** Whose alarms: CloudWatch has alarms in the region of their metrics only. */
   places: AlarmDescription['at'][];
-  /** Where alarms of this region go; one of its own where there is none. */
-  topic: sns.Topic | undefined;
+  /** Where alarms of this region go; absent where no other stack has a topic: this one makes it then. */
+  topicArn?: string;
   /** Whether the dashboard is here; it shows metrics of both regions. */
   hasDashboard: boolean;
 }
@@ -23,9 +23,12 @@ export interface MonitoringStackProps extends StackProps {
 /** Alarms of a region, and the dashboard. */
 export class MonitoringStack extends Stack {
   constructor(scope: Construct, id: string, { configuration, artefacts, watched, ...rest }: MonitoringStackProps) {
-    const { places, topic: given, hasDashboard, ...props } = rest;
+    const { places, topicArn, hasDashboard, ...props } = rest;
     super(scope, id, props);
-    const topic = given ?? new AlarmTopic(this, { email: configuration.aws.alarmEmail }).topic;
+    const topic =
+      topicArn === undefined
+        ? new AlarmTopic(this, { email: configuration.aws.alarmEmail }).topic
+        : sns.Topic.fromTopicArn(this, 'GivenAlarms', topicArn);
     for (const at of places) new Alarms(this, at, { configuration, watched, topic });
     if (hasDashboard) new Dashboard(this, { configuration, watched }, artefacts.edge.denialReasons);
   }

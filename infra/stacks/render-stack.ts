@@ -8,6 +8,7 @@ import * as s3 from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import { AlarmTopic } from '../alarm-topic.ts';
+import { PARENT_EVENTS, PARENTS_NAMESPACE } from '../alarms.ts';
 import type { Artefacts, Documents } from '../artefacts.ts';
 import { deployed, policyStatements, SOME_ACCOUNT } from '../documents.ts';
 import { acknowledgeWildcards, Handler } from '../handler.ts';
@@ -71,6 +72,16 @@ export class RenderStack extends Stack {
       retention: aws.logRetentionDays,
       removalPolicy: RemovalPolicy.DESTROY,
     });
+    for (const event of PARENT_EVENTS) {
+      new logs.MetricFilter(this, `Count-${event}`, {
+        logGroup: log,
+        filterName: event,
+        filterPattern: logs.FilterPattern.stringValue('$.event', '=', event),
+        metricNamespace: PARENTS_NAMESPACE,
+        metricName: event,
+        metricValue: '1',
+      });
+    }
     const policy = new iam.Policy(this, 'ParentPolicy', {
       roles: [role],
       statements: policyStatements(
@@ -89,7 +100,8 @@ export class RenderStack extends Stack {
     const parents = this.#parents(documents, render, { ...network, role, region });
     parents.node.addDependency(policy, log);
 
-    if (render.owners.length > 0) this.#machine(configuration, artefacts, render, { jobs, audit });
+    const alarms = new AlarmTopic(this, { email: aws.alarmEmail, name: NAMES.renderAlarms });
+    if (render.owners.length > 0) this.#machine(configuration, artefacts, render, { jobs, audit, alarms });
     new CfnOutput(this, 'JobsBucket', { value: jobs.bucketName });
     new CfnOutput(this, 'AuditBucket', { value: audit.bucketName });
     new CfnOutput(this, 'JobKeyArn', { value: key.attrArn });
@@ -254,16 +266,14 @@ export class RenderStack extends Stack {
     configuration: Configuration,
     artefacts: Artefacts,
     { owners, pcrs }: RenderSettings,
-    { jobs, audit }: { jobs: s3.Bucket; audit: s3.Bucket },
+    { jobs, audit, alarms }: { jobs: s3.Bucket; audit: s3.Bucket; alarms: AlarmTopic },
   ): void {
-    const { alarmEmail: email, region } = configuration.aws;
-    const { topic, key } = new AlarmTopic(this, { email, name: 'portcullis-render-alarms' });
     const arns = {
       renderJobs: [jobs.bucketArn, jobs.arnForObjects('*')],
       auditBucket: [audit.bucketArn, audit.arnForObjects('*')],
-      renderParents: [parentsArn(region)],
-      alarmTopic: [topic.topicArn],
-      alarmTopicKey: [key.keyArn],
+      renderParents: [parentsArn(configuration.aws.region)],
+      alarmTopic: [alarms.topic.topicArn],
+      alarmTopicKey: [alarms.key.keyArn],
     };
     const settings = { jobsBucket: jobs.bucketName, auditBucket: audit.bucketName, owners, pcrs };
     const shared = { configuration, artefacts, arns };
@@ -273,7 +283,7 @@ export class RenderStack extends Stack {
     const machine = new StateMachine(this, 'render', {
       ...shared,
       stateMachineName: NAMES.renderMachine,
-      names: { 'parent group name': NAMES.renderParents, 'alarm topic ARN': topic.topicArn },
+      names: { 'parent group name': NAMES.renderParents, 'alarm topic ARN': alarms.topic.topicArn },
     });
     new CfnOutput(this, 'RenderMachineArn', { value: machine.arn });
   }

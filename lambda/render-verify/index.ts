@@ -9,6 +9,7 @@ import { RenderError } from '../../enclave-render/render/render-manifest.ts';
 import { StorageError } from '../../enclave-render/storage/object-store.ts';
 import { s3Client, s3ObjectStore } from '../../enclave-render/storage/s3.ts';
 import { namedByCode } from '../error-names.ts';
+import { lambdaMetrics } from '../metrics.ts';
 import type { RegisteredJob } from '../render-register/index.ts';
 import { ownerKeys, RenderHandlerSchema, tasksOf } from '../render-settings.ts';
 import { readSettings } from '../settings.ts';
@@ -18,6 +19,7 @@ const client = s3Client(process.env.AWS_ENDPOINT_URL !== undefined);
 const jobs = s3ObjectStore(client, jobsBucket);
 const audit = s3ObjectStore(client, auditBucket);
 const keys = ownerKeys(owners);
+const metric = lambdaMetrics('render');
 
 /** What became of a job; `code` of a receipt that is refused. `statementSha384` is what an accepted one is known by. */
 export type Outcome =
@@ -55,6 +57,7 @@ async function judge(text: string, job: Pick<RegisteredJob, 'jobId' | 'nonce' | 
     return { jobId, accepted: true, statementSha384, simulated };
   } catch (error) {
     if (!isRefusal(error)) throw error;
+    metric('ReceiptRefused', 1);
     console.error(`the receipt of ${jobId} is refused: ${error.code}: ${error.message}`);
     return { jobId, accepted: false, code: error.code };
   }

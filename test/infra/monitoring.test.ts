@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
+import { ASSUMPTIONS, costOf } from '../../config/cost.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import { NAMESPACE as ALARM_NAMESPACE, ALARMS, alarmsOf, type Watched } from '../../infra/alarms.ts';
 import { HANDLERS } from '../../lambda/handlers.ts';
@@ -57,7 +58,7 @@ describe('alarms', () => {
       expect(Object.keys(METRICS)).toContain(metric.name);
       const { service, target, ...others } = metric.dimensions(watched);
       expect(others).toEqual({});
-      expect(['api', 'detection', 'reconciler']).toContain(service);
+      expect(['api', 'detection', 'reconciler', 'render']).toContain(service);
       // Of revocations there is a series for each target, and none without one (`lambda/reconciler/index.ts`).
       expect(target !== undefined).toBe(service === 'reconciler');
       if (target !== undefined) expect(['edge store', 'WAF rule group']).toContain(target);
@@ -151,6 +152,12 @@ describe('alarms', () => {
         expect(`${name}: ${own}`).toContain(part);
     }
   });
+});
+
+test('the model of costs counts every alarm, and every key', () => {
+  expect(ASSUMPTIONS.alarms.value).toBe(Object.keys(ALARMS).length);
+  const { lines } = costOf(v.parse(ConfigurationSchema, configuration)).perMonth;
+  expect(lines.find(({ what }) => what === 'KMS keys')?.quantity).toBe(whole.of('AWS::KMS::Key').length);
 });
 
 describe('the dashboard', () => {

@@ -1,7 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parentStatements, parentUserData } from '../../enclave-render/host/aws/user-data.ts';
 import { RENDER_CONTEXT, renderKeyPolicy } from '../../enclave-render/kms/key-policy.ts';
+import { ALARMS, PARENT_EVENTS } from '../../infra/alarms.ts';
+import { packagePath } from '../../local/package-root.ts';
 import { builtArtefacts } from '../harness/artefacts.ts';
 import { isOnPath, LONG } from '../harness/programs.ts';
 import { evaluate } from '../harness/template-values.ts';
@@ -21,6 +24,7 @@ const made = synthesise(
   { aws: { region: 'eu-central-1', modules: ['render'], render: { ...render, owners: [OWNER] } } },
   artefacts,
 );
+const withoutOwners = synthesise({ aws: { modules: ['render'], render } }, artefacts);
 const written = (value: unknown) => evaluate(value, { 'AWS::Region': 'eu-central-1' });
 // biome-ignore lint/suspicious/noExplicitAny: statements have as many shapes as there are policies.
 type Statement = any;
@@ -174,15 +178,58 @@ describe('the state machine', () => {
   });
 
   test('is there for owners that are known, and for nobody else', () => {
-    const without = synthesise({ aws: { modules: ['render'], render } }, artefacts);
-    expect(without.of('AWS::StepFunctions::StateMachine')).toEqual([]);
-    expect(without.of('AWS::Lambda::Function')).toEqual([]);
+    expect(withoutOwners.of('AWS::StepFunctions::StateMachine')).toEqual([]);
+    expect(withoutOwners.of('AWS::Lambda::Function')).toEqual([]);
     expect(() =>
       synthesise(
         { aws: { modules: ['render'], render: { ...render, owners: ['-----BEGIN PUBLIC KEY-----'] } } },
         artefacts,
       ),
     ).toThrow(/Ed25519 public key/);
+  });
+});
+
+describe('alarms', () => {
+  const alarms = (templates: typeof made) =>
+    templates.of('AWS::CloudWatch::Alarm').map(({ Properties }) => Properties.AlarmName.replace('portcullis-', ''));
+  const ofRender = Object.entries(ALARMS).flatMap(([name, { module }]) => (module === 'render' ? [name] : []));
+
+  test('go to the one topic that there is, by its name: no export keeps the stack from being changed', () => {
+    const [topic, ...others] = made.of('AWS::SNS::Topic');
+    expect([topic?.stack, topic?.Properties.TopicName, others]).toEqual([
+      'portcullis-render',
+      'portcullis-render-alarms',
+      [],
+    ]);
+    for (const { Properties } of made.of('AWS::CloudWatch::Alarm')) {
+      expect(written(Properties.AlarmActions)).toEqual([
+        'arn:aws:sns:eu-central-1:123456789012:portcullis-render-alarms',
+      ]);
+    }
+    const { template, dependencies } = made.assembly.getStackByName('portcullis-monitoring');
+    expect(JSON.stringify(template)).not.toContain('Fn::ImportValue');
+    expect(dependencies.map(({ id }) => id)).toContain('portcullis-render');
+  });
+
+  test('are those of jobs and of their parents; without owners there are no jobs', () => {
+    expect(alarms(made)).toEqual(ofRender);
+    expect(alarms(withoutOwners)).toEqual(['parent-job-failed', 'parent-not-started']);
+    expect(withoutOwners.of('AWS::SNS::Topic')).toHaveLength(1);
+  });
+
+  test('of parents count the events that a parent as built logs', () => {
+    const parent = readFileSync(packagePath('dist', 'enclave', 'parent', 'parent.mjs'), 'utf8');
+    const counted = made.of('AWS::Logs::MetricFilter').map(({ Properties }) => Properties);
+    expect(counted.map(({ FilterPattern }) => FilterPattern)).toEqual(
+      PARENT_EVENTS.map((event) => `{ $.event = "${event}" }`),
+    );
+    for (const { LogGroupName, MetricTransformations } of counted) {
+      expect(LogGroupName).toEqual({ Ref: made.one('AWS::Logs::LogGroup', 'ParentLog').id });
+      const [{ MetricName, MetricNamespace, MetricValue }] = MetricTransformations;
+      const { metric } = ALARMS[`parent-${MetricName}`] ?? {};
+      expect([MetricValue, MetricName, MetricNamespace]).toEqual(['1', metric?.name, metric?.namespace]);
+      expect(parent).toMatch(new RegExp(`event: ?"${MetricName}"`));
+    }
   });
 });
 

@@ -162,6 +162,9 @@ describe.skipIf(!HAS_MOTO)(
       vi.stubEnv('AWS_REGION', 'us-east-1');
       vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
       vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+      // Powertools then writes to the console, and not past it.
+      vi.stubEnv('POWERTOOLS_DEV', 'true');
+      vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
       // Each deployment has handlers of its own: they read their settings when they are loaded.
       vi.resetModules();
       const loaded: Record<string, (input: object) => Promise<object>> = {};
@@ -197,6 +200,7 @@ describe.skipIf(!HAS_MOTO)(
         },
         Alarm: async ({ Message }: { Message: string }) => ({ MessageId: `${alarms.push(Message)}` }),
       };
+      const metered = vi.spyOn(console, 'log').mockImplementation(() => undefined);
       const machine = new StateMachine(DEPLOYED, { validationOptions: { noValidate: true } });
       const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
       const execution = machine.run(
@@ -216,7 +220,9 @@ describe.skipIf(!HAS_MOTO)(
       );
       const log = said.mock.calls.flat().join('\n');
       said.mockRestore();
-      return { ...ended, parents, alarms, log };
+      const refused = metered.mock.calls.flatMap(([line]) => JSON.parse(line).ReceiptRefused ?? []);
+      metered.mockRestore();
+      return { ...ended, parents, alarms, log, refused };
     }
 
     test('ends in a receipt that is verified, and kept with its outcome; a parent runs as long as it takes', async () => {
@@ -224,8 +230,8 @@ describe.skipIf(!HAS_MOTO)(
       const { jobId, nonce } = job.manifest;
       const receipt = await receiptOf(job);
       await put('submitted/feature.jws', `${job.jws}\n`);
-      const { output, failure, parents, alarms } = await execute('feature.jws', job, delivers(receipt));
-      expect([failure, alarms, parents]).toEqual([undefined, [], [1, 1, 0]]);
+      const { output, failure, parents, alarms, refused } = await execute('feature.jws', job, delivers(receipt));
+      expect([failure, alarms, parents, refused]).toEqual([undefined, [], [1, 1, 0], []]);
       expect(output).toMatchObject({ jobId, accepted: true, simulated: true });
       const kept = (await keysOf(AUDIT)).filter((key) => key.startsWith(`receipts/${jobId}/`));
       expect(kept).toHaveLength(2);
@@ -253,7 +259,8 @@ describe.skipIf(!HAS_MOTO)(
       const job = await newJob();
       const receipt = typeof changes === 'string' ? '{"format":' : await receiptOf(job, changes);
       await put('submitted/refused.jws', job.jws);
-      const { failure, alarms, log, parents } = await execute('refused.jws', job, delivers(receipt));
+      const { failure, alarms, log, parents, refused } = await execute('refused.jws', job, delivers(receipt));
+      expect(refused).toEqual([1]);
       expect([failure, alarms]).toEqual([FAILED, [`The render run failed: ${code}`]]);
       expect(log).toContain(code);
       expect(parents.at(-1)).toBe(0);
@@ -316,11 +323,11 @@ describe.skipIf(!HAS_MOTO)(
         await put('submitted/failing.jws', job.jws);
         // Of an attempt before: it is not taken for this one's.
         await put(`jobs/${job.manifest.jobId}/failure.json`, '{"code":"ERR_OLD","at":0}');
-        const { alarms, parents } = await execute('failing.jws', job, async (jobId) => {
+        const { alarms, parents, refused } = await execute('failing.jws', job, async (jobId) => {
           await put(`refused/${jobId}.jws.failure.json`, written);
           await s3.send(new DeleteObjectCommand({ Bucket: JOBS, Key: `incoming/${jobId}.jws` }));
         });
-        expect([alarms, parents]).toEqual([[`The render run failed: ${code}`], [1, 1, 0]]);
+        expect([alarms, parents, refused]).toEqual([[`The render run failed: ${code}`], [1, 1, 0], []]);
       }
     });
 

@@ -46,6 +46,8 @@ export const METRICS = {
   RevocationsOmitted: 'Count',
   /** Publications that a target could not be told of, with the target as a dimension. */
   PublicationFailed: 'Count',
+  /** Receipts of render jobs that were refused. */
+  ReceiptRefused: 'Count',
 } as const;
 
 /** Where the API says what it does. */
