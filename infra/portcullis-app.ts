@@ -12,6 +12,7 @@ import { ConfigurationError } from '../config/configuration.ts';
 import { contradictions } from '../config/contradictions.ts';
 import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
+import { isDelivered, REGION_OUTPUT } from '../config/stacks.ts';
 import type { Watched } from './alarms.ts';
 import type { Artefacts } from './artefacts.ts';
 import { NAMES, stateMachineArn, topicArn } from './names.ts';
@@ -59,16 +60,15 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
   let distributionId: string | undefined;
   if (has('base')) {
     const edge = new EdgeStack(app, 'portcullis-edge', atTheEdge);
+    new CfnOutput(edge, REGION_OUTPUT, { value: aws.region, description: 'aws.region, for portcullis doctor' });
     const edgeStoreArn = edge.keyValueStore.keyValueStoreArn;
     const base = new BaseStack(app, 'portcullis-base', { ...regional, edgeStoreArn });
     base.addStackDependency(edge);
     const { httpApiId } = base;
-    // One that was there before has its logs looked at too, and no functions of ours before somebody attaches them.
-    const isWatched = has('revocation') && configuration.revocation.athena !== undefined;
-    const isDelivered = aws.delivery.origin !== undefined || configuration.revocation.waf.publish || isWatched;
     const mastering = has('mastering') ? new MasteringStack(app, 'portcullis-mastering', regional) : undefined;
     const keyServerDomainName = mastering?.keyServerDomainName;
-    const delivery = isDelivered
+    // One that was there before has its logs looked at too, and no functions of ours before somebody attaches them.
+    const delivery = isDelivered(configuration)
       ? new DeliveryStack(app, 'portcullis-delivery', { ...atTheEdge, edge, httpApiId, keyServerDomainName })
       : undefined;
     delivery?.addStackDependency(base);

@@ -85,7 +85,7 @@ const RULES: IForbiddenRuleType[] = [
     comment: 'Importing the minting library must pull none of them.',
     from: {
       pathNot:
-        '/(?:dynamodb|athena|cloudfront|cloudwatch-logs|kms|s3|secrets-manager|sqs|ssm|step-functions|sts|waf|key-value-store-aws)\\.ts$',
+        '/(?:dynamodb|athena|cloudformation|cloudfront|cloudwatch-logs|kms|s3|secrets-manager|sqs|ssm|step-functions|sts|waf|key-value-store-aws)\\.ts$',
     },
     to: { path: SDK, dependencyTypesNot: ['type-only'] },
   },

@@ -2,6 +2,7 @@ import { loadAws } from '../../config/aws.ts';
 import { EDGE_REGION, type ModuleName } from '../../config/deployment.ts';
 import type { Configuration } from '../../config/schema.ts';
 import { type Finding, failed, ok, unchecked } from './finding.ts';
+import { stacksFinding } from './stacks.ts';
 
 /** Names that the deployment gives (`infra/`). */
 const KEY_RING = 'portcullis/key-ring';
@@ -34,6 +35,16 @@ export const ACCOUNT_CHECKS: AccountCheck[] = [
     action: 'ssm:GetParameter',
     appliesTo: ({ aws }) => aws.region !== EDGE_REGION,
     check: async ({ aws }, account) => (await loadAws(() => import('./ssm.ts'))).bootstrap(aws.region, account),
+  },
+  {
+    name: 'stacks',
+    action: 'cloudformation:DescribeStacks',
+    appliesTo: () => true,
+    check: async (configuration) => {
+      const { deployedStacks } = await loadAws(() => import('./cloudformation.ts'));
+      const regions = [...new Set([configuration.aws.region, EDGE_REGION])];
+      return stacksFinding(configuration, (await Promise.all(regions.map(deployedStacks))).flat());
+    },
   },
   {
     name: 'functions',

@@ -5,13 +5,17 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { AthenaClient, CreateWorkGroupCommand } from '@aws-sdk/client-athena';
+import { CloudFormationClient, CreateStackCommand } from '@aws-sdk/client-cloudformation';
 import { CreateAliasCommand, CreateKeyCommand, DisableKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { CreateRuleGroupCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
+import * as v from 'valibot';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ACCOUNT_CHECKS } from '../../cli/doctor/account.ts';
 import { workgroupLimit } from '../../cli/doctor/athena.ts';
+import { stacksFinding } from '../../cli/doctor/stacks.ts';
+import { ConfigurationSchema } from '../../config/schema.ts';
 import { portcullis } from '../harness/cli.ts';
 import { HAS_MOTO, useMoto } from '../harness/moto.ts';
 
@@ -189,6 +193,7 @@ describe('with credentials that may do nothing', () => {
         '<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>';
       return { status: 403, body, type: XML };
     }
+    if (asked.includes('DescribeStacks')) return { status: 403, body: stsError('AccessDenied'), type: XML };
     return {
       status: 400,
       body: '{"__type":"AccessDeniedException","message":"no"}',
@@ -223,6 +228,51 @@ describe('with credentials that AWS does not take', () => {
       says: expect.stringMatching(/log in again.*enable the region eu-south-2/),
     });
     expect(JSON.stringify(checks)).not.toContain('AKIAWRONG');
+  });
+});
+
+describe('stacks that are there', () => {
+  const configuration = v.parse(ConfigurationSchema, { aws: { region: 'eu-central-1', modules: ['base', 'api'] } });
+  const stack = (name: string, status = 'UPDATE_COMPLETE', region = 'eu-central-1', outputs = {}) => ({
+    ...{ name: `portcullis-${name}`, region, status, outputs },
+  });
+  const edge = (Region: string) => stack('edge', 'CREATE_COMPLETE', 'us-east-1', { Region });
+
+  test.each([
+    ['none', [], 'ok', /none is there yet in eu-central-1 and us-east-1/],
+    ['those of the configuration', [edge('eu-central-1'), stack('base')], 'ok', /edge, portcullis-base can be updated/],
+    ['half of a deployment that broke off', [edge('eu-central-1')], 'ok', /can be updated/],
+    ['one that was rolled back', [stack('base', 'UPDATE_ROLLBACK_COMPLETE')], 'ok', /can be updated/],
+    ['a change set alone', [stack('revocation', 'REVIEW_IN_PROGRESS')], 'ok', /none is there yet/],
+    ['one that changes', [stack('api', 'UPDATE_IN_PROGRESS')], 'warning', /api is UPDATE_IN_PROGRESS: wait/],
+    ['another region that nobody asked', [edge('eu-west-1')], 'failed', /aws\.region eu-west-1, .*set that/],
+    [
+      'another region that was asked',
+      [stack('base', 'CREATE_COMPLETE', 'us-east-1')],
+      'failed',
+      /is in us-east-1, and would be made in eu-central-1 too/,
+    ],
+    [
+      'a module that is off',
+      [stack('base'), stack('revocation')],
+      'failed',
+      /^portcullis-revocation is in eu-central-1, and .* leaves it out: destroy it before/,
+    ],
+    [
+      'a first deployment that failed',
+      [stack('base', 'ROLLBACK_COMPLETE')],
+      'failed',
+      /is ROLLBACK_COMPLETE, .*delete-stack --stack-name portcullis-base --region eu-central-1.*Deploying again/,
+    ],
+    [
+      'an update stuck',
+      [stack('api', 'UPDATE_ROLLBACK_FAILED')],
+      'failed',
+      /continue-update-rollback .*portcullis-api/,
+    ],
+    ['all that is wrong', [stack('render'), stack('base', 'DELETE_FAILED')], 'failed', /render .*; portcullis-base is/],
+  ])('%s', (_, stacks, status, says) => {
+    expect(stacksFinding(configuration, stacks)).toEqual({ status, says: expect.stringMatching(says) });
   });
 });
 
@@ -265,6 +315,7 @@ describe.skipIf(!HAS_MOTO)(HAS_MOTO ? 'an account' : 'an account (needs moto_ser
     });
     expect(named('bootstrap, aws.region')?.says).toContain('aws://123456789012/eu-central-1');
     expect(named('functions')).toMatchObject({ status: 'ok', says: '1 of 100 functions' });
+    expect(named('stacks')).toMatchObject({ status: 'ok', says: 'none is there yet in eu-central-1 and us-east-1' });
     for (const name of ['rule group', 'key ring', 'mastering key', 'workgroup', 'log delivery']) {
       expect([name, named(name)?.status, named(name)?.says]).toEqual([name, 'ok', expect.stringMatching(/yet/)]);
     }
@@ -302,6 +353,11 @@ describe.skipIf(!HAS_MOTO)(HAS_MOTO ? 'an account' : 'an account (needs moto_ser
     const group = { Name: 'portcullis-revoked-sessions', Scope: 'CLOUDFRONT', Capacity: 700 } as const;
     const VisibilityConfig = { SampledRequestsEnabled: false, CloudWatchMetricsEnabled: false, MetricName: 'm' };
     await new WAFV2Client({ ...given, ...atTheEdge }).send(new CreateRuleGroupCommand({ ...group, VisibilityConfig }));
+    // Deployed before with another region.
+    const Resources = { Topic: { Type: 'AWS::SNS::Topic' } };
+    const edge = { Resources, Outputs: { Region: { Value: 'eu-west-1' } } };
+    const atEdge = new CloudFormationClient({ ...given, ...atTheEdge });
+    await atEdge.send(new CreateStackCommand({ StackName: 'portcullis-edge', TemplateBody: JSON.stringify(edge) }));
     functions = Array.from({ length: 98 }, (_, i) => `f-${i}`);
     const { code, checks, named } = await ask();
     expect(code).toBe(1);
@@ -313,6 +369,10 @@ describe.skipIf(!HAS_MOTO)(HAS_MOTO ? 'an account' : 'an account (needs moto_ser
     expect(named('rule group')).toMatchObject({
       status: 'failed',
       says: expect.stringMatching(/has 700 WCU, which never change/),
+    });
+    expect(named('stacks')).toMatchObject({
+      status: 'failed',
+      says: expect.stringMatching(/^deployed with aws\.region eu-west-1, .*set that/),
     });
     expect(named('functions')).toMatchObject({
       status: 'failed',

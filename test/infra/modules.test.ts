@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { contradictions } from '../../config/contradictions.ts';
 import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
+import { REGION_OUTPUT, stacksOf } from '../../config/stacks.ts';
 import { packagePath } from '../../local/package-root.ts';
 // @ts-expect-error: a script, without types.
 import { EVERYTHING, stackDiagram, stacksWithTypes } from '../../scripts/stack-diagram.mjs';
@@ -34,6 +35,9 @@ describe('modules, each of which can be left out', () => {
     (_, modules) => {
       const { assembly } = synthesise(configurationOf(modules), artefacts);
       const names = assembly.stacks.map(({ stackName }) => stackName);
+      // What doctor looks for.
+      const expected = stacksOf(v.parse(ConfigurationSchema, configurationOf(modules)));
+      expect(new Set(names)).toEqual(new Set(expected.keys()));
       expect(names.includes('portcullis-edge')).toBe(modules.includes('base'));
       for (const module of ['base', 'api'] as const) {
         expect(names.includes(`portcullis-${module}`)).toBe(modules.includes(module));
@@ -70,6 +74,10 @@ test('what CloudFront wants is in us-east-1, all else in the region of the confi
   const regions = Object.fromEntries(
     assembly.stacks.map(({ stackName, environment }) => [stackName, environment.region]),
   );
+  const configuration = v.parse(ConfigurationSchema, configurationOf(['base', 'api'], more));
+  expect(regions).toEqual(Object.fromEntries(stacksOf(configuration)));
+  const { template } = assembly.getStackByName('portcullis-edge');
+  expect(template.Outputs[REGION_OUTPUT].Value).toBe('ap-southeast-2');
   expect(regions).toEqual({
     'portcullis-edge': 'us-east-1',
     'portcullis-delivery': 'us-east-1',
