@@ -20,7 +20,7 @@ import { answerCustomResource, type CustomResourceType } from './custom-resource
 import { DeploymentError } from './deployment-error.ts';
 import { bootstrapKeyRing } from './key-ring.ts';
 import { parameterClient, removeRuleGroupArn, writeRuleGroupArn } from './ssm.ts';
-import { deleteRuleGroup, makeRuleGroup, ruleGroupName } from './waf.ts';
+import { deleteRuleGroup, earlierRuleGroups, makeRuleGroup, ruleGroupName } from './waf.ts';
 
 const { edgeStore, revocation, revocations, ...rotating } = readSettings(
   v.strictObject({
@@ -54,7 +54,16 @@ async function publishToRuleGroup({ name, id }: FoundRuleGroup): Promise<void> {
   await ruleGroupPublisher(() => list.active(now()), group, options).reconcile();
 }
 
-const kept = (what: string) => console.error(`${what} is still used, and stays: delete it when nothing refers to it`);
+/** Says which rule groups nobody publishes to any more: CloudFormation asks once to remove one, mostly while it is used. */
+async function reportEarlierRuleGroups(): Promise<void> {
+  const { waf: settings } = revocation;
+  const names = await earlierRuleGroups(waf, scope, settings.publish ? ruleGroupName(settings) : undefined);
+  for (const name of names) {
+    console.error(`rule group ${name} is of earlier settings: delete it when no web ACL refers to it`);
+  }
+}
+
+const kept = (what: string) => console.error(`${what} stays: delete it when nothing refers to it`);
 
 const TYPES: Record<string, CustomResourceType> = {
   'Custom::PortcullisKeyRing': {
@@ -75,9 +84,11 @@ const TYPES: Record<string, CustomResourceType> = {
       return { physicalId: group.arn };
     },
     async remove(arn) {
-      if (!(await deleteRuleGroup(waf, arn))) return kept(arn);
-      const [, name] = /\/([^/]+)\/[^/]+$/.exec(arn) ?? [];
-      if (name !== undefined) await removeRuleGroupArn(parameters, name);
+      const [, name = ''] = /\/([^/]+)\/[^/]+$/.exec(arn) ?? [];
+      // One of another `revocation.waf.name` is out of reach of the role by now.
+      const isReached = name.startsWith(`${revocation.waf.name}-`);
+      if (!isReached || !(await deleteRuleGroup(waf, arn))) return kept(arn);
+      await removeRuleGroupArn(parameters, name);
     },
   },
   'Custom::PortcullisEmbeddedFunction': {
@@ -102,6 +113,7 @@ const TYPES: Record<string, CustomResourceType> = {
         const group = settings.publish ? await findRuleGroup(waf, ruleGroupName(settings), scope) : undefined;
         if (group) await publishToRuleGroup(group);
       }
+      await reportEarlierRuleGroups().catch(({ name }: Error) => console.error(`rule groups were not listed: ${name}`));
       return { physicalId: 'portcullis-reconciled' };
     },
     remove: async () => undefined,

@@ -2,6 +2,8 @@ import {
   CreateRuleGroupCommand,
   DeleteRuleGroupCommand,
   GetRuleGroupCommand,
+  ListRuleGroupsCommand,
+  type ListRuleGroupsCommandOutput,
   type Scope,
   type WAFV2Client,
 } from '@aws-sdk/client-wafv2';
@@ -15,6 +17,8 @@ export interface RuleGroupDescription {
 }
 
 const ATTEMPTS = 5;
+/** By which a group is known for one of ours, whatever its name. */
+const DESCRIPTION = 'Revoked sessions, written by Portcullis: changes of others are undone';
 
 /** A capacity is for good, so a group of another one is another group: the name says which. */
 export function ruleGroupName({ name, capacityWcu }: Pick<RuleGroupDescription, 'name' | 'capacityWcu'>): string {
@@ -31,7 +35,7 @@ export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescrip
   if (found) return found;
   const create = new CreateRuleGroupCommand({
     ...{ Name, Scope: group.scope, Capacity: group.capacityWcu },
-    Description: 'Revoked sessions, written by Portcullis: changes of others are undone',
+    Description: DESCRIPTION,
     VisibilityConfig: {
       // Samples hold paths, and those hold tokens.
       ...{ SampledRequestsEnabled: false, CloudWatchMetricsEnabled: true, MetricName: Name },
@@ -47,6 +51,22 @@ export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescrip
     if (made) return made;
     throw error;
   }
+}
+
+/** Names of groups of ours but for the present one: of an earlier name or capacity (AWS WAF API Reference, ListRuleGroups). */
+export async function earlierRuleGroups(client: WAFV2Client, scope: Scope, present?: string): Promise<string[]> {
+  const names: string[] = [];
+  let NextMarker: string | undefined;
+  do {
+    const page: ListRuleGroupsCommandOutput = await client.send(
+      new ListRuleGroupsCommand({ Scope: scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
+    );
+    for (const { Name = '', Description } of page.RuleGroups ?? []) {
+      if (Description === DESCRIPTION && Name !== present) names.push(Name);
+    }
+    NextMarker = page.NextMarker;
+  } while (NextMarker);
+  return names;
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
 import { GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
-import { GetRuleGroupCommand, ListRuleGroupsCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
+import { DeleteRuleGroupCommand, GetRuleGroupCommand, ListRuleGroupsCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import { EdgeStore } from '../../edge-functions/store/edge-store.ts';
@@ -388,6 +388,27 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       await expect(arnOf(CAPACITY * 2)).rejects.toMatchObject({ name: 'ParameterNotFound' });
       expect(await arnOf(CAPACITY)).toBe(physicalIds.get('Custom::PortcullisRuleGroup'));
       expect(await rules()).toEqual(before);
+    });
+
+    test('a group of another name stays when its name changes, and each deployment says so until it is deleted', async () => {
+      const renamed = `${GROUP}-renamed-${at}`;
+      const other = resource('RuleGroup', { Name: renamed, Scope: 'CLOUDFRONT', CapacityWcu: String(CAPACITY) });
+      const { PhysicalResourceId: arn } = await cloudFormation.create(lambdas.deployment, other);
+      // The role is that of the present name: asked to remove it, the handler sends nothing, and does not fail.
+      const from = endpoints.deployment.sent.length;
+      succeeded([await cloudFormation.remove(lambdas.deployment, arn, other)]);
+      expect(endpoints.deployment.sent.length).toBe(from);
+      const says = `rule group ${renamed}-${CAPACITY} is of earlier settings: delete it when no web ACL refers to it`;
+      const written = () => lambdas.deployment.log().split(says).length - 1;
+      succeeded([await cloudFormation.create(lambdas.deployment, reconcile())]);
+      expect(written()).toBe(1);
+      expect(lambdas.deployment.log()).not.toContain(`rule group ${(await group()).name} is of earlier`);
+      const [, id = ''] = /([^/]+)$/.exec(arn) ?? [];
+      const named = { Name: `${renamed}-${CAPACITY}`, Id: id, Scope: 'CLOUDFRONT' } as const;
+      const { LockToken } = await waf.send(new GetRuleGroupCommand(named));
+      await waf.send(new DeleteRuleGroupCommand({ ...named, LockToken }));
+      succeeded([await cloudFormation.create(lambdas.deployment, reconcile())]);
+      expect(written()).toBe(1);
     });
 
     test('keys of another ring are never taken from the edge, nor is a ring made beside them', async () => {
