@@ -161,6 +161,7 @@ export async function deployDetection(detection: object) {
   const world = {
     athena,
     services,
+    aws: endpoint,
     client: database.client,
     settings,
     invoke,

@@ -29,8 +29,8 @@ export interface AwsEndpoint {
   url: string;
   /** Every command since the start, oldest first. */
   sent: SentCommand[];
-  /** Runs before each command, which it may make fail. Set by tests. */
-  before: (command: SentCommand) => Fault | undefined;
+  /** Runs before each command, which it may hold up, or make fail. Set by tests. */
+  before: (command: SentCommand) => Fault | undefined | Promise<undefined>;
   stop(): void;
 }
 
@@ -51,7 +51,7 @@ export async function startAwsEndpoint({ dynamoDb, keyValueStore, functions, mot
     const service = serviceOf(request);
     for (const command of commandsOf(service, request, body)) {
       sent.push(command);
-      const fault = endpoint.before(command);
+      const fault = await endpoint.before(command);
       if (fault === 'before') return void request.socket.destroy();
       if (fault === 'after') loseReply(request, response);
     }
@@ -88,6 +88,16 @@ export async function startAwsEndpoint({ dynamoDb, keyValueStore, functions, mot
     },
   };
   return endpoint;
+}
+
+/** Does something once, before the next command of this kind that a client sends: another client is faster then. */
+export function beforeNext(endpoint: AwsEndpoint, next: SentCommand, act: () => Promise<unknown>): void {
+  endpoint.before = async ({ action, resource }) => {
+    if (action !== next.action || resource !== next.resource) return undefined;
+    endpoint.before = () => undefined;
+    await act();
+    return undefined;
+  };
 }
 
 /** The command takes effect, and nobody hears of it. */

@@ -25,7 +25,7 @@ import { dynamoDbSessions } from '../../token-api/sessions/dynamodb.ts';
 import { EDGE_DEFAULTS } from '../harness/edge.ts';
 import { type RunningLambda, startLambda } from '../harness/lambda.ts';
 import { HAS_MOTO, useMoto } from '../harness/moto.ts';
-import { type AwsEndpoint, permissionsFor, startAwsEndpoint } from '../harness/sdk-commands.ts';
+import { type AwsEndpoint, beforeNext, permissionsFor, startAwsEndpoint } from '../harness/sdk-commands.ts';
 import { laterThan, useStack } from '../harness/stack.ts';
 
 const ORIGIN_SECRET = 'an origin secret of the edge, long enough';
@@ -511,6 +511,15 @@ describe.skipIf(!HAS_MOTO)(`handler api${HAS_MOTO ? '' : ' (needs moto_server, w
     const revoke = () => call('POST', '/v1/sessions/Contended0000/revocation', { role: 'security' });
     const outcomes = (await Promise.all(Array.from({ length: 6 }, revoke))).map(({ body }) => body.outcome);
     expect(outcomes.filter((outcome) => outcome === 'added')).toHaveLength(1);
+
+    // Whoever was too slow looks into the history for what became of the own write.
+    const session = { kind: 'session' as const, id: 'Contended0001', source: 'manual' as const, reasons: [] };
+    const writeHead = { action: 'dynamodb:PutItem', resource: 'portcullis-revocations' };
+    const list = dynamoDbRevocationList(database.client);
+    beforeNext(aws, writeHead, () => list.add({ ...session, by: 'another', revokedAt: now() }));
+    const late = await call('POST', `/v1/sessions/${session.id}/revocation`, { role: 'security' });
+    expect([late.status, late.body.outcome]).toEqual([202, 'kept']);
+    expect(await list.history('session', session.id)).toMatchObject([{ by: 'another' }]);
   });
 
   test('without the module revocation: no routes of it, no table of it, and a key that is dropped ends its sessions', async () => {
