@@ -6,7 +6,7 @@ import type { Publication } from './publication.ts';
 
 /** All changes are one group: the queue hands out the next messages when the reconciler has dealt with those before. */
 const MESSAGE_GROUP = 'revocations';
-/** Changes in a message: below 256 KiB also with the longest ids. */
+/** Changes in a message: below 256 KiB with ids of 128 characters, the longest that routes take, escaped in JSON. */
 const CHANGES = 200;
 
 /** Characters of an id at most, as in `revocation/list/dynamodb.ts`. */
