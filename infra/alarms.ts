@@ -115,6 +115,9 @@ const share = (reason: string, threshold: number, why: string): AlarmDescription
 const hasOwners = ({ aws }: Configuration) => (aws.render?.owners ?? []).length > 0;
 const isDetecting = ({ revocation }: Configuration) => revocation.detection.mode !== 'off';
 
+/** Of what must not happen at all: once is enough. */
+const ONCE = { threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' } as const;
+
 /** Metrics of denials whose reason a share can be out of the ordinary of; the rest is on the dashboard. */
 const DENIALS: Record<string, AlarmDescription> = {
   'denials-token-key-unknown': share(
@@ -151,17 +154,17 @@ export const ALARMS: Record<string, AlarmDescription> = {
   ...DENIALS,
   'function-errors': {
     ...{ at: 'edge', module: 'base', metric: ofFunction('FunctionExecutionErrors', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'The viewer-request function threw: those viewers got 503',
   },
   'function-validation-errors': {
     ...{ at: 'edge', module: 'base', metric: ofFunction('FunctionValidationErrors', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'The function answered what CloudFront does not take: those viewers got 502',
   },
   'function-throttled': {
     ...{ at: 'edge', module: 'base', metric: ofFunction('FunctionThrottles', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'CloudFront did not run the function for some requests, because it takes too long',
   },
   'function-compute': {
@@ -182,7 +185,7 @@ export const ALARMS: Record<string, AlarmDescription> = {
   },
   'origin-secret-rotation-failed': {
     ...{ at: 'edge', module: 'api', metric: ofHandler('origin-secret-rotation', 'Errors') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'The secret that the distribution proves itself with was not rotated, or half',
     isFor: ({ aws }) => aws.delivery.origin !== undefined,
   },
@@ -207,14 +210,14 @@ export const ALARMS: Record<string, AlarmDescription> = {
   'edge-list-full': {
     ...{ at: 'region', module: 'revocation' },
     metric: counted('RevocationsOmitted', 'reconciler', 'Maximum', { target: 'edge store' }),
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'Revocations have no room in the edge store: these viewers are not cut off',
     isFor: ({ aws }) => aws.keys.at === 'store',
   },
   'rule-group-full': {
     ...{ at: 'region', module: 'revocation' },
     metric: counted('RevocationsOmitted', 'reconciler', 'Maximum', { target: 'WAF rule group' }),
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'Revoked sessions have no room in the rule group; the newest are in it',
     isFor: ({ revocation }) => revocation.waf.publish,
   },
@@ -241,26 +244,26 @@ export const ALARMS: Record<string, AlarmDescription> = {
   'dead-letters': {
     ...{ at: 'region', module: 'revocation' },
     metric: ofQueue('portcullis-publications-dead.fifo', 'ApproximateNumberOfMessagesVisible'),
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A change was given up after many attempts; the list still has it',
   },
   'detection-failed': {
     ...{ at: 'region', module: 'revocation', metric: counted('DetectionFailed', 'detection', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A run of detection failed: nothing was recorded or revoked by it',
     needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-execution-failed': {
     ...{ at: 'region', module: 'revocation', metric: ofMachine('detection', 'ExecutionsFailed') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'An execution of detection failed, perhaps before it could say so itself',
     needsDistribution: true,
     isFor: isDetecting,
   },
   'detection-timed-out': {
     ...{ at: 'region', module: 'revocation', metric: ofMachine('detection', 'ExecutionsTimedOut') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A run of detection took longer than an hour, and could say nothing any more',
     needsDistribution: true,
     isFor: isDetecting,
@@ -274,7 +277,7 @@ export const ALARMS: Record<string, AlarmDescription> = {
   },
   'detection-cap-hit': {
     ...{ at: 'region', module: 'revocation', metric: counted('DetectionCapHit', 'detection', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'Detection would have revoked more than its cap, and revoked nothing',
     needsDistribution: true,
     isFor: isDetecting,
@@ -286,36 +289,36 @@ export const ALARMS: Record<string, AlarmDescription> = {
   },
   'receipt-refused': {
     ...{ at: 'region', module: 'render', metric: counted('ReceiptRefused', 'render', 'Sum') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'The receipt of a render job was refused: it may not be what was ordered',
     isFor: hasOwners,
   },
   'render-failed': {
     ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsFailed') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'An execution of a render job failed, perhaps before it could say so itself',
     isFor: hasOwners,
   },
   'render-timed-out': {
     ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsTimedOut') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A render job took longer than 48 hours, and could say nothing any more: a parent may run on',
     isFor: hasOwners,
   },
   'render-aborted': {
     ...{ at: 'region', module: 'render', metric: ofMachine('render', 'ExecutionsAborted') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'Somebody stopped the execution of a render job: a parent may run on',
     isFor: hasOwners,
   },
   'parent-job-failed': {
     ...{ at: 'region', module: 'render', metric: ofParents('job-failed') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A parent of enclaves could not render a job, or not yet',
   },
   'parent-not-started': {
     ...{ at: 'region', module: 'render', metric: ofParents('not-started') },
-    ...{ threshold: 0, unit: '', periods: 1, minutes: 5, missing: 'good' },
+    ...ONCE,
     why: 'A parent of enclaves runs and takes no jobs: its settings or its enclave image are none',
   },
 };

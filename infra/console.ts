@@ -31,7 +31,6 @@ export class Console extends Construct {
     const { bucket } = new PrivateBucket(this, 'Page', {
       documents: artefacts.documents(),
       name: 'console',
-      region,
       lifecycleRules: [{ noncurrentVersionExpiration: Duration.days(30) }],
       statements: (arn) => [
         {

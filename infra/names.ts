@@ -109,10 +109,14 @@ export function tableArn(table: string, region: string): string {
   return arn('dynamodb', region, `table/${table}`);
 }
 
-/** ARN of the function that a distribution runs at every request, whichever of the two it is. */
-export function viewerRequestArn({ aws }: Configuration): string {
-  const name = aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest;
-  return arn('cloudfront', '', `function/${name}`);
+/** Name of the function that a distribution runs at every request, whichever of the two it is. */
+export function viewerRequestName({ aws }: Configuration): string {
+  return aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest;
+}
+
+/** ARN of that function. */
+export function viewerRequestArn(configuration: Configuration): string {
+  return arn('cloudfront', '', `function/${viewerRequestName(configuration)}`);
 }
 
 /** Name of the rule group: a capacity is for good, so a group of another one is another group (`lambda/deployment/waf.ts`). */

@@ -15,7 +15,7 @@ import type { Configuration } from '../config/schema.ts';
 import { isDelivered, REGION_OUTPUT } from '../config/stacks.ts';
 import type { Watched } from './alarms.ts';
 import type { Artefacts } from './artefacts.ts';
-import { NAMES, stateMachineArn, topicArn } from './names.ts';
+import { NAMES, stateMachineArn, topicArn, viewerRequestName } from './names.ts';
 import { ApiStack } from './stacks/api-stack.ts';
 import { BaseStack } from './stacks/base-stack.ts';
 import { DeliveryStack } from './stacks/delivery-stack.ts';
@@ -73,7 +73,7 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
       : undefined;
     delivery?.addStackDependency(base);
     if (mastering) delivery?.addStackDependency(mastering);
-    alarmsArn = base.alarms.topicArn;
+    alarmsArn = base.alarms.topic.topicArn;
     distributionId = delivery?.watchedDistributionId;
     if (has('revocation')) {
       const watched = { edgeStoreArn, distributionId, alarms: base.alarms };
@@ -94,7 +94,7 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
   const render = has('render') ? new RenderStack(app, 'portcullis-render', regional) : undefined;
   const watched: Watched = {
     distributionId,
-    viewerRequest: aws.keys.at === 'embedded' ? NAMES.embeddedViewerRequest : NAMES.viewerRequest,
+    viewerRequest: viewerRequestName(configuration),
     stateMachineArn: (name) => stateMachineArn(name, aws.region),
   };
   const monitoring = new MonitoringStack(app, 'portcullis-monitoring', {

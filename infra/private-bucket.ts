@@ -1,4 +1,4 @@
-import { RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
@@ -11,7 +11,6 @@ export interface PrivateBucketProps extends Pick<s3.BucketProps, 'lifecycleRules
   documents: Documents;
   /** Name within the deployment. */
   name: string;
-  region: string;
   /** The only KMS key that objects may be encrypted with; without one S3 encrypts with its own. */
   key?: kms.IKey;
   /** Statements beside those of `portcullis storage policy`. `bucket` is its ARN. */
@@ -31,9 +30,9 @@ export class PrivateBucket extends Construct {
 
   constructor(scope: Construct, id: string, props: PrivateBucketProps) {
     super(scope, id);
-    const { documents, name, region, key, statements, ...options } = props;
+    const { documents, name, key, statements, ...options } = props;
     this.bucket = new s3.Bucket(this, 'Bucket', {
-      bucketName: bucketName(name, region),
+      bucketName: bucketName(name, Stack.of(this).region),
       blockPublicAccess: s3.BlockPublicAccess.BLOCK_ALL,
       objectOwnership: s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
       versioned: true,

@@ -1,6 +1,5 @@
 import { Aws, RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
-import type * as kms from 'aws-cdk-lib/aws-kms';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import * as stepfunctions from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
@@ -19,8 +18,6 @@ export interface StateMachineProps {
   arns: ResourceArns;
   /** What its definition calls names and ARNs by (`names` in `lambda/state-machines.ts`). */
   names: Partial<Record<StateMachineDescription['names'][string], string>>;
-  /** The key of a topic that it publishes to. */
-  topicKey?: kms.IKey | undefined;
 }
 
 /** A state machine of `lambda/state-machines.ts`, as it was tested, with a role of its own. Its handlers are there before it. */
@@ -31,7 +28,7 @@ export class StateMachine extends Construct {
     super(scope, `${name}-machine`);
     const described = props.artefacts.stateMachines[name];
     if (!described) throw new Error(`the state machine '${name}' was not built: npm run build`);
-    const { configuration, stateMachineName, names, topicKey } = props;
+    const { configuration, stateMachineName, names } = props;
     const { region } = configuration.aws;
     const nameOf = (what: StateMachineDescription['names'][string]) => {
       const value = names[what];
@@ -62,9 +59,6 @@ export class StateMachine extends Construct {
           resources: handlers.map(([, handlerArn]) => handlerArn),
         }),
         ...permitted(described.permissions, name, props),
-        ...(topicKey
-          ? [new iam.PolicyStatement({ actions: ['kms:Decrypt', 'kms:GenerateDataKey'], resources: [topicKey.keyArn] })]
-          : []),
         // Step Functions Developer Guide, "Logging to CloudWatch Logs": these know no resource.
         new iam.PolicyStatement({
           actions: [

@@ -73,13 +73,8 @@ export const HANDLERS = {
     memoryMiB: 1024,
     timeoutSeconds: 29,
     permissions: {
-      keyRing: [
-        'secretsmanager:DescribeSecret',
-        'secretsmanager:GetSecretValue',
-        'secretsmanager:PutSecretValue',
-        'secretsmanager:UpdateSecretVersionStage',
-      ],
-      keyRingKey: ['kms:Decrypt', 'kms:GenerateDataKey'],
+      keyRing: PUBLISH_KEYS.keyRing,
+      keyRingKey: PUBLISH_KEYS.keyRingKey,
       originSecret: ['secretsmanager:GetSecretValue'],
       edgeStore: [
         'cloudfront-keyvaluestore:DescribeKeyValueStore',

@@ -89,6 +89,12 @@ function handle(name: string, more: Record<string, unknown>) {
   return { Type: 'Task', Resource: placeholder(name), TimeoutSeconds: HANDLER_SECONDS, Retry: RETRY_HANDLER, ...more };
 }
 
+/** What `alarm` needs: the topic is encrypted (SNS Developer Guide, "Configure AWS KMS permissions"). */
+const PUBLISH_ALARMS = {
+  alarmTopic: ['sns:Publish'],
+  alarmTopicKey: ['kms:Decrypt', 'kms:GenerateDataKey'],
+} satisfies StateMachineDescription['permissions'];
+
 /** Tells the operator `$.message`. `next` follows whether or not that went out. */
 function alarm(subject: string, next: string) {
   return {
@@ -225,7 +231,7 @@ const detection: StateMachineDescription = {
       's3:AbortMultipartUpload',
       's3:ListMultipartUploadParts',
     ],
-    alarmTopic: ['sns:Publish'],
+    ...PUBLISH_ALARMS,
   },
 };
 
@@ -331,9 +337,7 @@ const render: StateMachineDescription = {
   names: { ParentGroup: 'parent group name', AlarmTopic: 'alarm topic ARN' },
   permissions: {
     renderParents: ['autoscaling:SetDesiredCapacity'],
-    alarmTopic: ['sns:Publish'],
-    // The topic is encrypted (SNS Developer Guide, "Configure AWS KMS permissions").
-    alarmTopicKey: ['kms:Decrypt', 'kms:GenerateDataKey'],
+    ...PUBLISH_ALARMS,
   },
 };
 

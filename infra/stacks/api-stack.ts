@@ -51,11 +51,6 @@ const LOGGED = {
 
 /** What answers the HTTP API, who may call it, and its tables. In the region of the configuration. */
 export class ApiStack extends Stack {
-  /** Handler `api`. */
-  readonly handler: Handler;
-  /** The user pool, when no identity provider is configured. */
-  readonly userPool: UserPool | undefined;
-
   constructor(scope: Construct, id: string, { configuration, artefacts, arns, ...rest }: ApiStackProps) {
     const { httpApiId, distributionDomainName, ...props } = rest;
     super(scope, id, props);
@@ -65,7 +60,7 @@ export class ApiStack extends Stack {
     const edgeUrl = probeUrl ?? `https://${apiDomainName(httpApiId, aws.region)}`;
     new Tables(this, 'api', artefacts);
 
-    this.handler = new Handler(this, 'api', {
+    const handler = new Handler(this, 'api', {
       configuration,
       artefacts,
       arns,
@@ -90,11 +85,11 @@ export class ApiStack extends Stack {
 
     const http = apigateway.HttpApi.fromHttpApiAttributes(this, 'Api', { httpApiId });
     const page = aws.modules.includes('console') ? `${edgeUrl}/console/index.html` : undefined;
-    this.userPool = aws.identity ? undefined : new UserPool(this, page);
+    const userPool = aws.identity ? undefined : new UserPool(this, page);
     const { issuer, audience } = aws.identity
       ? { issuer: aws.identity.issuer, audience: [aws.identity.audience] }
-      : (this.userPool as UserPool);
-    const integration = new HttpLambdaIntegration('Handler', this.handler.function, { scopePermissionToRoute: false });
+      : (userPool as UserPool);
+    const integration = new HttpLambdaIntegration('Handler', handler.function, { scopePermissionToRoute: false });
     const authorizer = new HttpJwtAuthorizer('Issuer', issuer, { authorizerName: 'issuer', jwtAudience: audience });
     for (const method of METHODS) {
       const routeKey = apigateway.HttpRouteKey.with('/v1/{proxy+}', method);
@@ -122,13 +117,13 @@ export class ApiStack extends Stack {
       },
     });
     if (page !== undefined) {
-      const clientId = aws.console?.clientId ?? this.userPool?.people.userPoolClientId;
+      const clientId = aws.console?.clientId ?? userPool?.people.userPoolClientId;
       new CfnOutput(this, 'ConsoleUrl', { value: page });
       new CfnOutput(this, 'ConsoleSettings', {
         description: 'Content of console/config.json, which holds no secret',
         value: this.toJsonString({ login: 'oidc', issuer, clientId, detection: aws.modules.includes('revocation') }),
       });
     }
-    if (this.userPool) new CfnOutput(this, 'UserPoolId', { value: this.userPool.pool.userPoolId });
+    if (userPool) new CfnOutput(this, 'UserPoolId', { value: userPool.pool.userPoolId });
   }
 }

@@ -4,7 +4,6 @@ import * as events from 'aws-cdk-lib/aws-events';
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
 import * as kms from 'aws-cdk-lib/aws-kms';
 import * as secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
-import type * as sns from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import { AlarmTopic } from '../alarm-topic.ts';
@@ -28,7 +27,7 @@ const ADVANCE_MINUTES = 2;
 export class BaseStack extends Stack {
   /** ARNs of key ring and its key. */
   readonly arns: ResourceArns;
-  readonly alarms: sns.Topic;
+  readonly alarms: AlarmTopic;
   /** Id of the HTTP API, with module `api`: the distribution forwards to it, and it has to know the distribution's name. */
   readonly httpApiId: string | undefined;
 
@@ -59,7 +58,7 @@ export class BaseStack extends Stack {
     }
     // Before the distribution that is told to deliver its logs there.
     if (aws.modules.includes('revocation')) new LogBucket(this, configuration);
-    this.alarms = new AlarmTopic(this, { email: aws.alarmEmail }).topic;
+    this.alarms = new AlarmTopic(this, { email: aws.alarmEmail });
 
     this.arns = { keyRing: [keyRing.ref], keyRingKey: [key.keyArn] };
     const edgeUrl = ownUrl(configuration);

@@ -21,7 +21,14 @@ import type { Artefacts } from '../artefacts.ts';
 import { Console } from '../console.ts';
 import { Handler } from '../handler.ts';
 import { LogDelivery } from '../log-delivery.ts';
-import { apiDomainName, bucketName, NAMES, RULE_GROUP_PARAMETERS, ruleGroupName, viewerRequestArn } from '../names.ts';
+import {
+  apiDomainName,
+  bucketName,
+  RULE_GROUP_PARAMETERS,
+  ruleGroupName,
+  viewerRequestArn,
+  viewerRequestName,
+} from '../names.ts';
 import type { EdgeStack } from './edge-stack.ts';
 
 /** What the delivery stack is made of. */
@@ -47,15 +54,14 @@ export class DeliveryStack extends Stack {
   readonly distribution: cloudfront.Distribution | undefined;
   /** Whose access logs are delivered and looked at: its own, or one that was there before (`revocation.athena.distributionId`). */
   watchedDistributionId: string | undefined;
-  /** What a behaviour is made of whose requests carry a token; other modules add theirs with it. */
-  readonly behindToken: cloudfront.AddBehaviorOptions;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
     const { edge, httpApiId, keyServerDomainName, ...props } = rest;
     super(scope, id, props);
     const { aws } = configuration;
     const { origin, domainNames, certificateArn, priceClass } = aws.delivery;
-    this.behindToken = {
+    // What a behaviour is made of whose requests carry a token.
+    const behindToken: cloudfront.AddBehaviorOptions = {
       // A redirect would come after the token went over the wire in clear.
       viewerProtocolPolicy: cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
       allowedMethods: cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
@@ -79,7 +85,7 @@ export class DeliveryStack extends Stack {
 
     this.distribution = new cloudfront.Distribution(this, 'Distribution', {
       comment: 'Portcullis: media behind tokens in the path',
-      defaultBehavior: { origin: this.#mediaOrigin(origin, aws.region), ...this.behindToken },
+      defaultBehavior: { origin: this.#mediaOrigin(origin, aws.region), ...behindToken },
       ...(httpApiId !== undefined && {
         additionalBehaviors: {
           '/v1/*': {
@@ -109,7 +115,7 @@ export class DeliveryStack extends Stack {
     // Packages elsewhere have their keys elsewhere too.
     if (keyServerDomainName !== undefined && origin === 'packages') {
       this.distribution.addBehavior(KEYS, this.#keyServer(keyServerDomainName), {
-        ...this.behindToken,
+        ...behindToken,
         cachePolicy: edge.keyCache,
       });
     }
@@ -167,7 +173,7 @@ export class DeliveryStack extends Stack {
   /** By its name: an export of its ARN could not go while this stack uses it, which another `aws.keys.at` asks for. */
   #viewerRequest(configuration: Configuration): cloudfront.IFunctionRef {
     const functionArn = viewerRequestArn(configuration);
-    const functionName = NAMES[configuration.aws.keys.at === 'embedded' ? 'embeddedViewerRequest' : 'viewerRequest'];
+    const functionName = viewerRequestName(configuration);
     return cloudfront.Function.fromFunctionAttributes(this, 'ViewerRequest', { functionName, functionArn });
   }
 

@@ -38,7 +38,7 @@ export class MasteringStack extends Stack {
     const masteringKey = this.#key('MasteringKey', NAMES.masteringKey, 'Encrypts the keys of masters and of packages');
     // Of the store: who may read objects for that may not open them.
     const storageKey = this.#key('StorageKey', NAMES.storageKey, 'Encrypts objects of masters in S3');
-    const shared = { documents, region, lifecycleRules: [OVERWRITTEN] };
+    const shared = { documents, lifecycleRules: [OVERWRITTEN] };
     const { bucket: masters } = new PrivateBucket(this, 'Masters', { ...shared, name: 'masters', key: storageKey });
     const { bucket: packages } = new PrivateBucket(this, 'Packages', {
       ...shared,

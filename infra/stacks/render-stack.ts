@@ -46,7 +46,6 @@ export class RenderStack extends Stack {
     const documents = artefacts.documents();
     const { bucket: jobs } = new PrivateBucket(this, 'Jobs', {
       documents,
-      region,
       name: 'render-jobs',
       lifecycleRules: [
         {
@@ -57,7 +56,6 @@ export class RenderStack extends Stack {
     });
     const { bucket: audit } = new PrivateBucket(this, 'Audit', {
       documents,
-      region,
       name: 'render-audit',
       objectLockDefaultRetention: s3.ObjectLockRetention.compliance(Duration.days(render.auditRetentionDays)),
     });

@@ -4,10 +4,10 @@ import * as glue from 'aws-cdk-lib/aws-glue';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
-import type * as sns from 'aws-cdk-lib/aws-sns';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
+import type { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler } from '../handler.ts';
@@ -23,7 +23,7 @@ export interface RevocationStackProps extends StackProps {
   edgeStoreArn: string;
   /** Whose access logs are looked at; without one there is no detection. */
   distributionId: string | undefined;
-  alarms: sns.Topic;
+  alarms: AlarmTopic;
 }
 
 /** How often detection runs: CloudFront delivers every few minutes, and a run asks Athena a dozen times of which each is charged. */
@@ -133,7 +133,7 @@ export class RevocationStack extends Stack {
   }
 
   /** Access logs as a table, who may ask about them and for how much, and the runs of detection. */
-  #detection(distributionId: string, alarms: sns.Topic, role: iam.Role): void {
+  #detection(distributionId: string, alarms: AlarmTopic, role: iam.Role): void {
     const { edge, aws, revocation } = this.#configuration;
     const { accessLogs } = this.#artefacts;
     const logs = s3.Bucket.fromBucketName(this, 'Logs', bucketName('logs', aws.region));
@@ -187,7 +187,8 @@ export class RevocationStack extends Stack {
       logsBucket: [logs.bucketArn, logs.arnForObjects('*')],
       resultsBucket: [results.bucketArn, results.arnForObjects('*')],
       logsCatalog: catalogArns(aws.region),
-      alarmTopic: [alarms.topicArn],
+      alarmTopic: [alarms.topic.topicArn],
+      alarmTopicKey: [alarms.key.keyArn],
     };
     const settings = {
       detection: revocation.detection,
@@ -213,9 +214,8 @@ export class RevocationStack extends Stack {
       names: {
         'workgroup name': NAMES.workgroup,
         'database name': NAMES.database,
-        'alarm topic ARN': alarms.topicArn,
+        'alarm topic ARN': alarms.topic.topicArn,
       },
-      topicKey: alarms.masterKey,
     });
     machine.node.addDependency(workgroup, table);
     for (const handler of Object.values(this.#artefacts.stateMachines.detection?.handlers ?? {})) {
