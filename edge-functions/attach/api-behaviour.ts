@@ -18,6 +18,10 @@ const SECRET_HEADER = 'x-origin-secret';
 
 const ALL_METHODS = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'POST', 'PATCH', 'DELETE'] as const;
 
+/** Whether a behaviour is the API's. Others may send other paths to its origin: those are not. */
+const isOfApi = ({ PathPattern, TargetOriginId }: CacheBehavior) =>
+  PathPattern === API_PATTERN && TargetOriginId === ORIGIN_ID;
+
 /** Why the API can have no behaviour: its pattern is somebody else's. Null when it can. */
 export function apiObstacle(config: DistributionConfig): string | null {
   const there = config.CacheBehaviors?.Items?.find(({ PathPattern }) => PathPattern === API_PATTERN);
@@ -31,7 +35,7 @@ export function apiOf(
   wanted: ApiBehaviour,
 ): { domainName: string; isCurrent: boolean } | null {
   const origin = config.Origins?.Items?.find(({ Id }) => Id === ORIGIN_ID);
-  const behaviour = config.CacheBehaviors?.Items?.find(({ TargetOriginId }) => TargetOriginId === ORIGIN_ID);
+  const behaviour = config.CacheBehaviors?.Items?.find(isOfApi);
   if (!origin || !behaviour) return null;
   const secret = origin.CustomHeaders?.Items?.find(({ HeaderName }) => HeaderName === SECRET_HEADER)?.HeaderValue;
   const isCurrent =
@@ -44,7 +48,8 @@ export function apiOf(
 
 /** The configuration with the API before all other behaviours, so that no wider pattern takes its requests. */
 export function withApi(config: DistributionConfig, api: ApiBehaviour): DistributionConfig {
-  const without = withoutApi(config);
+  const origins = (config.Origins?.Items ?? []).filter(({ Id }) => Id !== ORIGIN_ID);
+  const behaviours = (config.CacheBehaviors?.Items ?? []).filter((behaviour) => !isOfApi(behaviour));
   const origin: Origin = {
     Id: ORIGIN_ID,
     DomainName: api.domainName,
@@ -75,19 +80,27 @@ export function withApi(config: DistributionConfig, api: ApiBehaviour): Distribu
     OriginRequestPolicyId: api.originRequestPolicy,
   };
   return {
-    ...without,
-    Origins: listed([...(without.Origins?.Items ?? []), origin]),
-    CacheBehaviors: listed([behaviour, ...(without.CacheBehaviors?.Items ?? [])]),
+    ...config,
+    Origins: listed([...origins, origin]),
+    CacheBehaviors: listed([behaviour, ...behaviours]),
   };
 }
 
-/** The configuration without the API, and without what it came with. */
+/**
+ * The configuration without the API's behaviour, and without its origin unless another behaviour uses that; `config` itself when
+ * neither is there.
+ */
 export function withoutApi(config: DistributionConfig): DistributionConfig {
-  const behaviours = (config.CacheBehaviors?.Items ?? []).filter(({ TargetOriginId }) => TargetOriginId !== ORIGIN_ID);
+  const origins = config.Origins?.Items ?? [];
+  const behaviours = config.CacheBehaviors?.Items ?? [];
+  const otherBehaviours = behaviours.filter((behaviour) => !isOfApi(behaviour));
+  const isUsed = [config.DefaultCacheBehavior, ...otherBehaviours].some((b) => b?.TargetOriginId === ORIGIN_ID);
+  const otherOrigins = isUsed ? origins : origins.filter(({ Id }) => Id !== ORIGIN_ID);
+  if (otherOrigins.length === origins.length && otherBehaviours.length === behaviours.length) return config;
   return {
     ...config,
-    Origins: listed((config.Origins?.Items ?? []).filter(({ Id }) => Id !== ORIGIN_ID)),
-    CacheBehaviors: behaviours.length > 0 ? listed(behaviours) : { Quantity: 0 },
+    Origins: listed(otherOrigins),
+    CacheBehaviors: otherBehaviours.length > 0 ? listed(otherBehaviours) : { Quantity: 0 },
   };
 }
 

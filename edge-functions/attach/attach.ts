@@ -255,10 +255,9 @@ async function restore(
       if (foreign && !force) throw changedSince(`the ${foreign} of behaviour '${pattern}' is not what was attached`);
       if (changed.length > 0) wanted.set(pattern, before);
     }
-    const isApiThere = hasApi && withoutApi(config).Origins?.Quantity !== config.Origins?.Quantity;
-    if (wanted.size === 0 && !isApiThere) return attempt > 1;
-    const settled = withSettings(config, wanted);
-    if (await cloudFront.update(id, { version, config: hasApi ? withoutApi(settled) : settled })) return true;
+    const rest = hasApi ? withoutApi(config) : config;
+    if (wanted.size === 0 && rest === config) return attempt > 1;
+    if (await cloudFront.update(id, { version, config: withSettings(rest, wanted) })) return true;
   }
   throw conflict(id);
 }

@@ -483,6 +483,21 @@ describe('the API', () => {
     expect((await undo()).isChanged).toBe(false);
   });
 
+  test("leaves somebody else's behaviour at its origin alone, and the origin with it", async () => {
+    const behaviours = () => read().then(({ CacheBehaviors }) => CacheBehaviors?.Items?.map((b) => b.PathPattern));
+    const origins = () => read().then(({ Origins }) => Origins?.Items?.map(({ Id }) => Id));
+    await withIt();
+    service.edit(ID, (xml) => xml.replace(/(\/live\/\*.*?<TargetOriginId>)o</, '$1portcullis-api<'));
+    await withIt(false, 'p'.repeat(48));
+    expect([await behaviours(), await origins()]).toEqual([
+      ['/v1/*', '/live/*'],
+      ['o', 'portcullis-api'],
+    ]);
+    await undo();
+    expect([await behaviours(), await origins()]).toEqual([['/live/*'], ['o', 'portcullis-api']]);
+    expect((await undo()).isChanged).toBe(false);
+  });
+
   test("does not take a path that is somebody else's", async () => {
     service.edit(ID, (xml) => xml.replace('/live/*', '/v1/*'));
     const { behaviours, isChanged } = await withIt();
