@@ -5,7 +5,7 @@ export type AttachErrorCode =
   | 'ERR_ATTACH_IMPOSSIBLE'
   /** Somebody changed since what is to be undone; nothing was changed. */
   | 'ERR_ATTACH_CHANGED'
-  /** The file of what was there is missing, damaged, or about another distribution. */
+  /** The file of what was there is damaged, about another distribution, or names something that attaching did not make. */
   | 'ERR_ATTACH_SAVED'
   /** Others change the distribution all the time; nothing of this attempt is there. */
   | 'ERR_ATTACH_CONFLICT'

@@ -2,8 +2,9 @@ import { EVENT_WITHOUT_TOKEN } from '../runtime/event-without-token.ts';
 import { withApi, withoutApi } from './api-behaviour.ts';
 import { AttachError } from './attach-error.ts';
 import { type AttachedSettings, behavioursOf, SETTING_NAMES, settingsOf, withSettings } from './behaviours.ts';
-import type { AttachingCloudFront, PolicyKind } from './cloudfront.ts';
-import { type Attachment, type PlannedBehaviour, type Prepared, prepare, shown } from './plan.ts';
+import { type AttachingCloudFront, type PolicyKind, stagingReference } from './cloudfront.ts';
+import { type Attachment, COMPOSED_PREFIX, type PlannedBehaviour, type Prepared, prepare, shown } from './plan.ts';
+import { POLICY_PREFIX } from './policies.ts';
 import { remember, rememberMade, type Saved } from './saved.ts';
 
 /** How to go about it. */
@@ -35,37 +36,53 @@ export interface Attached {
  * the distribution, which gets the requests with `STAGING_HEADER`; without, a copy that there is goes away when the distribution has
  * what it had. Run again after any error: it goes on where it ended. Throws `AttachError`.
  */
-export async function applyAttachment(
+export function applyAttachment(
   cloudFront: AttachingCloudFront,
   attachment: Attachment,
   running: Running & { saved: Saved; staging: boolean },
 ): Promise<Attached> {
+  return running.staging
+    ? attachToStaging(cloudFront, attachment, running)
+    : attachToPrimary(cloudFront, attachment, running);
+}
+
+async function attachToPrimary(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  running: Running & { saved: Saved },
+): Promise<Attached> {
+  const { distribution } = attachment;
   const keeper = new Keeper(running);
-  if (!running.staging) {
-    const done = await change(cloudFront, attachment, attachment.distribution, keeper, true);
-    if (isPossible(done.behaviours)) {
-      await deployed(cloudFront, attachment.distribution, running);
-      await removeStaging(cloudFront, attachment.distribution, keeper, running);
-    }
-    return done;
-  }
-  const primary = await cloudFront.distribution(attachment.distribution);
+  const done = await change(cloudFront, attachment, distribution, keeper);
+  if (!isPossible(done.behaviours)) return done;
+  await deployed(cloudFront, distribution, running);
+  await removeStaging(cloudFront, distribution, keeper, running);
+  return done;
+}
+
+async function attachToStaging(
+  cloudFront: AttachingCloudFront,
+  attachment: Attachment,
+  running: Running & { saved: Saved },
+): Promise<Attached> {
+  const { distribution } = attachment;
+  const keeper = new Keeper(running);
+  const primary = await cloudFront.distribution(distribution);
   if (primary.config.Staging) throw impossible('it is a staging distribution itself: attach to it without --staging');
   const policyThere = primary.config.ContinuousDeploymentPolicyId || undefined;
   if (policyThere !== undefined && policyThere !== keeper.saved.staging?.policy) {
     throw impossible(`it has a staging distribution already (continuous deployment policy ${policyThere})`);
   }
-  const plan = await prepare(cloudFront, attachment, primary.config);
-  if (!isPossible(shown(plan))) return { behaviours: shown(plan), isChanged: false };
-  if (!keeper.saved.staging)
-    await keeper.set({ staging: { id: await cloudFront.stage(attachment.distribution, primary) } });
-  const { id } = keeper.saved.staging ?? { id: '' };
-  const done = await change(cloudFront, attachment, id, keeper, false);
+  const planned = shown(await prepare(cloudFront, attachment, primary.config));
+  if (!isPossible(planned)) return { behaviours: planned, isChanged: false };
+  const id = keeper.saved.staging?.id ?? (await cloudFront.stage(distribution, primary));
+  if (!keeper.saved.staging) await keeper.keep({ ...keeper.saved, staging: { id } });
+  const done = await change(cloudFront, attachment, id, keeper);
   const { domainName } = await deployed(cloudFront, id, running);
   const policy = await cloudFront.makeStagingPolicy(domainName);
-  await keeper.set({ staging: { id, policy } });
-  await setStagingPolicy(cloudFront, attachment.distribution, policy);
-  await deployed(cloudFront, attachment.distribution, running);
+  await keeper.keep({ ...keeper.saved, staging: { id, policy } });
+  await setStagingPolicy(cloudFront, distribution, policy);
+  await deployed(cloudFront, distribution, running);
   return { ...done, staging: { id, domainName } };
 }
 
@@ -85,9 +102,9 @@ class Keeper {
     this.saved = saved;
     this.#save = save;
   }
-  async set(change: Partial<Saved>): Promise<void> {
-    this.saved = { ...this.saved, ...change };
-    await this.#save(this.saved);
+  async keep(saved: Saved): Promise<void> {
+    this.saved = saved;
+    await this.#save(saved);
   }
 }
 
@@ -97,7 +114,6 @@ async function change(
   attachment: Attachment,
   id: string,
   keeper: Keeper,
-  isPrimary: boolean,
 ): Promise<Attached> {
   let first: PlannedBehaviour[] | undefined;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
@@ -109,10 +125,10 @@ async function change(
     if (planned.every(({ changes }) => changes.length === 0)) return { behaviours: first, isChanged: attempt > 1 };
     const after = new Map<string, AttachedSettings>();
     for (const behaviour of plan.behaviours) after.set(behaviour.pattern, await make(cloudFront, behaviour, keeper));
-    if (isPrimary) {
+    if (id === attachment.distribution) {
       let { saved } = keeper;
       for (const { pattern, now } of plan.behaviours) saved = remember(saved, pattern, now, after.get(pattern) ?? now);
-      await keeper.set(plan.api ? { ...saved, api: true } : saved);
+      await keeper.keep(plan.api ? { ...saved, api: true } : saved);
     }
     const settled = withSettings(there.config, after);
     const config = plan.api ? withApi(settled, plan.api.wanted) : settled;
@@ -136,12 +152,12 @@ async function make(cloudFront: AttachingCloudFront, plan: Prepared, keeper: Kee
     const config = plan.policies[kind];
     if (!config) continue;
     after[kind] = await cloudFront.makePolicy(kind, config);
-    await keeper.set(rememberMade(keeper.saved, kind, after[kind]));
+    await keeper.keep(rememberMade(keeper.saved, kind, after[kind]));
   }
   if (!plan.function) return after;
   if ('arn' in plan.function) return { ...after, viewerRequest: plan.function.arn };
   const { name, made } = plan.function;
-  await keeper.set(rememberMade(keeper.saved, 'function', name));
+  await keeper.keep(rememberMade(keeper.saved, 'function', name));
   // It must not make a composed function fail, whatever that answers.
   return { ...after, viewerRequest: await cloudFront.makeFunction(name, made, EVENT_WITHOUT_TOKEN) };
 }
@@ -185,17 +201,23 @@ async function removeStaging(
     await deployed(cloudFront, primary, running);
   }
   if (staging.policy !== undefined) await cloudFront.removeStagingPolicy(staging.policy);
-  await disable(cloudFront, staging.id, running);
+  await removeCopy(cloudFront, primary, staging.id, running);
   const { staging: _gone, ...saved } = keeper.saved;
-  keeper.saved = saved;
-  await keeper.set({});
+  await keeper.keep(saved);
 }
 
-/** Disables a distribution and deletes it; one that is gone is gone. */
-async function disable(cloudFront: AttachingCloudFront, id: string, running: Running): Promise<void> {
+/** Disables the copy that was made of a distribution, and deletes it; one that is gone is gone. */
+async function removeCopy(
+  cloudFront: AttachingCloudFront,
+  primary: string,
+  id: string,
+  running: Running,
+): Promise<void> {
   try {
     for (let attempt = 1; ; attempt++) {
       const { version, config } = await cloudFront.distribution(id);
+      // The file that names it is one that people pass on and edit: nobody's distribution is to be deleted by it.
+      if (config.CallerReference !== stagingReference(primary)) throw notMadeHere(`distribution ${id}`);
       if (!config.Enabled) break;
       if (attempt > ATTEMPTS) throw conflict(id);
       await cloudFront.update(id, { version, config: { ...config, Enabled: false } });
@@ -230,7 +252,12 @@ export async function undoAttachment(
   await deployed(cloudFront, distribution, running);
   await removeStaging(cloudFront, distribution, keeper, running);
   const left: string[] = [];
-  for (const { kind, id } of keeper.saved.made) if (!(await cloudFront.remove(kind, id))) left.push(`${kind} ${id}`);
+  for (const { kind, id } of keeper.saved.made) {
+    const name = kind === 'function' ? id : await cloudFront.policyName(kind, id);
+    if (name === undefined) continue;
+    if (!name.startsWith(kind === 'function' ? COMPOSED_PREFIX : POLICY_PREFIX)) throw notMadeHere(`${kind} ${id}`);
+    if (!(await cloudFront.remove(kind, id))) left.push(`${kind} ${id}`);
+  }
   return { behaviours: Object.keys(behaviours), isChanged, left };
 }
 
@@ -265,4 +292,12 @@ async function restore(
 function changedSince(what: string): AttachError {
   const advice = 'look at it with --plan; --force sets it to what was there before attaching all the same';
   return new AttachError('ERR_ATTACH_CHANGED', `somebody changed the distribution since: ${what}; ${advice}`);
+}
+
+function notMadeHere(what: string): AttachError {
+  const advice = 'take it out of that file, then try again';
+  return new AttachError(
+    'ERR_ATTACH_SAVED',
+    `the file of what was there names ${what}, which was not made here: ${advice}`,
+  );
 }

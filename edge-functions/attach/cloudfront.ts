@@ -62,6 +62,11 @@ export interface DistributionVersion {
 /** A request to a staging distribution has this header; CloudFront demands the beginning of its name. */
 export const STAGING_HEADER = { Header: 'aws-cf-cd-portcullis', Value: 'staging' };
 
+/** By what the copy of a distribution is known to be made here: CloudFront keeps it. */
+export function stagingReference(primary: string): string {
+  return `portcullis-attach-${primary}`;
+}
+
 interface PolicyCalls<Config> {
   get(client: CloudFrontClient, Id: string): Promise<{ version: string | undefined; config: Config | undefined }>;
   create(client: CloudFrontClient, config: Config): Promise<string | undefined>;
@@ -184,6 +189,12 @@ export class AttachingCloudFront {
     return config;
   }
 
+  /** What a policy is called; undefined when it is gone. */
+  async policyName<Kind extends PolicyKind>(kind: Kind, id: string): Promise<string | undefined> {
+    const there = await this.#unless(MISSING, POLICIES[kind].get(this.#client, id), `policy ${id}`);
+    return there?.config?.Name;
+  }
+
   /** Makes a policy, or finds the one of its name; resolves to its id. */
   async makePolicy<Kind extends PolicyKind>(kind: Kind, config: PolicyConfigs[Kind]): Promise<string> {
     const made = POLICIES[kind].create(this.#client, config);
@@ -294,7 +305,7 @@ export class AttachingCloudFront {
 
   /** Copies a distribution into a staging one, or finds the copy that was made of it; resolves to its id. */
   async stage(primary: string, { version }: DistributionVersion): Promise<string> {
-    const CallerReference = `portcullis-attach-${primary}`;
+    const CallerReference = stagingReference(primary);
     const copy = new CopyDistributionCommand({
       ...{ PrimaryDistributionId: primary, Staging: true, IfMatch: version, Enabled: true, CallerReference },
     });

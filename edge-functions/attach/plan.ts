@@ -64,7 +64,8 @@ export interface Plan {
   api?: PlannedBehaviour & { wanted: ApiBehaviour };
 }
 
-const COMPOSED = 'portcullis-with-';
+/** Of all functions that attaching makes. */
+export const COMPOSED_PREFIX = 'portcullis-with-';
 
 /** What attaching would change. Reads only. Throws `AttachError`. */
 export async function planAttachment(
@@ -166,7 +167,7 @@ async function planFunction(
   const there = await cloudFront.liveFunction(presentName);
   // One that an earlier run composed: what is in it before ours is composed again, with ours as it is now.
   const [, name = presentName] =
-    (presentName.startsWith(COMPOSED) && /^portcullis: ([\w-]{1,64}) before /.exec(there.comment)) || [];
+    (presentName.startsWith(COMPOSED_PREFIX) && /^portcullis: ([\w-]{1,64}) before /.exec(there.comment)) || [];
   const theirs = name === presentName ? there : await cloudFront.liveFunction(name);
   if (theirs.stores.some((store) => !ours.stores.includes(store))) {
     const why = 'it has a KeyValueStore of its own, and a function takes one';
@@ -176,7 +177,7 @@ async function planFunction(
     );
   }
   const { code, bytes, sha256 } = await compose(name, theirs.code, ours.code);
-  const composed = `${COMPOSED}${name.slice(0, 30)}-${sha256.slice(0, 12)}`;
+  const composed = `${COMPOSED_PREFIX}${name.slice(0, 30)}-${sha256.slice(0, 12)}`;
   if (composed === presentName) return;
   const comment = `portcullis: ${name} before ${functionName}`.slice(0, 128);
   plan.function = { name: composed, made: { code, comment, stores: ours.stores } };

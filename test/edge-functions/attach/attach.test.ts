@@ -573,6 +573,34 @@ describe('a staging distribution', () => {
   });
 });
 
+describe('a file of what was there that somebody else wrote', () => {
+  const refused = expect.objectContaining({
+    code: 'ERR_ATTACH_SAVED',
+    message: expect.stringContaining('not made here'),
+  });
+
+  test('has no distribution disabled or deleted that is no copy of this one', async () => {
+    service.addDistribution(ID, distribution());
+    service.addDistribution('E9THEIRS', distribution());
+    const theirs = xmlOf('E9THEIRS');
+    saved = { ...nothingSaved(ID), staging: { id: 'E9THEIRS' } };
+    await expect(undo()).rejects.toEqual(refused);
+    expect(xmlOf('E9THEIRS')).toBe(theirs);
+  });
+
+  test.each([
+    ['function', 'their-function'],
+    ['responseHeadersPolicy', 'P-theirs'],
+  ] as const)('has no %s deleted that is not ours', async (kind, id) => {
+    service.addDistribution(ID, distribution());
+    service.addFunction('their-function', 'x');
+    service.addPolicy('response-headers-policy', 'P-theirs', CORS);
+    saved = { ...nothingSaved(ID), made: [{ kind, id }] };
+    await expect(undo()).rejects.toEqual(refused);
+    expect([service.functions.has('their-function'), service.policies.has('P-theirs')]).toEqual([true, true]);
+  });
+});
+
 test.each([
   ['not JSON', 'x'],
   ['another form', '{"version":2}'],
