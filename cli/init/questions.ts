@@ -58,6 +58,12 @@ export const QUESTIONS: Question[] = [
     example: 'https://login.example.com',
     when: has('api'),
   },
+  {
+    path: 'aws.console.clientId',
+    message: 'With which public client of it does the console log people in?',
+    example: 'portcullis-console',
+    when: (answers) => has('console')(answers) && isGiven('aws.identity.issuer')(answers),
+  },
   { path: 'aws.alarmEmail', message: 'Who is told of alarms? Nothing for nobody', example: 'media-oncall@example.com' },
   {
     path: 'edge.mode',

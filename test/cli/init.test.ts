@@ -3,8 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { problemWith, QUESTIONS } from '../../cli/init/questions.ts';
-import { readConfiguration } from '../../config/configuration.ts';
+import { contentOf, defaultOf, problemWith, QUESTIONS } from '../../cli/init/questions.ts';
+import { examineConfiguration, readConfiguration } from '../../config/configuration.ts';
+import { MODULE_NAMES } from '../../config/deployment.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { portcullis } from '../harness/cli.ts';
 import { isOnPath, LONG } from '../harness/programs.ts';
@@ -15,14 +16,14 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 afterEach(() => vi.unstubAllEnvs());
 let files = 0;
 const fresh = () => join(scratch, `portcullis-${++files}.json`);
-const contentOf = (file: string) => JSON.parse(readFileSync(file, 'utf8'));
+const written = (file: string) => JSON.parse(readFileSync(file, 'utf8'));
 
 describe('init --yes', () => {
   test('writes a valid file that shows what people look for, and says what to do next', async () => {
     const file = fresh();
     const { code, stdout } = await portcullis('init', file, '--yes');
     expect(code).toBe(0);
-    expect(contentOf(file)).toEqual({
+    expect(written(file)).toEqual({
       aws: { modules: ['base', 'api', 'revocation'], region: 'us-east-1' },
       edge: { mode: 'enforce' },
       revocation: { detection: { mode: 'log' } },
@@ -43,7 +44,7 @@ describe('init --yes', () => {
     const { stdout } = await portcullis('init', file, '--yes', '--json');
     expect(JSON.parse(stdout)).toEqual({
       file,
-      configuration: contentOf(file),
+      configuration: written(file),
       next: [expect.any(String), expect.any(String)],
     });
   });
@@ -52,7 +53,7 @@ describe('init --yes', () => {
     const file = packagePath(`portcullis-test-${process.pid}.json`);
     try {
       await portcullis('init', file, '--yes');
-      expect(contentOf(file).$schema).toBe('./dist/portcullis.schema.json');
+      expect(written(file).$schema).toBe('./dist/portcullis.schema.json');
       await readConfiguration(file);
     } finally {
       rmSync(file, { force: true });
@@ -71,7 +72,7 @@ describe('what is there is not lost', () => {
     ]);
     expect(readFileSync(file, 'utf8')).toBe('mine');
     expect((await portcullis('init', file, '--yes', '--force')).code).toBe(0);
-    expect(contentOf(file).aws.region).toBe('us-east-1');
+    expect(written(file).aws.region).toBe('us-east-1');
   });
 
   test('a link that leads nowhere is something too', async () => {
@@ -132,6 +133,32 @@ describe('answers', () => {
   });
 });
 
+test('answers that were taken one by one are a configuration, whatever the modules', () => {
+  const given: Record<string, unknown> = {
+    'aws.region': 'eu-central-1',
+    'aws.delivery.origin': 'origin.example.com',
+    'aws.delivery.domainNames': 'media.example.com',
+    'aws.delivery.certificateArn': 'arn:aws:acm:us-east-1:123456789012:certificate/abc',
+    'aws.identity.issuer': 'https://login.example.com',
+    'aws.console.clientId': 'portcullis-console',
+    'aws.alarmEmail': 'oncall@example.com',
+    'aws.render.imageId': 'ami-0123456789abcdef0',
+  };
+  for (let chosen = 1; chosen < 2 ** MODULE_NAMES.length; chosen++) {
+    const modules = MODULE_NAMES.filter((_, i) => chosen & (2 ** i));
+    const answers: Record<string, unknown> = {};
+    let isTaken = true;
+    for (const row of QUESTIONS) {
+      if (row.when && !row.when(answers)) continue;
+      const fallback = row.path.startsWith('aws.render.pcrs.') ? 'a'.repeat(96) : defaultOf(row.path);
+      const answer = row.path === 'aws.modules' ? modules : (given[row.path] ?? fallback);
+      isTaken &&= problemWith(row, answer, answers) === undefined;
+      answers[row.path] = answer;
+    }
+    if (isTaken) expect([modules, examineConfiguration(contentOf(answers)).problems]).toEqual([modules, []]);
+  }
+});
+
 /** A terminal (script(1), util-linux) on which the command asks, and somebody who answers what it asks. */
 function answering(
   file: string,
@@ -177,7 +204,7 @@ describe.skipIf(!isOnPath('script'))('init on a terminal (needs script)', () => 
     ]);
     expect(output).toMatch(/next:\s+portcullis doctor/);
     expect(code).toBe(0);
-    expect(contentOf(file)).toEqual({
+    expect(written(file)).toEqual({
       aws: {
         modules: ['base', 'api', 'revocation'],
         region: 'eu-central-1',
@@ -205,7 +232,7 @@ describe.skipIf(!isOnPath('script'))('init on a terminal (needs script)', () => 
 test.runIf(LONG)('portcullis init --yes && npm run synth leads to templates, in a region of its own too', async () => {
   const file = fresh();
   await portcullis('init', file, '--yes');
-  writeFileSync(file, JSON.stringify({ ...contentOf(file), aws: { ...contentOf(file).aws, region: 'eu-central-1' } }));
+  writeFileSync(file, JSON.stringify({ ...written(file), aws: { ...written(file).aws, region: 'eu-central-1' } }));
   const out = join(scratch, 'cdk.out');
   const child = spawn(process.execPath, [packagePath('dist', 'infra', 'app.mjs')], {
     cwd: packagePath(),
