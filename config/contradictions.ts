@@ -5,7 +5,7 @@ import type { Configuration } from './schema.ts';
 export interface ConfigurationProblem {
   /** The offending field, like `aws.modules`; `configuration` for all of it. */
   path: string;
-  /** Says what would go. */
+  /** Says what is wrong, and what would go. */
   why: string;
 }
 
@@ -20,7 +20,8 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
       if (!has(needed)) refuse('aws.modules', `'${name}' needs '${needed}': name that too, or leave '${name}' out`);
     }
   }
-  // A key that is retired has to outlive the tokens minted with it: two rotations later it is gone.
+  // A key is minted with until the next rotation, and taken until the one after that. In between its last token has to end: minted
+  // at worst by somebody who still has the old ring (`maxStaleSeconds`), once the new key has baked.
   const overlap = aws.keys.rotationDays * 86_400 - keys.bakeSeconds - keys.maxStaleSeconds;
   if (edge.maxTokenLifetimeSeconds + edge.leewaySeconds > overlap) {
     refuse(
@@ -30,7 +31,10 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
   }
   // Without an origin they are those of a distribution that is there, and has its certificate.
   if (aws.delivery.origin && aws.delivery.domainNames.length > 0 && !aws.delivery.certificateArn) {
-    refuse('aws.delivery.certificateArn', `aws.delivery.domainNames need a certificate in ${EDGE_REGION}`);
+    refuse(
+      'aws.delivery.certificateArn',
+      `aws.delivery.domainNames need a certificate in ${EDGE_REGION}: give its ARN, or leave them out`,
+    );
   }
   if (aws.delivery.origin === 'packages' && !has('mastering')) {
     refuse('aws.delivery.origin', "'packages' is the bucket of the module 'mastering': name that in aws.modules");
@@ -42,21 +46,27 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
     if (!aws.delivery.origin) {
       refuse(
         'aws.delivery.origin',
-        "the module 'console' is a behaviour of the distribution, and none is made without one",
+        "the module 'console' is a behaviour of the distribution: name the origin of that, or leave 'console' out",
       );
     }
     if (edge.tokenPosition.startsWith('/console/')) {
-      refuse('edge.tokenPosition', "'/console/' is where the console is, and no function checks tokens there");
+      refuse(
+        'edge.tokenPosition',
+        "'/console/' is where the console is, and no function checks tokens there: take another path",
+      );
     }
     if (aws.identity && !aws.console) {
       refuse(
         'aws.console.clientId',
-        "the module 'console' logs people in at aws.identity.issuer, with a public client of it",
+        "the module 'console' logs people in at aws.identity.issuer: name a public client of that",
       );
     }
   }
   if (aws.console && !aws.identity) {
-    refuse('aws.console.clientId', 'is of aws.identity.issuer: without that the user pool has a client of its own');
+    refuse(
+      'aws.console.clientId',
+      'is of aws.identity.issuer, which is not there: leave it out, as the user pool has a client of its own',
+    );
   }
   if (has('revocation') && aws.keys.at === 'embedded' && !revocation.waf.publish) {
     refuse(
@@ -68,7 +78,7 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
     refuse('aws.render', "the module 'render' needs pcrs and imageId of the enclave (docs/enclave.md)");
   }
   if (revocation.waf.publish && revocation.waf.scope === 'REGIONAL' && has('base')) {
-    refuse('revocation.waf.scope', "a distribution has a web ACL of scope 'CLOUDFRONT'");
+    refuse('revocation.waf.scope', "a distribution has a web ACL of scope 'CLOUDFRONT': set it to that");
   }
   return found;
 }

@@ -58,10 +58,10 @@ interface Item {
 const OF_REQUESTS: Item[] = [
   { what: 'viewer-request function', price: 'edgeFunction', quantity: (c) => when(has(c, 'base'), MILLION) },
   {
-    // The key, unless it is in the function, and the session (docs/edge.md).
+    // The key and the session (docs/edge.md); a function with its keys embedded has no store.
     what: 'reads of the edge store',
     price: 'edgeStoreRead',
-    quantity: (c) => when(has(c, 'base'), MILLION * (c.aws.keys.at === 'store' ? 2 : 1)),
+    quantity: (c) => when(has(c, 'base') && c.aws.keys.at === 'store', 2 * MILLION),
   },
   { what: 'WAF, requests', price: 'wafRequest', quantity: (c) => when(hasWaf(c), MILLION) },
   {

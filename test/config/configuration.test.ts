@@ -18,6 +18,8 @@ function file(content: unknown): string {
 
 const CERTIFICATE = 'arn:aws:acm:eu-central-1:123456789012:certificate/abc';
 
+const CONSOLE = { modules: ['base', 'api', 'console'], delivery: { origin: 'media.example.com' } };
+
 /** A configuration each that cannot be deployed, the field that is named, and why. */
 const BAD: [title: string, content: object, path: string, why: RegExp][] = [
   ['an unknown field', { aws: { regoin: 'eu-central-1' } }, 'aws.regoin', /unknown field/],
@@ -48,6 +50,44 @@ const BAD: [title: string, content: object, path: string, why: RegExp][] = [
     /need a certificate/,
   ],
   [
+    'packages as origin without the module that makes them',
+    { aws: { delivery: { origin: 'packages' } } },
+    'aws.delivery.origin',
+    /module 'mastering'/,
+  ],
+  ['tokens where the API is', { edge: { tokenPosition: '/v1/~TOKEN' } }, 'edge.tokenPosition', /take another path/],
+  [
+    'tokens where the console is',
+    { edge: { tokenPosition: '/console/~TOKEN' }, aws: CONSOLE },
+    'edge.tokenPosition',
+    /take another path/,
+  ],
+  ['a console without a distribution', { aws: { modules: CONSOLE.modules } }, 'aws.delivery.origin', /name the origin/],
+  [
+    'a console whose people log in nowhere',
+    { aws: { ...CONSOLE, identity: { issuer: 'https://login.example.com' } } },
+    'aws.console.clientId',
+    /name a public client/,
+  ],
+  [
+    'a client of no issuer',
+    { aws: { ...CONSOLE, console: { clientId: 'c' } } },
+    'aws.console.clientId',
+    /leave it out/,
+  ],
+  [
+    'embedded keys and nobody who blocks',
+    { aws: { keys: { at: 'embedded' } } },
+    'revocation.waf.publish',
+    /reach nobody; set it, or aws\.keys\.at/,
+  ],
+  [
+    'a rule group that no distribution takes',
+    { revocation: { waf: { publish: true, scope: 'REGIONAL' } } },
+    'revocation.waf.scope',
+    /'CLOUDFRONT'/,
+  ],
+  [
     'a tag that AWS keeps for itself',
     { aws: { tags: { 'aws:cost': 'x' } } },
     'aws.tags.aws:cost',
@@ -68,6 +108,14 @@ test.each(BAD)('%s is refused with its path and the reason', async (_, content, 
     message: `${name}: ${path}: ${problems[0]?.why}`,
   });
   expect(problems[0]?.why).not.toContain('geheim');
+});
+
+test('a token may live as long as keys overlap, and not a second longer', () => {
+  const problems = (maxTokenLifetimeSeconds: number) =>
+    examineConfiguration({ edge: { maxTokenLifetimeSeconds, leewaySeconds: 60 }, aws: { keys: { rotationDays: 1 } } })
+      .problems;
+  expect(problems(84_900 - 60)).toEqual([]);
+  expect(problems(84_900 - 59)).toHaveLength(1);
 });
 
 test('all that is wrong is said at once', () => {
