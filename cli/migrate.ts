@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
@@ -66,7 +66,8 @@ export function registerMigrate(program: Command): void {
       const steps = migrationSteps(solution, tables);
 
       const ring = secrets && withCompatKeys(createKeyRing(nowOr(undefined)), ...secrets);
-      await mkdir(join(options.out, 'policies'), { recursive: true, mode: 0o700 });
+      await makeFolder(options.out);
+      await mkdir(join(options.out, 'policies'), { mode: 0o700 });
       const write = (name: string, text: string) => writeFileAtomic(join(options.out, name), text, { mode: 0o600 });
       const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
       if (ring) await writeKeyRing(join(options.out, 'key-ring.json'), ring);
@@ -93,6 +94,18 @@ export function registerMigrate(program: Command): void {
         `next: ${join(options.out, 'PLAN.md')}`,
       ]);
     });
+}
+
+/** Makes the folder, which must not be there: in one that somebody else made in between they could read the keys. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    throw new InputError(
+      `cannot make ${path}: ${(error as NodeJS.ErrnoException).code}: name another folder with --out`,
+    );
+  }
 }
 
 function solutionOf(name: string): SolutionConfiguration {

@@ -20,8 +20,8 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
       if (!has(needed)) refuse('aws.modules', `'${name}' needs '${needed}': name that too, or leave '${name}' out`);
     }
   }
-  // A key is minted with until the next rotation, and taken until the one after that. In between its last token has to end: minted
-  // at worst by somebody who still has the old ring (`maxStaleSeconds`), once the new key has baked.
+  // The new key bakes; then the old one is taken until its last token has expired (`retiresAt`). All of that has to be over by the
+  // next rotation, so that no more than two keys are ever taken.
   const overlap = aws.keys.rotationDays * 86_400 - keys.bakeSeconds - keys.maxStaleSeconds;
   if (edge.maxTokenLifetimeSeconds + edge.leewaySeconds > overlap) {
     refuse(

@@ -153,6 +153,7 @@ test('prints JSON, and does without secrets', async () => {
 
 test.each([
   ['a folder that is there', ['--from', from, '--out', data], /is there already/],
+  ['a folder within a file', ['--from', from, '--out', join(from, 'migration')], /cannot make .*name another folder/],
   ['no file and no stack', ['--from', './nowhere.json'], /no such file, and it is no name/],
   ['three secrets', ['--from', from, '--secrets', ...secrets, assets], /takes its primary and its secondary/],
   ['a table that is none', ['--from', from, '--tables', from], /no item of a table/],
@@ -162,6 +163,31 @@ test.each([
   const { code, stderr } = await portcullis('migrate', '--out', folder, ...args);
   expect([code, stderr]).toEqual([2, expect.stringMatching(why)]);
   expect(existsSync(folder)).toBe(false);
+});
+
+test('two secrets under one key id are refused, not one of them dropped', async () => {
+  const twice = [file('one.json', { '20241121_aa': PRIMARY }), file('other.json', { '20241121_aa': SECONDARY })];
+  const refused = await portcullis('migrate', '--from', from, '--secrets', ...twice, '--out', out('twice'));
+  expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('same kid')]);
+  expect(existsSync(out('twice'))).toBe(false);
+});
+
+test('a secret that is not a generated one is noted, and one that can be guessed refused', async () => {
+  const weak = (name: string, secret: string) =>
+    [
+      'migrate',
+      '--from',
+      from,
+      '--secrets',
+      file(`${name}.json`, { '20241121_aa': secret }),
+      '--out',
+      out(name),
+    ] as const;
+  const noted = await portcullis(...weak('word', 'correct-horse-battery'));
+  expect([noted.code, noted.stderr]).toEqual([0, expect.stringContaining("'20241121_aa' is not the 128")]);
+  const refused = await portcullis(...weak('short', 'correct-horse'));
+  expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('16–256 printable characters')]);
+  expect(refused.stderr + noted.stdout + noted.stderr).not.toContain('correct-horse');
 });
 
 test('secrets that others may read are refused', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { VerificationKey } from '../../token/index.ts';
 import { isSecretFile, readKeyFile } from './file.ts';
-import { isCompatKey, type KeyRing, KeyRingError, parseKeyRing, verificationKeys } from './key-ring.ts';
+import { isCompatKey, type KeyRing, KeyRingError, parseKeyRing, type RingKey, verificationKeys } from './key-ring.ts';
 
 /** Block length of SHA-256, in bytes: HMAC replaces a longer key by its hash (RFC 2104 §2). */
 const BLOCK_BYTES = 64;
@@ -68,7 +68,9 @@ export function withCompatKeys(ring: KeyRing, primary: unknown, secondary: unkno
   const kept = ring.keys
     .filter((key) => !isCompatKey(key) || !kids.has(key.kid))
     .map((key) => (isCompatKey(key) && key.state === 'current' ? { ...key, state: 'previous' as const } : key));
-  return parseKeyRing({ ...ring, keys: [...kept, ...imported.filter(({ kid }, i) => kid !== imported[i - 1]?.kid)] });
+  const isFirst = ({ kid, secret }: RingKey, i: number) =>
+    imported.findIndex((key) => key.kid === kid && key.secret === secret) === i;
+  return parseKeyRing({ ...ring, keys: [...kept, ...imported.filter(isFirst)] });
 }
 
 /** What the edge accepts, by key id: keys of ours, compatibility keys, or one of each under the same key id. */
