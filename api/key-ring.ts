@@ -14,8 +14,8 @@ export interface ReportedKeyRingOptions {
 }
 
 /** The key ring that the API mints with, whose age is counted, and told when it cannot be read again. Rejects as `openCachedKeyRing`. */
-export function openReportedKeyRing({ store, keys, ...rest }: ReportedKeyRingOptions): Promise<CachedKeyRing> {
-  const { telemetry, now, report } = rest;
+export function openReportedKeyRing(options: ReportedKeyRingOptions): Promise<CachedKeyRing> {
+  const { store, keys, telemetry, now, report } = options;
   return openCachedKeyRing({
     read: store.current,
     refreshSeconds: keys.refreshSeconds,

@@ -1,6 +1,6 @@
-// Builds everything that ships: dist/lib (tsc), dist/portcullis.schema.json, dist/token-api (the minting library in one file), dist/edge (functions and
-// manifest), dist/player, dist/console, dist/enclave (the agent), dist/lambda
-// (handlers), dist/infra (the CDK app), dist/render-templates, dist/title.
+// Builds everything that ships: dist/lib (tsc), dist/portcullis.schema.json, dist/token-api (the minting library in one file),
+// dist/edge (functions and manifest), dist/player, dist/console, dist/enclave (the agent and its parent), dist/lambda (handlers),
+// dist/infra (the CDK app), dist/render-templates, dist/title.
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 

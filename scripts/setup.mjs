@@ -50,8 +50,8 @@ export function ensurePackages() {
   writeFileSync(stamp, lock);
 }
 
-/** Installs the programs that are missing, through apt when it may; resolves to those still missing. */
-export function ensurePrograms(names) {
+/** Installs the programs that are missing, all unless some are named, through apt when it may; returns those still missing. */
+export function ensurePrograms(names = Object.keys(PROGRAMS)) {
   const missing = names.filter((name) => !isInstalled(name));
   if (missing.length === 0) return [];
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
@@ -86,7 +86,7 @@ export async function ensureBuild() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   ensurePackages();
-  const missing = ensurePrograms(Object.keys(PROGRAMS));
+  const missing = ensurePrograms();
   await ensureBuild();
   process.exitCode = missing.length > 0 ? 1 : 0;
 }
