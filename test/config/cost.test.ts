@@ -37,6 +37,16 @@ describe('the model', () => {
     expect((requests / wafRequest.per) * wafRequest.usd).toBeCloseTo(1.08);
   });
 
+  test('a session costs more with places of a subject to count, and with keys of titles to fetch', () => {
+    const quantity = (model: CostModel, what: string) => lines(model).find((line) => line.what === what)?.quantity;
+    const counted = costOf(configuration({ api: { sessionsPerSubject: 2 } }));
+    expect([quantity(counted, 'DynamoDB, writes'), quantity(counted, 'DynamoDB, reads')]).toEqual([12_000, 24_000]);
+    const encrypted = costOf(configuration({ aws: { modules: ['base', 'api', 'mastering'] } }));
+    expect([quantity(encrypted, 'keys of titles, KMS'), quantity(encrypted, 'HTTP API')]).toEqual([2000, 4000]);
+    expect(quantity(encrypted, 'API and keys through the distribution')).toBe(6000);
+    expect(quantity(encrypted, 'KMS keys')).toBe(2);
+  });
+
   test('has no line for what is left out', () => {
     const rendering = costOf(configuration({ aws: { modules: ['render'] } }));
     expect(rendering.perMillionRequests).toEqual({ lines: [], usd: 0 });

@@ -174,6 +174,17 @@ describe('a behaviour without function', () => {
     expect(xmlOf()).not.toContain('function/');
   });
 
+  test('undo refuses when the behaviour is gone, and goes on without it when it is forced', async () => {
+    await apply(['/live/*']);
+    service.edit(ID, (xml) => xml.replace('<PathPattern>/live/*<', '<PathPattern>/other/*<'));
+    await expect(undo()).rejects.toMatchObject({
+      code: 'ERR_ATTACH_CHANGED',
+      message: expect.stringContaining("'/live/*' is gone"),
+    });
+    expect((await undo(true)).left).toEqual([expect.stringMatching(/^originRequestPolicy P/)]);
+    expect(xmlOf()).toContain(service.arn(NAME));
+  });
+
   test('a second behaviour later is undone with the first', async () => {
     await apply();
     await apply(['/live/*']);
@@ -302,6 +313,25 @@ describe('policies that are there', () => {
     await undo();
     expect((await read()).DefaultCacheBehavior?.ResponseHeadersPolicyId).toBe('P-response');
   });
+});
+
+test('the plan remarks on what is allowed and may surprise', async () => {
+  const request =
+    '<HeadersConfig><HeaderBehavior>whitelist</HeaderBehavior><Headers><Quantity>1</Quantity><Items><Name>CloudFront-Viewer-Country</Name></Items></Headers></HeadersConfig>';
+  const splitting = CACHE('none').replace(/<HeadersConfig>.*?<\/HeadersConfig>/, request);
+  service.addPolicy('cache-policy', 'P-cache', splitting);
+  const open = distribution('<RealtimeLogConfigArn>arn:aws:kinesis:x</RealtimeLogConfigArn>')
+    .replace('https-only', 'allow-all')
+    .replace('<Method>OPTIONS</Method>', '<Method>POST</Method>');
+  service.addDistribution(ID, open);
+  const [plan] = await planAttachment(cloudFront, attachment());
+  expect(plan?.remarks).toEqual([
+    expect.stringContaining('it takes HTTP too'),
+    expect.stringContaining('it refuses OPTIONS'),
+    expect.stringContaining('real-time logs may hold tokens'),
+    expect.stringContaining('fetched from the origin anew'),
+    expect.stringContaining('apart by CloudFront-Viewer-Country'),
+  ]);
 });
 
 describe('what cannot work', () => {
