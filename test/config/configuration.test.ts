@@ -83,7 +83,7 @@ const BAD: [title: string, content: object, path: string, why: RegExp][] = [
   ],
   [
     'a rule group that no distribution takes',
-    { revocation: { waf: { publish: true, scope: 'REGIONAL' } } },
+    { aws: { modules: ['base'] }, revocation: { waf: { publish: true, scope: 'REGIONAL' } } },
     'revocation.waf.scope',
     /'CLOUDFRONT'/,
   ],

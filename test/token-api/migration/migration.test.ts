@@ -52,6 +52,13 @@ describe('a configuration', () => {
     });
   });
 
+  test('of its stack without outputs: it may have the API', () => {
+    expect(readSolutionConfiguration({ Stacks: [{ StackName: 'video' }] })).toMatchObject({
+      hasApi: true,
+      capacityWcu: 100,
+    });
+  });
+
   test.each([
     ['nothing', {}, 'main'],
     ['a list', [], 'main'],
@@ -87,6 +94,7 @@ describe('an export of a table', () => {
 
   test.each([
     ['a page of it', '{"Items":[],"NextToken":"x"}', 'only part'],
+    ['a page of the API', '{"Items":[],"LastEvaluatedKey":{"id":{"S":"1"}}}', 'only part'],
     ['plain values', '{"Items":[{"id":"s3cr3t"}]}', 'item 1'],
     ['no JSON', '{"Item":{"id":{"S":"1"}}}\ns3cr3t', 'line 2'],
     ['two types', '{"Items":[{"id":{"S":"s3cr3t","N":"1"}}]}', 'item 1'],
@@ -133,6 +141,7 @@ describe('a policy', () => {
     ['an exclusion', { ...GOOD, exc: ['/ads/'] }, ['exclusions-unbound']],
     ['an exclusion of all', { ...GOOD, exc: ['/'] }, ['exclusion-of-all', 'exclusions-unbound', 'refused-at-minting']],
     ['a fallback', { ...GOOD, co_fallback: true }, ['fallback-drops-all']],
+    ['a fallback of the region', { ...GOOD, reg: true, reg_fallback: true }, ['fallback-drops-all']],
     ['a city', { ...GOOD, cty: true }, ['city-unchecked']],
     ['no session', { ...GOOD, ssn: false }, ['session-unbound']],
     ['neighbours', { ...GOOD, paths: ['/video/1'] }, ['neighbour-paths', 'refused-at-minting']],
@@ -164,6 +173,17 @@ describe('a policy', () => {
     [{ ...GOOD, querystrings: ['user', 'a b'] }, ['country', 'query:user']],
   ])('binds %j as %j', (policy, bindings) => {
     expect(migrated(policy)?.policy.bindings).toEqual(bindings);
+  });
+
+  test.each([
+    ['+30m', 'PT30M'],
+    ['+24h', 'PT1440M'],
+    ['+25h', 'P1D'],
+    ['+3d', 'PT1H'],
+    ['4102444800', 'PT1H'],
+    [undefined, 'PT1H'],
+  ])('that expires at %s gives tokens for %s', (exp, lifetime) => {
+    expect(migrated({ ...GOOD, exp })?.policy.lifetime).toBe(lifetime);
   });
 
   test('opens no more than it says, and never everything', () => {
