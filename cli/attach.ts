@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import writeFileAtomic from 'write-file-atomic';
 import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
-import { EDGE_REGION } from '../config/deployment.ts';
+import { EDGE_REGION, ORIGIN_SECRET } from '../config/deployment.ts';
 import { applyAttachment, POLL_SECONDS, type Running, undoAttachment } from '../edge-functions/attach/attach.ts';
 import {
   type Attachment,
@@ -29,9 +29,6 @@ Examples:
   portcullis attach E1A2B3C4D5E6F7 --plan
   portcullis attach E1A2B3C4D5E6F7 --apply --behaviour '/vod/*' --staging
   portcullis attach E1A2B3C4D5E6F7 --undo`;
-
-/** Name of the secret, as infra makes it. */
-const ORIGIN_SECRET = 'portcullis/origin-secret';
 
 interface AttachOptions {
   plan?: boolean;

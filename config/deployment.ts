@@ -16,6 +16,14 @@ export const MODULE_NAMES = Object.keys(MODULES) as ModuleName[];
 /** Where everything of CloudFront has to be: certificates, web ACLs, log deliveries and metrics (AWS, "Regions" of each). */
 export const EDGE_REGION = 'us-east-1';
 
+/** Names that `infra/` gives and commands look for: there is one deployment in an account. */
+export const KEY_RING_SECRET = 'portcullis/key-ring';
+export const ORIGIN_SECRET = 'portcullis/origin-secret';
+export const WORKGROUP = 'portcullis';
+
+/** What a query of Athena may scan unless `revocation.athena.bytesScannedLimit` says otherwise, in bytes: it costs half a dollar. */
+export const BYTES_SCANNED_LIMIT = 100 * 1024 ** 3;
+
 /** Regions of the partition `aws` (AWS Regional Services, November 2026); a test holds them equal to those that the CDK knows. */
 export const REGIONS = [
   'af-south-1',

@@ -1,5 +1,5 @@
 import { Aws } from 'aws-cdk-lib';
-import { EDGE_REGION, type ModuleName } from '../config/deployment.ts';
+import { EDGE_REGION, KEY_RING_SECRET, type ModuleName, ORIGIN_SECRET, WORKGROUP } from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { PARAMETERS } from '../lambda/deployment/ssm.ts';
 import type { ResourceName } from '../lambda/handlers.ts';
@@ -9,13 +9,13 @@ export const NAMES = {
   edgeStore: 'portcullis',
   viewerRequest: 'portcullis-viewer-request',
   embeddedViewerRequest: 'portcullis-viewer-request-embedded',
-  keyRing: 'portcullis/key-ring',
-  originSecret: 'portcullis/origin-secret',
+  keyRing: KEY_RING_SECRET,
+  originSecret: ORIGIN_SECRET,
   publications: 'portcullis-publications.fifo',
   deadPublications: 'portcullis-publications-dead.fifo',
   detectionMachine: 'portcullis-detection',
   renderMachine: 'portcullis-render',
-  workgroup: 'portcullis',
+  workgroup: WORKGROUP,
   database: 'portcullis',
   accessLogs: 'access_logs',
   userPool: 'portcullis',

@@ -1,12 +1,14 @@
 import { loadAws } from '../../config/aws.ts';
-import { EDGE_REGION, type ModuleName } from '../../config/deployment.ts';
+import {
+  BYTES_SCANNED_LIMIT,
+  EDGE_REGION,
+  KEY_RING_SECRET,
+  type ModuleName,
+  WORKGROUP,
+} from '../../config/deployment.ts';
 import type { Configuration } from '../../config/schema.ts';
 import { type Finding, failed, ok, unchecked } from './finding.ts';
 import { stacksFinding } from './stacks.ts';
-
-/** Names that the deployment gives (`infra/`). */
-const KEY_RING = 'portcullis/key-ring';
-const WORKGROUP = 'portcullis';
 
 /** Something about the account that a configuration would be deployed to. Every check only reads. */
 export interface AccountCheck {
@@ -64,7 +66,7 @@ export const ACCOUNT_CHECKS: AccountCheck[] = [
     action: 'secretsmanager:DescribeSecret',
     appliesTo: has('base'),
     check: async ({ aws }) =>
-      (await loadAws(() => import('./secrets-manager.ts'))).keyRingRotation(KEY_RING, aws.region),
+      (await loadAws(() => import('./secrets-manager.ts'))).keyRingRotation(KEY_RING_SECRET, aws.region),
   },
   {
     name: 'mastering key',
@@ -83,7 +85,7 @@ export const ACCOUNT_CHECKS: AccountCheck[] = [
       const { workgroupLimit } = await loadAws(() => import('./athena.ts'));
       return workgroupLimit(
         athena?.workgroup ?? WORKGROUP,
-        athena?.bytesScannedLimit ?? 100 * 1024 ** 3,
+        athena?.bytesScannedLimit ?? BYTES_SCANNED_LIMIT,
         athena?.region ?? aws.region,
       );
     },

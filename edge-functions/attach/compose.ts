@@ -46,7 +46,7 @@ export async function composeBefore(
 /** What CloudFront lets a function import. Anything else the bundler would look for on this machine. */
 const RUNTIME_MODULES: unknown[] = ['cloudfront', 'crypto', 'querystring'];
 
-/** What kind of function a file calls `handler`: undefined for none. */
+/** What kind of function a file calls `handler`, undefined for none; `imports` when it wants modules that CloudFront lacks. */
 function handlerOf(code: string): 'sync' | 'async' | 'imports' | undefined {
   let program: Program;
   try {

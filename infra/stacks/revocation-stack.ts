@@ -6,6 +6,7 @@ import * as s3 from 'aws-cdk-lib/aws-s3';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
+import { BYTES_SCANNED_LIMIT } from '../../config/deployment.ts';
 import type { Configuration } from '../../config/schema.ts';
 import type { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
@@ -30,8 +31,6 @@ export interface RevocationStackProps extends StackProps {
 const DETECTION_MINUTES = 15;
 /** How often everything is published anew, so that what expires goes and what failed is made good (docs/revocation.md). */
 const RECONCILE_MINUTES = 1;
-/** What a query may scan unless `revocation.athena.bytesScannedLimit` says otherwise: 100 GiB cost half a dollar. */
-const SCANNED_AT_MOST = 100 * 1024 ** 3;
 /** Attempts at a change before it is given up; by then the schedule has asked for the whole list some times. */
 const ATTEMPTS = 50;
 /** How long results of queries and what steps hand on are kept, in days. */
@@ -166,7 +165,7 @@ export class RevocationStack extends Stack {
       },
     });
     table.addResourceDependency(database);
-    const bytesScannedLimit = revocation.athena?.bytesScannedLimit ?? SCANNED_AT_MOST;
+    const bytesScannedLimit = revocation.athena?.bytesScannedLimit ?? BYTES_SCANNED_LIMIT;
     const workgroup = new athena.CfnWorkGroup(this, 'Workgroup', {
       name: NAMES.workgroup,
       description: 'Detection of leaking sessions',
