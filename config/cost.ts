@@ -127,6 +127,12 @@ const OF_SESSIONS: Item[] = [
   },
 ];
 
+/** Keys of KMS: of the key ring, of masters and of what is stored of them, of jobs; and one for each topic of alarms. */
+function kmsKeys(c: Configuration): number {
+  const topics = when(has(c, 'base'), c.aws.region === EDGE_REGION ? 1 : 2) + when(has(c, 'render'), 1);
+  return when(has(c, 'base'), 1) + when(has(c, 'mastering'), 2) + when(has(c, 'render'), 1) + topics;
+}
+
 /** For a month, whatever is played. */
 const OF_MONTH: Item[] = [
   { what: 'web ACL', price: 'webAcl', quantity: (c) => when(hasWaf(c), 1) },
@@ -138,11 +144,7 @@ const OF_MONTH: Item[] = [
   {
     what: 'KMS keys',
     price: 'key',
-    // Beside those of their purpose one for each topic of alarms.
-    quantity: (c) =>
-      when(has(c, 'base'), c.aws.region === EDGE_REGION ? 2 : 3) +
-      when(has(c, 'mastering'), 2) +
-      when(has(c, 'render'), 2),
+    quantity: kmsKeys,
   },
   { what: 'secrets: key ring, origin', price: 'secret', quantity: (c) => when(has(c, 'base'), 2) },
   {

@@ -44,7 +44,7 @@ describe('the model', () => {
     const encrypted = costOf(configuration({ aws: { modules: ['base', 'api', 'mastering'] } }));
     expect([quantity(encrypted, 'keys of titles, KMS'), quantity(encrypted, 'HTTP API')]).toEqual([2000, 4000]);
     expect(quantity(encrypted, 'API and keys through the distribution')).toBe(6000);
-    expect(quantity(encrypted, 'KMS keys')).toBe(2);
+    expect(quantity(encrypted, 'KMS keys')).toBe(4);
   });
 
   test('has no line for what is left out', () => {

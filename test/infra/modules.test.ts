@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { contradictions } from '../../config/contradictions.ts';
+import { costOf } from '../../config/cost.ts';
 import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import { REGION_OUTPUT, stacksOf } from '../../config/stacks.ts';
@@ -33,7 +34,14 @@ describe('modules, each of which can be left out', () => {
   test.each(sets.map((modules) => [modules.join(', '), modules] as const))(
     '%s: synthesises, and has its stacks alone',
     (_, modules) => {
-      const { assembly } = synthesise(configurationOf(modules), artefacts);
+      const made = synthesise(configurationOf(modules), artefacts);
+      const { assembly } = made;
+      const { lines } = costOf(v.parse(ConfigurationSchema, configurationOf(modules))).perMonth;
+      const paid = (what: string) => lines.find((line) => line.what === what)?.quantity ?? 0;
+      expect(paid('KMS keys')).toBe(made.of('AWS::KMS::Key').length);
+      expect(paid('secrets: key ring, origin')).toBe(made.of('AWS::SecretsManager::Secret').length);
+      expect(paid('dashboards')).toBe(made.of('AWS::CloudWatch::Dashboard').length);
+      expect(paid('alarms')).toBeGreaterThanOrEqual(made.of('AWS::CloudWatch::Alarm').length);
       const names = assembly.stacks.map(({ stackName }) => stackName);
       // What doctor looks for.
       const expected = stacksOf(v.parse(ConfigurationSchema, configurationOf(modules)));
