@@ -64,23 +64,7 @@ export function registerAttach(program: Command): void {
     .option('--json', 'print JSON')
     .addHelpText('after', HELP)
     .action(async (distribution: string, options: AttachOptions) => {
-      if ([options.plan, options.apply, options.undo].filter(Boolean).length !== 1) {
-        throw new InputError('give one of --plan, --apply and --undo');
-      }
-      if (!/^E[0-9A-Z]{5,31}$/.test(distribution)) {
-        throw new InputError(
-          `'${distribution}' is no id of a distribution: aws cloudfront list-distributions shows them`,
-        );
-      }
-      if (options.api !== undefined && !/^[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com$/.test(options.api)) {
-        throw new InputError(
-          "--api must be like 'a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com', without https://",
-        );
-      }
-      if (options.force && !options.undo) throw new InputError('--force goes with --undo');
-      if (options.undo && (options.staging || options.api || options.behaviour.length > 0)) {
-        throw new InputError('--undo undoes all that was attached: leave --staging, --api and --behaviour out');
-      }
+      checkOptions(distribution, options);
       const { AttachingCloudFront } = await loadAws(() => import('../edge-functions/attach/cloudfront.ts'));
       const { cloudFrontClient } = await loadAws(() => import('../edge-functions/measure/cloudfront.ts'));
       const cloudFront = new AttachingCloudFront(cloudFrontClient());
@@ -105,6 +89,23 @@ export function registerAttach(program: Command): void {
       ]);
       return exitOf(done.behaviours);
     });
+}
+
+/** Throws `InputError` for options that do not go together, and for what cannot be an id or a host. */
+function checkOptions(distribution: string, options: AttachOptions): void {
+  if ([options.plan, options.apply, options.undo].filter(Boolean).length !== 1) {
+    throw new InputError('give one of --plan, --apply and --undo');
+  }
+  if (!/^E[0-9A-Z]{5,31}$/.test(distribution)) {
+    throw new InputError(`'${distribution}' is no id of a distribution: aws cloudfront list-distributions shows them`);
+  }
+  if (options.api !== undefined && !/^[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com$/.test(options.api)) {
+    throw new InputError("--api must be like 'a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com', without https://");
+  }
+  if (options.force && !options.undo) throw new InputError('--force goes with --undo');
+  if (options.undo && (options.staging || options.api || options.behaviour.length > 0)) {
+    throw new InputError('--undo undoes all that was attached: leave --staging, --api and --behaviour out');
+  }
 }
 
 type CloudFront = Parameters<typeof planAttachment>[0];

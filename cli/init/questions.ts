@@ -1,5 +1,6 @@
 import { examineConfiguration } from '../../config/configuration.ts';
 import { MODULE_NAMES, MODULES } from '../../config/deployment.ts';
+import { PRICES } from '../../config/prices.ts';
 
 /** Answers by the path of their setting. An empty text is none. */
 export type Answers = Record<string, unknown>;
@@ -92,7 +93,7 @@ export const QUESTIONS: Question[] = [
     message: 'Should WAF block revoked sessions too?',
     choices: [
       { value: false, hint: 'the edge function does, at no extra charge' },
-      { value: true, hint: '$0.60 more for each million requests' },
+      { value: true, hint: `$${PRICES.wafRequest.usd.toFixed(2)} more for each million requests` },
     ],
     when: has('revocation'),
   },
