@@ -6,6 +6,7 @@ import { loadAws } from '../config/aws.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import { EDGE_REGION, ORIGIN_SECRET } from '../config/deployment.ts';
 import { applyAttachment, POLL_SECONDS, type Running, undoAttachment } from '../edge-functions/attach/attach.ts';
+import { STAGING_HEADER } from '../edge-functions/attach/names.ts';
 import {
   type Attachment,
   type PlannedBehaviour,
@@ -80,7 +81,8 @@ export function registerAttach(program: Command): void {
       const saved = (await readSaved(path, distribution)) ?? nothingSaved(distribution);
       const staging = options.staging ?? false;
       const done = await applyAttachment(cloudFront, attachment, { ...running(path), saved, staging });
-      const test = done.staging && `requests with aws-cf-cd-portcullis: staging go to ${done.staging.domainName}`;
+      const header = `${STAGING_HEADER.Header}: ${STAGING_HEADER.Value}`;
+      const test = done.staging && `requests with ${header} go to ${done.staging.domainName}`;
       print(options.json, { distribution, ...done, saved: path }, [
         heading,
         ...describe(done.behaviours),

@@ -2,9 +2,9 @@ import { EVENT_WITHOUT_TOKEN } from '../runtime/event-without-token.ts';
 import { withApi, withoutApi } from './api-behaviour.ts';
 import { AttachError } from './attach-error.ts';
 import { type AttachedSettings, behavioursOf, SETTING_NAMES, settingsOf, withSettings } from './behaviours.ts';
-import { type AttachingCloudFront, type PolicyKind, stagingReference } from './cloudfront.ts';
-import { type Attachment, COMPOSED_PREFIX, type PlannedBehaviour, type Prepared, prepare, shown } from './plan.ts';
-import { POLICY_PREFIX } from './policies.ts';
+import type { AttachingCloudFront, PolicyKind } from './cloudfront.ts';
+import { COMPOSED_PREFIX, POLICY_PREFIX, stagingReference } from './names.ts';
+import { type Attachment, type PlannedBehaviour, type Prepared, prepare, shown } from './plan.ts';
 import { remember, rememberMade, type Saved } from './saved.ts';
 
 /** How to go about it. */

@@ -35,6 +35,7 @@ import {
 } from '@aws-sdk/client-cloudfront';
 import { type AwsFailure, awsFailure } from '../store/aws-failure.ts';
 import { AttachError, type AttachErrorCode } from './attach-error.ts';
+import { STAGING_HEADER, stagingReference } from './names.ts';
 
 /** Policies that a behaviour has, by kind. */
 export interface PolicyConfigs {
@@ -57,14 +58,6 @@ export interface LiveFunction {
 export interface DistributionVersion {
   version: string;
   config: DistributionConfig;
-}
-
-/** A request to a staging distribution has this header; CloudFront demands the beginning of its name. */
-export const STAGING_HEADER = { Header: 'aws-cf-cd-portcullis', Value: 'staging' };
-
-/** By what the copy of a distribution is known to be made here: CloudFront keeps it. */
-export function stagingReference(primary: string): string {
-  return `portcullis-attach-${primary}`;
 }
 
 interface PolicyCalls<Config> {

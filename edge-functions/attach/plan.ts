@@ -12,6 +12,7 @@ import {
   settingsOf,
 } from './behaviours.ts';
 import type { AttachingCloudFront, LiveFunction, PolicyConfigs, PolicyKind } from './cloudfront.ts';
+import { COMPOSED_PREFIX } from './names.ts';
 import { splitsCache, withHeaders, withParameters, withReason } from './policies.ts';
 
 /** What is attached, and what it takes. */
@@ -63,9 +64,6 @@ export interface Plan {
   behaviours: Prepared[];
   api?: PlannedBehaviour & { wanted: ApiBehaviour };
 }
-
-/** Of all functions that attaching makes. */
-export const COMPOSED_PREFIX = 'portcullis-with-';
 
 /** What attaching would change. Reads only. Throws `AttachError`. */
 export async function planAttachment(

@@ -5,6 +5,7 @@ import type {
   ResponseHeadersPolicyConfig,
 } from '@aws-sdk/client-cloudfront';
 import { AttachError } from './attach-error.ts';
+import { POLICY_PREFIX } from './names.ts';
 
 /** Parameters of low-latency HLS, which change what a playlist answers (RFC 8216bis §6.2.5). */
 const HLS_PARAMETERS = ['_HLS_msn', '_HLS_part', '_HLS_skip'];
@@ -18,9 +19,6 @@ export interface DerivedPolicy<Config> {
   /** What it has that the other lacks. */
   added: string[];
 }
-
-/** Of all policies that attaching makes. */
-export const POLICY_PREFIX = 'portcullis-attach-';
 
 /** The name of a policy says all that is in it: a second run finds that of the first. */
 function named<Config extends { Name: string | undefined; Comment?: string | undefined }>(config: Config): Config {
