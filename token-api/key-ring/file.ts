@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { lock } from 'proper-lockfile';
 import * as v from 'valibot';
 import writeFileAtomic from 'write-file-atomic';
@@ -12,17 +12,22 @@ import type { KeyRingStore } from './key-ring-store.ts';
  */
 export async function readKeyFile(path: string): Promise<unknown> {
   let text: string;
+  let file: FileHandle | undefined;
   try {
-    const status = await stat(path);
+    // Looked at and read by one handle: the file that is read is the one that was looked at.
+    file = await open(path);
+    const status = await file.stat();
     const { mode } = status;
     if (status.isFile() && mode & 0o077) {
       const message = `${path} can be read by others (mode ${(mode & 0o777).toString(8)}); run: chmod 600 ${path}`;
       throw new KeyRingError('ERR_RING_PERMISSIONS', message);
     }
-    text = await readFile(path, 'utf8');
+    text = await file.readFile('utf8');
   } catch (error) {
     if (error instanceof KeyRingError) throw error;
     throw new KeyRingError('ERR_RING_FILE', `cannot read key ring ${path}: ${(error as NodeJS.ErrnoException).code}`);
+  } finally {
+    await file?.close();
   }
   try {
     return JSON.parse(text);
