@@ -41,16 +41,34 @@ function problemOf(issue: v.InferIssue<typeof ConfigurationSchema>): Configurati
   return { path, why: issue.message };
 }
 
+/** Why a file cannot be read, by the code of the system. */
+const UNREADABLE: Record<string, string> = {
+  ENOENT: 'there is no such file; name one that is there, or none for the defaults (docs/configuration.md)',
+  EISDIR: 'it is a folder; name a file in it',
+};
+
 /** What a JSON file holds. Throws `ConfigurationError`. */
 export async function readConfigurationFile(path: string): Promise<unknown> {
+  const refused = (why: string) => new ConfigurationError(`cannot read configuration ${path}: ${why}`);
+  const text = await readFile(path, 'utf8').catch(({ code = '' }: NodeJS.ErrnoException) => {
+    throw refused(UNREADABLE[code] ?? code);
+  });
+  // A parser may pass over a byte order mark (RFC 8259, section 8.1), which editors on Windows write.
+  const json = text.replace(/^\uFEFF/, '');
+  if (json.trim() === '') throw refused('it is empty; {} is a configuration of defaults');
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(json);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const missing = 'there is no such file; name one that is there, or none for the defaults (docs/configuration.md)';
-    const why = error instanceof SyntaxError ? 'it is not JSON' : code === 'ENOENT' ? missing : code;
-    throw new ConfigurationError(`cannot read configuration ${path}: ${why}`);
+    throw refused(`it is not JSON${whereIn(json, error as SyntaxError)}`);
   }
+}
+
+/** Where a text stops being JSON, as far as V8 says: its own message would quote the text. */
+function whereIn(text: string, { message }: SyntaxError): string {
+  if (message.includes('end of JSON')) return ': it ends too early';
+  const [, position] = / at position (\d+)/.exec(message) ?? [];
+  const line = position === undefined ? '' : `, see line ${text.slice(0, Number(position)).split('\n').length}`;
+  return `${line}: names stand in quotes, the last field has no comma, and there are no comments`;
 }
 
 /** The defaults, or the configuration in a JSON file. Throws `ConfigurationError` with the path of the offending field. */

@@ -36,6 +36,9 @@ export function contradictions({ edge, keys, revocation, aws }: Configuration): 
       `aws.delivery.domainNames need a certificate in ${EDGE_REGION}: give its ARN, or leave them out`,
     );
   }
+  if (aws.delivery.origin && aws.delivery.distributionId) {
+    refuse('aws.delivery.distributionId', 'is of a distribution that is there; with aws.delivery.origin one is made');
+  }
   if (aws.delivery.origin === 'packages' && !has('mastering')) {
     refuse('aws.delivery.origin', "'packages' is the bucket of the module 'mastering': name that in aws.modules");
   }

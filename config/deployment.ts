@@ -105,6 +105,10 @@ const DeliverySchema = v.strictObject({
    * functions are for distributions that are there (`portcullis attach`).
    */
   origin: v.optional(v.union([v.literal('packages'), domainName], "must be a domain name, or 'packages'")),
+  /** Without `origin`: the distribution that is there, whose access logs are delivered and looked at. */
+  distributionId: v.optional(
+    v.pipe(v.string(), v.regex(/^[A-Z0-9]{1,32}$/, "must be the id of a distribution like 'E1A2B3C4D5E6F7'")),
+  ),
   /** Names of its own that the distribution answers to. */
   domainNames: v.optional(v.array(domainName), []),
   /** Certificate of those names. */

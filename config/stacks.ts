@@ -9,7 +9,7 @@ const has =
 /** Whether a distribution is made, or something for one that is there: a web ACL, the delivery of its logs. */
 export function isDelivered({ aws, revocation }: Configuration): boolean {
   if (!aws.modules.includes('base')) return false;
-  const isWatched = aws.modules.includes('revocation') && revocation.athena !== undefined;
+  const isWatched = aws.modules.includes('revocation') && aws.delivery.distributionId !== undefined;
   return aws.delivery.origin !== undefined || revocation.waf.publish || isWatched;
 }
 

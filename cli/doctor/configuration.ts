@@ -15,6 +15,12 @@ const SURPRISES: { path: string; when: (configuration: Configuration) => boolean
     says: 'no distribution is made: attach the function to one that is there, or name its origin',
   },
   {
+    path: 'aws.delivery.distributionId',
+    when: ({ aws: { modules, delivery } }) =>
+      modules.includes('revocation') && delivery.origin === undefined && delivery.distributionId === undefined,
+    says: 'access logs of no distribution are known: there is no detection, nor alarms about denials',
+  },
+  {
     path: 'aws.accessLogs.includeUri',
     when: ({ aws }) => aws.accessLogs.includeUri,
     says: 'access logs hold bearer tokens: whoever reads them can play until these expire',

@@ -15,6 +15,8 @@ export interface Question {
   many?: true;
   /** Of a text: what one looks like. */
   example?: string;
+  /** Whether the setting is a list, of which one is asked for. */
+  isList?: true;
   /** Whether it is written even when it is the default, because people look for it. */
   isShown?: true;
   /** Whether it matters after these answers. */
@@ -37,21 +39,28 @@ export const QUESTIONS: Question[] = [
   { path: 'aws.region', message: 'In which region?', example: 'eu-central-1', isShown: true },
   {
     path: 'aws.delivery.origin',
-    message: "Where are the media? A domain name, or 'packages'; nothing for a distribution that is there already",
+    message: "Where are the media? A domain name, or 'packages'; nothing to use a distribution that is there",
     example: 'origin.example.com',
     when: has('base'),
   },
   {
+    path: 'aws.delivery.distributionId',
+    message: 'Which distribution is there? Its access logs are looked at; nothing for no detection',
+    example: 'E1A2B3C4D5E6F7',
+    when: (answers) => has('revocation')(answers) && !isGiven('aws.delivery.origin')(answers),
+  },
+  {
     path: 'aws.delivery.domainNames',
-    message: 'A name of its own for the distribution? It needs a certificate; nothing for one of CloudFront',
+    message: 'A name of its own for the distribution? Playback URLs begin with it; nothing for one of CloudFront',
     example: 'media.example.com',
-    when: isGiven('aws.delivery.origin'),
+    isList: true,
+    when: (answers) => isGiven('aws.delivery.origin')(answers) || has('api')(answers),
   },
   {
     path: 'aws.delivery.certificateArn',
     message: 'The certificate of that name, in us-east-1',
     example: 'arn:aws:acm:us-east-1:123456789012:certificate/…',
-    when: isGiven('aws.delivery.domainNames'),
+    when: (answers) => isGiven('aws.delivery.origin')(answers) && isGiven('aws.delivery.domainNames')(answers),
   },
   {
     path: 'aws.identity.issuer',
@@ -61,7 +70,7 @@ export const QUESTIONS: Question[] = [
   },
   {
     path: 'aws.console.clientId',
-    message: 'With which public client of it does the console log people in?',
+    message: 'With which public client of that provider does the console log people in?',
     example: 'portcullis-console',
     when: (answers) => has('console')(answers) && isGiven('aws.identity.issuer')(answers),
   },
@@ -109,6 +118,13 @@ export const QUESTIONS: Question[] = [
     example: '96 hex digits',
     when: has('render'),
   })),
+  {
+    path: 'aws.render.owners',
+    message: 'Who may have jobs rendered? A key of `portcullis render keys`; nothing for nobody yet',
+    example: 'MCowBQYDK2VwAyEA…',
+    isList: true,
+    when: has('render'),
+  },
 ];
 
 const defaults = examineConfiguration({});
@@ -124,7 +140,7 @@ export function defaultOf(path: string): unknown {
 /** The content of a configuration file for some answers: what differs from the defaults, and what people look for. */
 export function contentOf(answers: Answers): Record<string, unknown> {
   const content: Record<string, unknown> = {};
-  for (const { path, isShown, when = () => true } of QUESTIONS) {
+  for (const { path, isShown, isList, when = () => true } of QUESTIONS) {
     const answer = answers[path];
     if (answer === undefined || answer === '' || !when(answers)) continue;
     if (!isShown && answer === defaultOf(path)) continue;
@@ -135,7 +151,7 @@ export function contentOf(answers: Answers): Record<string, unknown> {
       at[name] ??= {};
       at = at[name] as Record<string, unknown>;
     }
-    at[last] = path === 'aws.delivery.domainNames' ? [answer] : answer;
+    at[last] = isList ? [answer] : answer;
   }
   return content;
 }

@@ -52,7 +52,7 @@ const KEYS = '*/keys/*.key';
 export class DeliveryStack extends Stack {
   /** Absent without `aws.delivery.origin`. */
   readonly distribution: cloudfront.Distribution | undefined;
-  /** Whose access logs are delivered and looked at: its own, or one that was there before (`revocation.athena.distributionId`). */
+  /** Whose access logs are delivered and looked at: its own, or one that was there before (`aws.delivery.distributionId`). */
   watchedDistributionId: string | undefined;
 
   constructor(scope: Construct, id: string, { configuration, artefacts, ...rest }: DeliveryStackProps) {
@@ -78,8 +78,7 @@ export class DeliveryStack extends Stack {
     const { waf } = configuration.revocation;
     const webAcl = waf.publish ? this.#webAcl(ruleGroupName(waf)) : undefined;
     if (origin === undefined) {
-      const { distributionId } = configuration.revocation.athena ?? {};
-      this.#deliverLogs(configuration, artefacts, distributionId);
+      this.#deliverLogs(configuration, artefacts, aws.delivery.distributionId);
       return;
     }
 

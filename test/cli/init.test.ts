@@ -3,9 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { contentOf, defaultOf, problemWith, QUESTIONS } from '../../cli/init/questions.ts';
+import { type Answers, contentOf, defaultOf, problemWith, QUESTIONS } from '../../cli/init/questions.ts';
 import { examineConfiguration, readConfiguration } from '../../config/configuration.ts';
-import { MODULE_NAMES } from '../../config/deployment.ts';
+import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
 import { packagePath } from '../../local/package-root.ts';
 import { portcullis } from '../harness/cli.ts';
 import { isOnPath, LONG } from '../harness/programs.ts';
@@ -133,30 +133,40 @@ describe('answers', () => {
   });
 });
 
-test('answers that were taken one by one are a configuration, whatever the modules', () => {
-  const given: Record<string, unknown> = {
-    'aws.region': 'eu-central-1',
-    'aws.delivery.origin': 'origin.example.com',
-    'aws.delivery.domainNames': 'media.example.com',
-    'aws.delivery.certificateArn': 'arn:aws:acm:us-east-1:123456789012:certificate/abc',
-    'aws.identity.issuer': 'https://login.example.com',
-    'aws.console.clientId': 'portcullis-console',
-    'aws.alarmEmail': 'oncall@example.com',
-    'aws.render.imageId': 'ami-0123456789abcdef0',
+describe('every way through the questions', () => {
+  /** Answers to a text, of which the first is given that is taken; others have a default. */
+  const TEXTS: Record<string, string[]> = {
+    'aws.delivery.origin': ['', 'origin.example.com'],
+    'aws.delivery.distributionId': ['E1A2B3C4D5E6F7'],
+    'aws.delivery.domainNames': ['media.example.com'],
+    'aws.delivery.certificateArn': ['', 'arn:aws:acm:us-east-1:123456789012:certificate/abc'],
+    'aws.identity.issuer': ['https://login.example.com'],
+    'aws.console.clientId': ['', 'portcullis-console'],
+    'aws.render.imageId': ['', 'ami-0123456789abcdef0'],
+    ...Object.fromEntries(['0', '1', '2'].map((register) => [`aws.render.pcrs.${register}`, ['', 'a'.repeat(96)]])),
+    'aws.render.owners': ['MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE='],
   };
-  for (let chosen = 1; chosen < 2 ** MODULE_NAMES.length; chosen++) {
-    const modules = MODULE_NAMES.filter((_, i) => chosen & (2 ** i));
-    const answers: Record<string, unknown> = {};
-    let isTaken = true;
-    for (const row of QUESTIONS) {
-      if (row.when && !row.when(answers)) continue;
-      const fallback = row.path.startsWith('aws.render.pcrs.') ? 'a'.repeat(96) : defaultOf(row.path);
-      const answer = row.path === 'aws.modules' ? modules : (given[row.path] ?? fallback);
-      isTaken &&= problemWith(row, answer, answers) === undefined;
-      answers[row.path] = answer;
+  const subsets = (names: readonly ModuleName[]): ModuleName[][] =>
+    names.reduce<ModuleName[][]>((sets, name) => sets.concat(sets.map((set) => set.concat(name))), [[]]);
+  const sets = subsets(MODULE_NAMES).filter((modules) =>
+    modules.every((name) => MODULES[name].needs.every((needed) => modules.includes(needed))),
+  );
+
+  test.each(['', 'origin.example.com', 'packages'])('from origin %j ends in what can be deployed', (origin) => {
+    for (const modules of sets.filter(({ length }) => length > 0)) {
+      const answers: Answers = {};
+      for (const question of QUESTIONS.filter(({ path }) => path !== 'aws.alarmEmail')) {
+        const { path, when = () => true } = question;
+        if (!when(answers)) continue;
+        const preferred = path === 'aws.modules' ? [modules] : path === 'aws.delivery.origin' ? [origin] : [];
+        const tried = [...preferred, ...(TEXTS[path] ?? [defaultOf(path)])];
+        const taken = tried.find((answer) => problemWith(question, answer, answers) === undefined);
+        expect([modules, path, taken]).not.toEqual([modules, path, undefined]);
+        answers[path] = taken;
+      }
+      expect([modules, examineConfiguration(contentOf(answers)).problems]).toEqual([modules, []]);
     }
-    if (isTaken) expect([modules, examineConfiguration(contentOf(answers)).problems]).toEqual([modules, []]);
-  }
+  });
 });
 
 /** A terminal (script(1), util-linux) on which the command asks, and somebody who answers what it asks. */

@@ -88,6 +88,12 @@ const BAD: [title: string, content: object, path: string, why: RegExp][] = [
     /'CLOUDFRONT'/,
   ],
   [
+    'a distribution that is there, and one that is made',
+    { aws: { delivery: { origin: 'media.example.com', distributionId: 'E1A2B3' } } },
+    'aws.delivery.distributionId',
+    /with aws\.delivery\.origin one is made/,
+  ],
+  [
     'a tag that AWS keeps for itself',
     { aws: { tags: { 'aws:cost': 'x' } } },
     'aws.tags.aws:cost',
@@ -116,6 +122,23 @@ test('a token may live as long as keys overlap, and not a second longer', () => 
       .problems;
   expect(problems(84_900 - 60)).toEqual([]);
   expect(problems(84_900 - 59)).toHaveLength(1);
+});
+
+test.each([
+  ['with a comment', '{\n  // geheim\n  "aws": {}\n}', /not JSON, see line 2: .* no comments$/],
+  ['that begins with one', '// geheim\n{}', /not JSON.*: .* no comments$/],
+  ['with a comma too many', '{\n  "aws": {},\n}', /not JSON, see line 3: .*no comma/],
+  ['that ends too early', '{"aws": {', /not JSON.*(?:too early|names stand in quotes)/],
+  ['that is empty', '\n', /it is empty; \{\} is a configuration of defaults$/],
+])('a file %s is refused with the line, and not quoted', async (_, text, why) => {
+  const refused = await readConfiguration(file(text)).catch((error) => error);
+  expect(refused).toMatchObject({ code: 'ERR_CONFIGURATION', message: expect.stringMatching(why) });
+  expect(refused.message).not.toContain('geheim');
+});
+
+test('a byte order mark is passed over, and a folder is no file', async () => {
+  await expect(readConfiguration(file('\uFEFF{}'))).resolves.toEqual(await readConfiguration());
+  await expect(readConfiguration(scratch)).rejects.toThrow(/it is a folder/);
 });
 
 test('all that is wrong is said at once', () => {

@@ -28,10 +28,10 @@ const attached = synthesise(
       detection: { mode: 'off' },
       athena: {
         ...{ database: 'd', table: 't', location: 's3://elsewhere/', workgroup: 'w' },
-        ...{ distributionId: 'E2ATTACHED', bytesScannedLimit: 1024 ** 3 },
+        ...{ distributionId: 'E3ELSEWHERE', bytesScannedLimit: 1024 ** 3 },
       },
     },
-    aws: { modules, accessLogs: { includeUri: true } },
+    aws: { modules, accessLogs: { includeUri: true }, delivery: { distributionId: 'E2ATTACHED' } },
   },
   artefacts,
 );
