@@ -15,15 +15,16 @@ export const ASSUMPTIONS = {
   logBytesPerCall: { value: 1000, source: 'a line of the API, and those of Lambda' },
   logBytesPerRequest: { value: 290, source: 'Parquet of the benchmark of detection (docs/performance.md)' },
   textBytesPerRequest: { value: 800, source: 'the same line before it is converted' },
+  decisionBytesPerRequest: { value: 100, source: 'what the function logs, delivered once more (docs/operations.md)' },
   logMonths: { value: 1, source: 'how long access logs are kept' },
   runsPerHour: { value: 4, source: 'of detection' },
   scansPerRun: { value: 2, source: 'a run reads its logs twice (docs/athena.md)' },
   queriesPerRun: { value: 20, source: 'a table of each relation that is named often' },
   transitionsPerRun: { value: 50, source: 'steps of the state machine, two each' },
   minters: { value: 2, source: 'Lambda environments that read the key ring' },
-  alarms: { value: 34, source: 'those of all modules (docs/operations.md)' },
   dashboards: { value: 1, source: 'one' },
   metrics: { value: 20, source: 'of API and detection' },
+  denialMetrics: { value: 19, source: 'a metric of each reason, and one of all decisions' },
 } as const satisfies Record<string, { value: number; source: string }>;
 
 const given = <Name extends keyof typeof ASSUMPTIONS>(name: Name) => ASSUMPTIONS[name].value;
@@ -39,10 +40,18 @@ const WCU_STEP = 500;
 /** WCU of a rule of sessions (docs/waf.md: 5 rules at 1,500, 17 at 5,000). */
 const WCU_PER_RULE = 300;
 
+/** Alarms of each module (docs/operations.md): those at most, since some are about what a configuration may not have. */
+export const ALARMS_OF: Record<ModuleName, number> = { base: 6, api: 4, revocation: 17, mastering: 1, render: 6, console: 0 };
+
 const has = ({ aws }: Configuration, name: ModuleName) => aws.modules.includes(name);
 const hasWaf = (configuration: Configuration) => has(configuration, 'base') && configuration.revocation.waf.publish;
+/** Whether the access logs of a distribution are delivered: one that is made, or one that is named. */
+const hasLogs = (configuration: Configuration) => {
+  const { origin, distributionId } = configuration.aws.delivery;
+  return has(configuration, 'revocation') && (origin !== undefined || distributionId !== undefined);
+};
 const detects = (configuration: Configuration) =>
-  has(configuration, 'revocation') && configuration.revocation.detection.mode !== 'off';
+  hasLogs(configuration) && configuration.revocation.detection.mode !== 'off';
 const runsPerMonth = (given('runsPerHour') * MONTH_SECONDS) / 3600;
 const when = (isSo: boolean, quantity: number) => (isSo ? quantity : 0);
 
@@ -73,12 +82,17 @@ const OF_REQUESTS: Item[] = [
   {
     what: 'access logs, conversion',
     price: 'logConversion',
-    quantity: (c) => when(has(c, 'revocation'), MILLION * given('textBytesPerRequest')),
+    quantity: (c) => when(hasLogs(c), MILLION * given('textBytesPerRequest')),
+  },
+  {
+    what: 'decisions, logged',
+    price: 'logIngestion',
+    quantity: (c) => when(hasLogs(c), MILLION * given('decisionBytesPerRequest')),
   },
   {
     what: 'access logs, storage',
     price: 'storage',
-    quantity: (c) => when(has(c, 'revocation'), MILLION * given('logBytesPerRequest') * given('logMonths')),
+    quantity: (c) => when(hasLogs(c), MILLION * given('logBytesPerRequest') * given('logMonths')),
   },
   {
     // A line is in the window of every run for as long as that looks back.
@@ -152,9 +166,10 @@ const OF_MONTH: Item[] = [
     price: 'secretCall',
     quantity: (c) => when(has(c, 'api'), (given('minters') * MONTH_SECONDS) / c.keys.refreshSeconds),
   },
-  { what: 'alarms', price: 'alarm', quantity: () => given('alarms') },
+  { what: 'alarms', price: 'alarm', quantity: ({ aws }) => aws.modules.reduce((n, name) => n + ALARMS_OF[name], 0) },
   { what: 'dashboards', price: 'dashboard', quantity: () => given('dashboards') },
   { what: 'metrics', price: 'metric', quantity: (c) => when(has(c, 'api'), given('metrics')) },
+  { what: 'metrics of denials', price: 'metric', quantity: (c) => when(hasLogs(c), given('denialMetrics')) },
   {
     what: 'detection, least of Athena',
     price: 'scan',

@@ -111,6 +111,14 @@ describe('a configuration', () => {
     expect(stdout).toContain('not checked: the configuration cannot be used');
   });
 
+  test('that looks for leaks in the logs of no distribution is a warning', async () => {
+    const warned = async (delivery: object) => {
+      const { checks } = await doctor('--no-account', '--config', file({ aws: { delivery } }));
+      return checks.some(({ name, status }) => name === 'aws.delivery.distributionId' && status === 'warning');
+    };
+    expect([await warned({}), await warned({ distributionId: 'E1A2B3' })]).toEqual([true, false]);
+  });
+
   test('what may surprise is a warning', async () => {
     const content = {
       edge: { mode: 'log' },

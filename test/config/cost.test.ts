@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { ASSUMPTIONS, type CostModel, costOf, monthlyUsd, usageOf } from '../../config/cost.ts';
@@ -11,10 +13,11 @@ import { portcullis } from '../harness/cli.ts';
 const configuration = (content: v.InferInput<typeof ConfigurationSchema> = {}): Configuration =>
   v.parse(ConfigurationSchema, content);
 const everything = configuration({
-  aws: { modules: [...MODULE_NAMES] },
+  aws: { modules: [...MODULE_NAMES], delivery: { origin: 'media.example.com' } },
   revocation: { waf: { publish: true, capacityWcu: 5000 } },
   api: { sessionsPerSubject: 2 },
 });
+const delivering = configuration({ aws: { delivery: { origin: 'media.example.com' } } });
 const lines = (model: CostModel) =>
   [model.perMillionRequests, model.perThousandSessions, model.perMonth].flatMap(({ lines }) => lines);
 const usdOf = (model: CostModel, what: string) => lines(model).find((line) => line.what === what)?.usd;
@@ -51,8 +54,15 @@ describe('the model', () => {
     const rendering = costOf(configuration({ aws: { modules: ['render'] } }));
     expect(rendering.perMillionRequests).toEqual({ lines: [], usd: 0 });
     expect(rendering.perThousandSessions).toEqual({ lines: [], usd: 0 });
-    const off = costOf(configuration({ revocation: { detection: { mode: 'off' } } }));
-    expect(lines(off).filter(({ what }) => what.startsWith('detection'))).toEqual([]);
+    const about = (model: CostModel, what: RegExp) => lines(model).filter((line) => what.test(line.what)).length;
+    const off = { ...delivering, revocation: configuration({ revocation: { detection: { mode: 'off' } } }).revocation };
+    expect([about(costOf(off), /^detection/), about(costOf(off), /logs|decisions|denials/)]).toEqual([0, 5]);
+    // Nobody's logs are delivered where no distribution is known.
+    expect(about(costOf(configuration()), /^detection|^access logs|decisions|denials/)).toBe(0);
+    expect(about(costOf(delivering), /^detection/)).toBe(3);
+    expect(lines(costOf(configuration({ aws: { delivery: { distributionId: 'E1A2B3' } } })))).toEqual(
+      lines(costOf(delivering)),
+    );
     expect(lines(costOf(configuration())).filter(({ what }) => what.startsWith('WAF'))).toEqual([]);
   });
 
@@ -106,8 +116,11 @@ describe('portcullis cost', () => {
 
   test('docs/operations.md shows what it prints', async () => {
     const docs = readFileSync(packagePath('docs', 'operations.md'), 'utf8');
-    const { stdout } = await portcullis('cost', '--sessions', '50000');
+    const file = join(mkdtempSync(join(tmpdir(), 'portcullis-cost-')), 'portcullis.json');
+    writeFileSync(file, JSON.stringify({ aws: { delivery: { origin: 'media.example.com' } } }));
+    const { stdout } = await portcullis('cost', '--config', file, '--sessions', '50000');
+    rmSync(dirname(file), { recursive: true });
     const [shown = ''] = stdout.split('\nList prices');
-    expect(docs).toContain(`$ portcullis cost --sessions 50000\n${shown.trimEnd()}\n`);
+    expect(docs).toContain(`$ portcullis cost --config portcullis.json --sessions 50000\n${shown.trimEnd()}\n`);
   });
 });

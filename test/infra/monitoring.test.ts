@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { ASSUMPTIONS, costOf } from '../../config/cost.ts';
+import { ALARMS_OF, costOf } from '../../config/cost.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import { NAMESPACE as ALARM_NAMESPACE, ALARMS, alarmsOf, type Watched } from '../../infra/alarms.ts';
 import { HANDLERS } from '../../lambda/handlers.ts';
@@ -116,6 +116,21 @@ describe('alarms', () => {
     expect(text(alone.of('AWS::CloudWatch::Dashboard'))).not.toMatch(/DistributionId|Portcullis\/Edge/);
   });
 
+  test('are counted in what a deployment costs, as are keys, secrets and metrics', () => {
+    for (const [module, count] of Object.entries(ALARMS_OF))
+      expect([module, count]).toEqual([
+        module,
+        Object.values(ALARMS).filter((alarm) => alarm.module === module).length,
+      ]);
+    const { lines } = costOf(v.parse(ConfigurationSchema, configuration)).perMonth;
+    const paid = (what: string) => lines.find((line) => line.what === what)?.quantity;
+    expect(paid('alarms')).toBe(alarms(whole).length);
+    expect(paid('KMS keys')).toBe(whole.of('AWS::KMS::Key').length);
+    expect(paid('secrets: key ring, origin')).toBe(whole.of('AWS::SecretsManager::Secret').length);
+    const filters = whole.of('AWS::Logs::MetricFilter').map(({ Properties }) => text([Properties.MetricTransformations]));
+    expect(paid('metrics of denials')).toBe(filters.filter((filter) => filter.includes('Portcullis/Edge')).length);
+  });
+
   test('go off by the settings: a ring is stale at half of what it may be', () => {
     const stale = alarms(whole).find(({ AlarmName }) => AlarmName === 'portcullis-key-ring-stale');
     expect(stale?.Threshold).toBe(300);
@@ -152,12 +167,6 @@ describe('alarms', () => {
         expect(`${name}: ${own}`).toContain(part);
     }
   });
-});
-
-test('the model of costs counts every alarm, and every key', () => {
-  expect(ASSUMPTIONS.alarms.value).toBe(Object.keys(ALARMS).length);
-  const { lines } = costOf(v.parse(ConfigurationSchema, configuration)).perMonth;
-  expect(lines.find(({ what }) => what === 'KMS keys')?.quantity).toBe(whole.of('AWS::KMS::Key').length);
 });
 
 describe('the dashboard', () => {
