@@ -99,6 +99,7 @@ function writeAssets({ template, assets }) {
 
 function readme(stacks) {
   const regions = [...new Set(stacks.map(({ region }) => region))];
+  const buckets = regions.map((region) => `aws s3 mb s3://${bucket}-${region} --region ${region}`);
   const uploads = regions.map(
     (region) => `aws s3 sync ${bucket}-${region} s3://${bucket}-${region} --region ${region}`,
   );
@@ -116,8 +117,13 @@ function readme(stacks) {
 
 What one configuration of Portcullis deploys, without CDK. It has not been run on AWS.
 
-1. Buckets, which are private, in your account, in these regions: ${regions.map((region) => `\`${bucket}-${region}\``).join(', ')}.
-   Lambda reads the code of functions from there, at every deployment.
+1. Make a bucket in each region, which nobody but this account reads. Lambda takes the code of functions from there at every
+   deployment.
+
+\`\`\`sh
+${buckets.join('\n')}
+\`\`\`
+
 2. Upload, in this folder:
 
 \`\`\`sh

@@ -69,11 +69,33 @@ describe('modules, each of which can be left out', () => {
   });
 });
 
-test('docs/stacks.svg is what is deployed with all modules (node scripts/make-stack-diagram.mjs)', () => {
-  const { assembly } = synthesise(EVERYTHING, artefacts);
-  expect(readFileSync(packagePath('docs', 'stacks.svg'), 'utf8')).toBe(
-    stackDiagram(stacksWithTypes(assembly.directory)),
-  );
+describe('all modules', () => {
+  const { assembly, resources } = synthesise(EVERYTHING, artefacts);
+
+  test('are in docs/stacks.svg (node scripts/make-stack-diagram.mjs)', () => {
+    expect(readFileSync(packagePath('docs', 'stacks.svg'), 'utf8')).toBe(
+      stackDiagram(stacksWithTypes(assembly.directory)),
+    );
+  });
+
+  test('leave behind what docs/deployment.md deletes by its name', () => {
+    const [, docs = ''] = readFileSync(packagePath('docs', 'deployment.md'), 'utf8').split('### Deleting it');
+    const [, loop = ''] = /^for bucket in ([\w -]+);/m.exec(docs) ?? [];
+    /** How the name of what stays is in a command; without one another of the same name may be made. */
+    const isDeleted: Record<string, (properties: Record<string, unknown>) => boolean> = {
+      'AWS::SecretsManager::Secret': ({ Name }) => docs.includes(`--secret-id ${Name} `),
+      'AWS::DynamoDB::Table': ({ TableName }) => `${TableName}`.startsWith('portcullis-'),
+      'AWS::S3::Bucket': ({ BucketName }) => {
+        const [, name = ''] = /portcullis-([a-z-]+)-"/.exec(JSON.stringify(BucketName)) ?? [];
+        return loop.split(' ').includes(name) || docs.includes(`portcullis-${name}-$ACCOUNT-us-east-1`);
+      },
+      'AWS::Cognito::UserPool': () => true,
+      'AWS::KMS::Key': () => true,
+    };
+    const kept = resources.filter(({ DeletionPolicy }) => DeletionPolicy === 'Retain');
+    expect(kept.length).toBeGreaterThan(20);
+    expect(kept.filter(({ Type, Properties }) => !isDeleted[Type]?.(Properties)).map(({ id }) => id)).toEqual([]);
+  });
 });
 
 test('what CloudFront wants is in us-east-1, all else in the region of the configuration', () => {

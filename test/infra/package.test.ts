@@ -101,6 +101,7 @@ describe('a package for those without CDK', () => {
     const order = [...text.matchAll(/--stack-name (\S+)/g)].map(([, name]) => name);
     const stacks = ['edge', 'base', 'delivery', 'api', 'monitoring', 'edge-monitoring'];
     expect(order).toEqual(stacks.map((name) => `portcullis-${name}`));
+    expect(text).toContain('aws s3 mb s3://acme-artefacts-eu-west-1 --region eu-west-1');
     expect(text).toContain('aws s3 sync acme-artefacts-eu-west-1 s3://acme-artefacts-eu-west-1 --region eu-west-1');
     expect(text.match(/\| none \|/g)).toHaveLength(stacks.length);
   });
