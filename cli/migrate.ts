@@ -141,15 +141,16 @@ async function readSecrets(
 /** A configuration that can be deployed beside that solution, with both kinds of token valid. */
 function configurationFor(solution: SolutionConfiguration, { assets }: MigratedTables) {
   const longest = Math.max(3600, ...assets.map(({ policy }) => parseDuration(policy.lifetime)));
-  const modules: ModuleName[] = solution.hasDetection
-    ? ['base', 'api', 'revocation']
-    : solution.hasApi
-      ? ['base', 'api']
-      : ['base'];
+  // An API without the module revocation can revoke nothing.
+  const hasApi = solution.hasApi || solution.hasDetection;
+  const modules: ModuleName[] = hasApi ? ['base', 'api', 'revocation'] : ['base'];
   const configuration = {
     edge: { maxTokenLifetimeSeconds: longest },
-    // Its tokens can be stopped by WAF alone.
-    revocation: { waf: { publish: true, capacityWcu: solution.capacityWcu } },
+    revocation: {
+      ...(!solution.hasDetection && { detection: { mode: 'off' as const } }),
+      // Its tokens can be stopped by WAF alone.
+      waf: { publish: true, capacityWcu: solution.capacityWcu },
+    },
     aws: { modules, keys: { rotationDays: MIGRATION_ROTATION_DAYS } },
   };
   const [contradiction] = contradictions(v.parse(ConfigurationSchema, configuration));

@@ -15,6 +15,11 @@ export interface MigrationStep {
 /** Name of the function that takes both kinds of token. */
 const DUAL = 'portcullis-dual-accept';
 
+/** How commands reach the deployed API (docs/deployment.md makes such a file). */
+const ACCESS = '--api "$API" --token-file tokens.json';
+/** Where npm and the CDK are at home; what they read is named by PORTCULLIS_CONFIG. */
+const IN_CHECKOUT = '(cd CHECKOUT &&';
+
 /** Kept in the configuration until the last step. */
 export const MIGRATION_ROTATION_DAYS = 365;
 
@@ -38,14 +43,14 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
     {
       title: 'Mend the policies',
       why: `${unsafe} of ${assets.length} protect less than they say (findings in report.json).`,
-      run: ['portcullis migrate --from … --tables … --json | jq .assets'],
+      run: ['portcullis migrate --from … --tables … --out ../migration-mended --json | jq .assets'],
       check: 'What is left of the findings is meant to be so.',
       back: 'None is needed: nothing was changed yet that viewers see.',
     },
     {
       title: 'Deploy ours beside it',
       why: `portcullis.json rotates keys after ${MIGRATION_ROTATION_DAYS} days only: a rotation would not reach ${DUAL}.`,
-      run: ['export PORTCULLIS_CONFIG=portcullis.json; npm run synth && npx cdk deploy --all'],
+      run: ['export PORTCULLIS_CONFIG="$PWD/portcullis.json"', `${IN_CHECKOUT} npm run synth && npx cdk deploy --all)`],
       check: 'portcullis key show --secret portcullis/key-ring shows a current key, and every alarm is quiet.',
       back: 'npx cdk destroy --all: no viewer came near it yet.',
     },
@@ -82,17 +87,17 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
     },
     {
       title: 'Carry on what is revoked',
-      why: `${sessions.length} sessions are revoked there. Its rule group ${solution.stackName}_BlockSessions stays in the web ACL for its tokens. Commands need --api and --token-file.`,
-      run: sessions.length > 0 ? ['xargs -n 1 portcullis session revoke <revoked-sessions.txt'] : [],
+      why: `${sessions.length} sessions are revoked there. Its rule group ${solution.stackName}_BlockSessions stays in the web ACL for its tokens. Refer to ours there too, portcullis-revoked-sessions-${solution.capacityWcu} (docs/waf.md): the function of step 4 sees no revocations.`,
+      run: sessions.length > 0 ? [`xargs -n 1 portcullis session revoke ${ACCESS} <revoked-sessions.txt`] : [],
       check: 'portcullis revocation list --kind session shows them, and a URL of one of them gets 403.',
       back: 'None is needed.',
     },
     {
       title: 'Move the back ends, one by one',
-      why: 'Each may go at its own time. Commands need --api and --token-file of the deployed API.',
+      why: 'Each may go at its own time.',
       run: assets.map(
         ({ asset }) =>
-          `portcullis asset put ${asset.id} --path ${quoted(asset.path)} --policy policies/${asset.id}.json`,
+          `portcullis asset put ${asset.id} --path ${quoted(asset.path)} --policy policies/${asset.id}.json ${ACCESS}`,
       ),
       check: 'Its players get URLs of ours and play; the share of requests with old tokens falls.',
       back: 'The back end asks that solution for tokens again: they are valid still.',
@@ -102,7 +107,8 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
       why: 'When the last old token has expired: the longest lifetime of its policies after the last back end moved.',
       run: [
         `portcullis attach DISTRIBUTION --apply --replace ${DUAL}`,
-        `aws.keys.rotationDays in portcullis.json: ${solution.rotationDays ?? 30}; then npx cdk deploy --all`,
+        `# aws.keys.rotationDays in portcullis.json: ${solution.rotationDays ?? 30}; then`,
+        `${IN_CHECKOUT} npx cdk deploy --all)`,
         `aws cloudformation delete-stack --stack-name ${solution.stackName}    # after a week without a step back`,
       ],
       check: 'URLs of ours play; old ones are denied.',
@@ -130,6 +136,7 @@ export function migrationDocument(steps: MigrationStep[]): string {
   const intro = [
     '# From the AWS solution v1 to Portcullis',
     'Both kinds of token are valid from step 6 to step 9, so that no viewer has to stop. Put the id of the distribution for DISTRIBUTION.',
+    'Commands are typed in this folder. CHECKOUT is that of Portcullis; $API, the address of the deployed API, and tokens.json, with tokens of the roles security and backend, are those of its docs/deployment.md.',
     'These steps were never run against AWS: try them on a distribution of no importance first.',
   ].join('\n\n');
   return `${[intro, ...parts].join('\n\n')}\n`;

@@ -4,8 +4,10 @@ import type { WafSettings } from '../../revocation/publish/settings.ts';
 import { CLIENT } from './client.ts';
 import { type Finding, failed, ok } from './finding.ts';
 
-/** Whether the rule group of that name has the capacity of the settings: it cannot be changed (AWS WAF API, CreateRuleGroup). */
-export async function ruleGroupCapacity({ name, scope, capacityWcu }: WafSettings, region: string): Promise<Finding> {
+/** Whether the rule group of a deployment has the capacity of the settings: it cannot be changed (AWS WAF API, CreateRuleGroup). */
+export async function ruleGroupCapacity(settings: WafSettings, region: string): Promise<Finding> {
+  const { scope, capacityWcu } = settings;
+  const name = `${settings.name}-${capacityWcu}`;
   const client = new WAFV2Client({ ...CLIENT, region: scope === 'CLOUDFRONT' ? EDGE_REGION : region });
   const id = await ruleGroupId(client, name, scope);
   if (id === undefined) return ok(`${name} is not there yet: deployed with ${capacityWcu} WCU`);

@@ -5,13 +5,11 @@ import { RULE_GROUP_LIMITS } from './rule-group-limits.ts';
 export const WafSettingsSchema = v.strictObject({
   /** Whether they are; WAF is charged for every request. */
   publish: v.optional(v.boolean(), false),
-  /** Name of the rule group on AWS, which takes 128 characters: a deployment appends its capacity, like `-1500`. This machine keeps it in a file, and reads neither this nor its id and scope. */
+  /** Name of the rule group on AWS, which takes 128 characters: a deployment appends its capacity, like `-1500`. This machine keeps it in a file, and reads neither this nor its scope. */
   name: v.optional(
     v.pipe(v.string(), v.regex(/^[\w-]{1,123}$/, 'must be 1–123 letters, digits, - and _')),
     'portcullis-revoked-sessions',
   ),
-  /** Its id, as CreateRuleGroup gives it. */
-  id: v.optional(v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,36}$/, 'must be the id of a rule group'))),
   /** `CLOUDFRONT` for a distribution. */
   scope: v.optional(v.picklist(['CLOUDFRONT', 'REGIONAL']), 'CLOUDFRONT'),
   /** Capacity that the group is created with, in WCU. */

@@ -358,7 +358,7 @@ describe.skipIf(!HAS_MOTO)(HAS_MOTO ? 'an account' : 'an account (needs moto_ser
     await kms.send(new DisableKeyCommand({ KeyId: keyId }));
     const secret = { Name: 'portcullis/key-ring', SecretString: '{}' };
     await new SecretsManagerClient({ ...given, ...there }).send(new CreateSecretCommand(secret));
-    const group = { Name: 'portcullis-revoked-sessions', Scope: 'CLOUDFRONT', Capacity: 700 } as const;
+    const group = { Name: 'portcullis-revoked-sessions-1500', Scope: 'CLOUDFRONT', Capacity: 700 } as const;
     const VisibilityConfig = { SampledRequestsEnabled: false, CloudWatchMetricsEnabled: false, MetricName: 'm' };
     await new WAFV2Client({ ...given, ...atTheEdge }).send(new CreateRuleGroupCommand({ ...group, VisibilityConfig }));
     // Deployed before with another region.

@@ -80,7 +80,9 @@ test('writes ring, configuration, assets, policies, sessions and plan, and says 
   expect(statSync(join(folder, 'key-ring.json')).mode & 0o777).toBe(0o600);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
   const configuration = await readConfiguration(join(folder, 'portcullis.json'));
-  expect(configuration.aws.modules).toEqual(['base', 'api']);
+  // Without the module revocation the API could not revoke what step 7 of the plan carries on.
+  expect(configuration.aws.modules).toEqual(['base', 'api', 'revocation']);
+  expect(configuration.revocation.detection.mode).toBe('off');
   expect(configuration.revocation.waf).toMatchObject({ publish: true, capacityWcu: 100 });
   expect(readFileSync(join(folder, 'revoked-sessions.txt'), 'utf8')).toBe('AbCdEf123456\n');
 
