@@ -40,6 +40,10 @@ if (help) {
   if (json) process.stdout.write(`${JSON.stringify({ out, stacks })}\n`);
   else if (!cdk) {
     for (const { name, region, template } of stacks) process.stderr.write(`  ${name} (${region}): ${template}\n`);
-    process.stderr.write('synth: the templates are in cdk.out\n');
+    const named = config === undefined ? '' : `PORTCULLIS_CONFIG='${config.replaceAll("'", "'\\''")}' `;
+    process.stderr.write(
+      'synth: the templates are in cdk.out; with credentials, and after cdk bootstrap (docs/deployment.md):\n',
+    );
+    process.stderr.write(`  ${named}npx cdk deploy --all\n`);
   }
 }
