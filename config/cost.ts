@@ -41,7 +41,14 @@ const WCU_STEP = 500;
 const WCU_PER_RULE = 300;
 
 /** Alarms of each module (docs/operations.md): those at most, since some are about what a configuration may not have. */
-export const ALARMS_OF: Record<ModuleName, number> = { base: 6, api: 4, revocation: 17, mastering: 1, render: 6, console: 0 };
+export const ALARMS_OF: Record<ModuleName, number> = {
+  base: 6,
+  api: 4,
+  revocation: 17,
+  mastering: 1,
+  render: 6,
+  console: 0,
+};
 
 const has = ({ aws }: Configuration, name: ModuleName) => aws.modules.includes(name);
 const hasWaf = (configuration: Configuration) => has(configuration, 'base') && configuration.revocation.waf.publish;

@@ -127,7 +127,9 @@ describe('alarms', () => {
     expect(paid('alarms')).toBe(alarms(whole).length);
     expect(paid('KMS keys')).toBe(whole.of('AWS::KMS::Key').length);
     expect(paid('secrets: key ring, origin')).toBe(whole.of('AWS::SecretsManager::Secret').length);
-    const filters = whole.of('AWS::Logs::MetricFilter').map(({ Properties }) => text([Properties.MetricTransformations]));
+    const filters = whole
+      .of('AWS::Logs::MetricFilter')
+      .map(({ Properties }) => text([Properties.MetricTransformations]));
     expect(paid('metrics of denials')).toBe(filters.filter((filter) => filter.includes('Portcullis/Edge')).length);
   });
 
