@@ -76,9 +76,11 @@ export function registerMigrate(program: Command): void {
       for (const { asset, policy } of tables.assets) await write(join('policies', `${asset.id}.json`), json(policy));
       await write('revoked-sessions.txt', tables.sessions.map((id) => `${id}\n`).join(''));
       const kids = ring?.keys.filter(isCompatKey).map(({ kid }) => kid) ?? [];
+      const unusualKids = ring ? unusualCompatKeys(ring) : [];
       const report = {
         stack: solution.stackName,
         kids,
+        unusualKids,
         assets: tables.assets.map(({ asset, findings }) => ({ id: asset.id, findings })),
         revokedSessions: tables.sessions.length,
         skipped: tables.skipped,
@@ -87,8 +89,7 @@ export function registerMigrate(program: Command): void {
       await write('PLAN.md', migrationDocument(steps));
 
       if (!ring) note('no keys were taken over: give --secrets, or the name of the stack as --from');
-      for (const kid of ring ? unusualCompatKeys(ring) : [])
-        note(`key '${kid}' is not the 128 hexadecimal digits of a generated one`);
+      for (const kid of unusualKids) note(`key '${kid}' is not the 128 hexadecimal digits of a generated one`);
       print(options.json, { out: options.out, ...report }, [
         ...described(solution, tables, kids),
         `next: ${join(options.out, 'PLAN.md')}`,
