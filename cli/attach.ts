@@ -105,8 +105,10 @@ function checkOptions(distribution: string, options: AttachOptions): void {
     throw new InputError("--api must be like 'a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com', without https://");
   }
   if (options.force && !options.undo) throw new InputError('--force goes with --undo');
-  if (options.undo && (options.staging || options.api || options.behaviour.length > 0)) {
-    throw new InputError('--undo undoes all that was attached: leave --staging, --api and --behaviour out');
+  const { staging, api, replace, config, behaviour } = options;
+  if (options.undo && (staging || api || replace || config || behaviour.length > 0)) {
+    const advice = 'leave --staging, --api, --replace, --config and --behaviour out';
+    throw new InputError(`--undo undoes all that was attached: ${advice}`);
   }
 }
 

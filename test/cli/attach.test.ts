@@ -95,6 +95,7 @@ test.each([
   ['two of them', ['--plan', '--undo'], /give one of/],
   ['force without undo', ['--plan', '--force'], /goes with --undo/],
   ['undo of a behaviour', ['--undo', '--behaviour', '/a/*'], /undoes all/],
+  ['undo with a function to replace', ['--undo', '--replace', 'old'], /undoes all/],
   ['an API by its URL', ['--plan', '--api', 'https://a1.execute-api.eu-west-1.amazonaws.com'], /without https/],
   ['undo of nothing', ['--undo'], /nothing was attached from here/],
   ['a behaviour that is not there', ['--plan', '--behaviour', '/a/*'], /there is no behaviour '\/a\/\*'/],
