@@ -3,7 +3,7 @@ import { readConfiguration } from '../config/configuration.ts';
 import { readArtefacts } from './artefacts.ts';
 import { portcullisApp } from './portcullis-app.ts';
 
-const { PORTCULLIS_CONFIG: path, PORTCULLIS_DIST: dist = 'dist', PORTCULLIS_EDGE: edge } = process.env;
+const { PORTCULLIS_CONFIG: path, PORTCULLIS_EDGE: edge } = process.env;
 const { PORTCULLIS_ASSETS_BUCKET: bucket, PORTCULLIS_ASSETS_PREFIX: prefix = '' } = process.env;
 const options = bucket === undefined ? {} : { assets: { bucket, prefix } };
-portcullisApp(await readConfiguration(path), readArtefacts(dist, edge), options).synth();
+portcullisApp(await readConfiguration(path), readArtefacts('dist', edge), options).synth();

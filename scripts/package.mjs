@@ -1,5 +1,5 @@
 // npm run package: templates and assets for those without CDK, who deploy them from buckets of theirs.
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -8,8 +8,8 @@ import { zipFolder } from './zip.mjs';
 
 const USAGE = `npm run package -- --bucket NAME --out FOLDER [--prefix PREFIX] [--config FILE] [--json]
 
-Writes what deploys a configuration without CDK: templates/, a folder of assets for each bucket, and README.md, which says what to
-upload and create, in which order. Lambda reads its code from a bucket of its own region, so there is one for each region, named
+Writes what deploys a configuration without CDK: templates/, a folder of assets for each bucket, the console if it is deployed, and
+README.md, which says what to upload and create, in which order. Lambda reads its code from a bucket of its own region, so there is one for each region, named
 NAME-<region>. PREFIX (portcullis) is the folder in them. No AWS account is needed.
 
 Example: npm run package -- --bucket acme-artefacts --prefix portcullis/0.1.0 --out /tmp/package
@@ -71,7 +71,9 @@ try {
     write(join(out, 'templates', stack.template), readFileSync(join(assembly, stack.template)));
     writeAssets(stack);
   }
-  write(join(out, 'README.md'), readme(stacks));
+  const console = consoleOf(stacks);
+  if (console) cpSync(new URL('../dist/console', import.meta.url), join(out, 'console'), { recursive: true });
+  write(join(out, 'README.md'), readme(stacks, console));
   const regions = [...new Set(stacks.map(({ region }) => region))];
   const buckets = regions.map((region) => `${bucket}-${region}`);
   if (json) process.stdout.write(`${JSON.stringify({ out, buckets, stacks: stacks.map(({ name }) => name) })}\n`);
@@ -97,7 +99,33 @@ function writeAssets({ template, assets }) {
   }
 }
 
-function readme(stacks) {
+/** The stacks that give out where the files of the console go, and what it has to know; undefined when it is not deployed. */
+function consoleOf(stacks) {
+  const giving = (output) =>
+    stacks.find(({ template }) => output in (JSON.parse(readFileSync(join(assembly, template), 'utf8')).Outputs ?? {}));
+  const bucket = giving('ConsoleBucket');
+  const settings = giving('ConsoleSettings');
+  return bucket && settings && { bucket, settings };
+}
+
+/** The step that puts the console where the distribution takes it from. */
+function uploadOfConsole({ bucket, settings }) {
+  const output = ({ name, region }, key) =>
+    `aws cloudformation describe-stacks --region ${region} --stack-name ${name} --output text \\
+  --query "Stacks[0].Outputs[?OutputKey=='${key}'].OutputValue"`;
+  return `
+4. Put the console there, and what it has to know of the issuer, which is no secret:
+
+\`\`\`sh
+BUCKET=$(${output(bucket, 'ConsoleBucket')})
+aws s3 sync console "s3://$BUCKET/console" --delete --exclude config.json
+${output(settings, 'ConsoleSettings')} \\
+  | aws s3 cp - "s3://$BUCKET/console/config.json" --content-type application/json
+\`\`\`
+`;
+}
+
+function readme(stacks, console) {
   const regions = [...new Set(stacks.map(({ region }) => region))];
   const buckets = regions.map((region) => `aws s3 mb s3://${bucket}-${region} --region ${region}`);
   const uploads = regions.map(
@@ -139,7 +167,7 @@ ${creates.join('\n')}
 | stack | region | after | parameters |
 |---|---|---|---|
 ${rows.join('\n')}
-
+${console ? uploadOfConsole(console) : ''}
 Another configuration is another package. What an update leaves alone, and what is kept when a stack is deleted, is in
 docs/deployment.md of Portcullis.
 `;

@@ -6,38 +6,24 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { packagePath } from '../../local/package-root.ts';
 // @ts-expect-error: a script, without types.
 import { zipFolder } from '../../scripts/zip.mjs';
-import { builtArtefacts } from '../harness/artefacts.ts';
 import { isOnPath, LONG } from '../harness/programs.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
 
 const scratch = temporaryDirectory();
 afterAll(() => removeDirectory(scratch));
 
-/** A folder like `dist`, with stand-ins for handlers that are still to come. */
-const dist = join(scratch, 'dist');
-const { handlers, stateMachines, tables, timeToLive, accessLogs } = builtArtefacts();
-for (const [name, { folder }] of Object.entries(handlers))
-  cpSync(folder, join(dist, 'lambda', name), { recursive: true });
-writeFileSync(
-  join(dist, 'lambda', 'manifest.json'),
-  JSON.stringify({ handlers, stateMachines, tables, timeToLive, accessLogs }),
-);
-
 const config = join(scratch, 'portcullis.json');
 writeFileSync(
   config,
   JSON.stringify({
     edge: { leewaySeconds: 7 },
-    aws: { region: 'eu-west-1', modules: ['base', 'api'], delivery: { origin: 'media.example.com' } },
+    aws: { region: 'eu-west-1', modules: ['base', 'api', 'console'], delivery: { origin: 'media.example.com' } },
   }),
 );
 
 function run(script: string, ...options: string[]) {
-  const environment = { ...process.env, PORTCULLIS_DIST: dist };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [packagePath('scripts', script), ...options], {
-    encoding: 'utf8',
-    env: environment,
-  });
+  const command = [packagePath('scripts', script), ...options];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
   return { status, stdout, stderr };
 }
 
@@ -98,12 +84,20 @@ describe('a package for those without CDK', () => {
 
   test('says in which order what is created, and with which parameters', () => {
     const text = readFileSync(join(out, 'README.md'), 'utf8');
-    const order = [...text.matchAll(/--stack-name (\S+)/g)].map(([, name]) => name);
+    const order = [...text.matchAll(/deploy .*--stack-name (\S+)/g)].map(([, name]) => name);
     const stacks = ['edge', 'base', 'delivery', 'api', 'monitoring', 'edge-monitoring'];
     expect(order).toEqual(stacks.map((name) => `portcullis-${name}`));
     expect(text).toContain('aws s3 mb s3://acme-artefacts-eu-west-1 --region eu-west-1');
     expect(text).toContain('aws s3 sync acme-artefacts-eu-west-1 s3://acme-artefacts-eu-west-1 --region eu-west-1');
     expect(text.match(/\| none \|/g)).toHaveLength(stacks.length);
+  });
+
+  test('has the console as built, and says where it goes after the stacks', () => {
+    expect(filesOf(join(out, 'console'))).toEqual(filesOf(packagePath('dist', 'console')));
+    const [, text = ''] = readFileSync(join(out, 'README.md'), 'utf8').split('\n4. ');
+    expect(text).toContain('--region us-east-1 --stack-name portcullis-delivery --output text');
+    expect(text).toContain('--region eu-west-1 --stack-name portcullis-api --output text');
+    expect(text).toContain('aws s3 sync console "s3://$BUCKET/console" --delete --exclude config.json');
   });
 
   test('does not write over what is there', () => {
