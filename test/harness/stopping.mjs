@@ -67,6 +67,8 @@ function step(name) {
   // Without what is another number each time.
   const plain = name
     .replaceAll(world, '')
+    // Machine, namespace, process, its start, and what makes it one of many (enclave-render/process-lock.ts).
+    .replace(/[0-9a-f]{32}(?:\.\d+){3}(?:\.[0-9a-f]{12})?/g, 'OWNER')
     .replace(/\.\d+(\.[0-9a-f]+)?$/, '.N')
     .replace(/partial\/[0-9a-f]+/, 'partial/N')
     .replace(/submitting\/[^/ ]+/, 'submitting/N');
