@@ -36,11 +36,12 @@ export interface Attached {
  * the distribution, which gets the requests with `STAGING_HEADER`; without, a copy that there is goes away when the distribution has
  * what it had. Run again after any error: it goes on where it ended. Throws `AttachError`.
  */
-export function applyAttachment(
+export async function applyAttachment(
   cloudFront: AttachingCloudFront,
   attachment: Attachment,
   running: Running & { saved: Saved; staging: boolean },
 ): Promise<Attached> {
+  await expectOwnStaging(cloudFront, running.saved);
   return running.staging
     ? attachToStaging(cloudFront, attachment, running)
     : attachToPrimary(cloudFront, attachment, running);
@@ -186,6 +187,22 @@ async function setStagingPolicy(cloudFront: AttachingCloudFront, id: string, pol
   throw conflict(id);
 }
 
+/**
+ * Refuses a staging distribution, or its continuous deployment policy, that was not made of this distribution: the file that names
+ * them is one that people pass on and edit, and nobody else's is to be changed or deleted by it.
+ */
+async function expectOwnStaging(cloudFront: AttachingCloudFront, { distribution, staging }: Saved): Promise<void> {
+  if (!staging) return;
+  const copy = await cloudFront.distributionIfThere(staging.id);
+  if (copy && copy.config.CallerReference !== stagingReference(distribution)) {
+    throw notMadeHere(`distribution ${staging.id}`);
+  }
+  const names = staging.policy === undefined ? undefined : await cloudFront.stagingDomainNames(staging.policy);
+  if (!names) return;
+  const { domainName } = copy ? await cloudFront.deployment(staging.id) : { domainName: undefined };
+  if (names.some((name) => name !== domainName)) throw notMadeHere(`continuous deployment policy ${staging.policy}`);
+}
+
 /** Takes the staging distribution away, which CloudFront allows when it is disabled everywhere. */
 async function removeStaging(
   cloudFront: AttachingCloudFront,
@@ -201,23 +218,16 @@ async function removeStaging(
     await deployed(cloudFront, primary, running);
   }
   if (staging.policy !== undefined) await cloudFront.removeStagingPolicy(staging.policy);
-  await removeCopy(cloudFront, primary, staging.id, running);
+  await removeCopy(cloudFront, staging.id, running);
   const { staging: _gone, ...saved } = keeper.saved;
   await keeper.keep(saved);
 }
 
 /** Disables the copy that was made of a distribution, and deletes it; one that is gone is gone. */
-async function removeCopy(
-  cloudFront: AttachingCloudFront,
-  primary: string,
-  id: string,
-  running: Running,
-): Promise<void> {
+async function removeCopy(cloudFront: AttachingCloudFront, id: string, running: Running): Promise<void> {
   try {
     for (let attempt = 1; ; attempt++) {
       const { version, config } = await cloudFront.distribution(id);
-      // The file that names it is one that people pass on and edit: nobody's distribution is to be deleted by it.
-      if (config.CallerReference !== stagingReference(primary)) throw notMadeHere(`distribution ${id}`);
       if (!config.Enabled) break;
       if (attempt > ATTEMPTS) throw conflict(id);
       await cloudFront.update(id, { version, config: { ...config, Enabled: false } });
@@ -246,6 +256,7 @@ export async function undoAttachment(
   cloudFront: AttachingCloudFront,
   running: Running & { saved: Saved; force: boolean },
 ): Promise<Undone> {
+  await expectOwnStaging(cloudFront, running.saved);
   const keeper = new Keeper(running);
   const { distribution, behaviours } = running.saved;
   const isChanged = await restore(cloudFront, running.saved, running.force);

@@ -153,8 +153,17 @@ export class AttachingCloudFront {
   }
 
   async distribution(Id: string): Promise<DistributionVersion> {
+    const there = await this.distributionIfThere(Id);
+    if (!there) throw missing(`distribution ${Id}`);
+    return there;
+  }
+
+  /** A distribution; undefined when there is none. */
+  async distributionIfThere(Id: string): Promise<DistributionVersion | undefined> {
     const call = this.#client.send(new GetDistributionConfigCommand({ Id }));
-    const { ETag, DistributionConfig } = await this.#refused(call, `distribution ${Id}`);
+    const answer = await this.#unless(MISSING, call, `distribution ${Id}`);
+    if (!answer) return undefined;
+    const { ETag, DistributionConfig } = answer;
     if (!ETag || !DistributionConfig) throw incomplete();
     return { version: ETag, config: DistributionConfig };
   }
@@ -344,6 +353,14 @@ export class AttachingCloudFront {
       Marker = list?.NextMarker;
     } while (Marker);
     throw incomplete();
+  }
+
+  /** The staging distributions that a continuous deployment policy is about, by domain name; undefined when there is none. */
+  async stagingDomainNames(Id: string): Promise<string[] | undefined> {
+    const call = this.#client.send(new GetContinuousDeploymentPolicyCommand({ Id }));
+    const there = await this.#unless(MISSING, call, `continuous deployment policy ${Id}`);
+    const config = there?.ContinuousDeploymentPolicy?.ContinuousDeploymentPolicyConfig;
+    return there && (config?.StagingDistributionDnsNames?.Items ?? []);
   }
 
   async removeStagingPolicy(Id: string): Promise<void> {

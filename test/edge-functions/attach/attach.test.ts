@@ -615,7 +615,21 @@ describe('a file of what was there that somebody else wrote', () => {
     const theirs = xmlOf('E9THEIRS');
     saved = { ...nothingSaved(ID), staging: { id: 'E9THEIRS' } };
     await expect(undo()).rejects.toEqual(refused);
-    expect(xmlOf('E9THEIRS')).toBe(theirs);
+    await expect(apply([], true)).rejects.toEqual(refused);
+    await expect(apply()).rejects.toEqual(refused);
+    expect([xmlOf('E9THEIRS'), changing()]).toEqual([theirs, []]);
+  });
+
+  test('has no continuous deployment policy detached or deleted that is of another copy', async () => {
+    service.addDistribution(ID, distribution());
+    const names =
+      '<StagingDistributionDnsNames><Quantity>1</Quantity><Items><DnsName>theirs.example.com</DnsName></Items>';
+    service.addPolicy('continuous-deployment-policy', 'P-theirs', `${names}</StagingDistributionDnsNames>`);
+    service.edit(ID, (xml) => `${xml}<ContinuousDeploymentPolicyId>P-theirs</ContinuousDeploymentPolicyId>`);
+    saved = { ...nothingSaved(ID), staging: { id: 'E9GONE', policy: 'P-theirs' } };
+    await expect(undo()).rejects.toEqual(refused);
+    await expect(apply([], true)).rejects.toEqual(refused);
+    expect([changing(), service.policies.has('P-theirs')]).toEqual([[], true]);
   });
 
   test.each([
