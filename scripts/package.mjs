@@ -71,9 +71,9 @@ try {
     write(join(out, 'templates', stack.template), readFileSync(join(assembly, stack.template)));
     writeAssets(stack);
   }
-  const console = consoleOf(stacks);
-  if (console) cpSync(new URL('../dist/console', import.meta.url), join(out, 'console'), { recursive: true });
-  write(join(out, 'README.md'), readme(stacks, console));
+  const page = consoleOf(stacks);
+  if (page) cpSync(new URL('../dist/console', import.meta.url), join(out, 'console'), { recursive: true });
+  write(join(out, 'README.md'), readme(stacks, page));
   const regions = [...new Set(stacks.map(({ region }) => region))];
   const buckets = regions.map((region) => `${bucket}-${region}`);
   if (json) process.stdout.write(`${JSON.stringify({ out, buckets, stacks: stacks.map(({ name }) => name) })}\n`);
@@ -125,7 +125,7 @@ ${output(settings, 'ConsoleSettings')} \\
 `;
 }
 
-function readme(stacks, console) {
+function readme(stacks, page) {
   const regions = [...new Set(stacks.map(({ region }) => region))];
   const buckets = regions.map((region) => `aws s3 mb s3://${bucket}-${region} --region ${region}`);
   const uploads = regions.map(
@@ -167,7 +167,7 @@ ${creates.join('\n')}
 | stack | region | after | parameters |
 |---|---|---|---|
 ${rows.join('\n')}
-${console ? uploadOfConsole(console) : ''}
+${page ? uploadOfConsole(page) : ''}
 Another configuration is another package. What an update leaves alone, and what is kept when a stack is deleted, is in
 docs/deployment.md of Portcullis.
 `;

@@ -40,18 +40,26 @@ const idle: ChildProcess[] = [];
 
 function inWarmProcess(input: string, args: string[]): Promise<CommandResult> {
   const child = idle.pop() ?? startWarmProcess();
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const finish = (result: CommandResult) => {
       child.off('exit', failed);
-      if (idle.length < MAX_IDLE) idle.push(child);
-      else child.disconnect();
+      if (idle.length >= MAX_IDLE) child.disconnect();
+      else {
+        idle.push(child);
+        child.once('exit', diedIdle);
+      }
       resolve(result);
     };
-    const failed = (code: number | null) => {
+    const failed = (code: number | null, signal: string | null) => {
       child.off('message', finish);
-      resolve({ code: code ?? 1, stdout: '', stderr: 'the process of the command ended' });
+      reject(new Error(`the process of portcullis ${args.join(' ')} died: ${code ?? signal}`));
     };
-    child.once('message', finish).once('exit', failed);
+    // What a command leaves behind may end it later: that is a fault of the command, not of who comes next.
+    const diedIdle = (code: number | null, signal: string | null) => {
+      idle.splice(idle.indexOf(child), 1);
+      throw new Error(`portcullis ${args.join(' ')} had ended, then its process died: ${code ?? signal}`);
+    };
+    child.removeAllListeners('exit').once('message', finish).once('exit', failed);
     child.send({ args, input, env: process.env, cwd: process.cwd() });
   });
 }
