@@ -31,6 +31,9 @@ Examples:
   portcullis attach E1A2B3C4D5E6F7 --apply --behaviour '/vod/*' --staging
   portcullis attach E1A2B3C4D5E6F7 --undo`;
 
+/** The function that the module base deploys (docs/deployment.md). */
+const VIEWER_REQUEST = 'portcullis-viewer-request';
+
 interface AttachOptions {
   plan?: boolean;
   apply?: boolean;
@@ -38,7 +41,7 @@ interface AttachOptions {
   force?: boolean;
   staging?: boolean;
   behaviour: string[];
-  function: string;
+  function?: string;
   replace?: string;
   api?: string;
   config?: string;
@@ -57,7 +60,7 @@ export function registerAttach(program: Command): void {
     .option('--force', 'with --undo: although somebody changed since what was attached')
     .option('--behaviour <pattern...>', "path patterns of behaviours; '*', the default one, unless given", [])
     .option('--staging', 'with --plan or --apply: at a staging distribution, which gets marked requests only')
-    .option('--function <name>', 'name of the deployed function', 'portcullis-viewer-request')
+    .option('--function <name>', `name of the deployed function; ${VIEWER_REQUEST} unless given`)
     .option('--replace <name>', 'function whose place it takes, instead of running behind it')
     .option('--api <host>', 'host of the deployed HTTP API, which gets the behaviour /v1/*')
     .option('--config <file>', 'configuration that it was deployed with (docs/configuration.md)')
@@ -105,9 +108,9 @@ function checkOptions(distribution: string, options: AttachOptions): void {
     throw new InputError("--api must be like 'a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com', without https://");
   }
   if (options.force && !options.undo) throw new InputError('--force goes with --undo');
-  const { staging, api, replace, config, behaviour } = options;
-  if (options.undo && (staging || api || replace || config || behaviour.length > 0)) {
-    const advice = 'leave --staging, --api, --replace, --config and --behaviour out';
+  const { staging, api, function: name, replace, config, behaviour } = options;
+  if (options.undo && (staging || api || name || replace || config || behaviour.length > 0)) {
+    const advice = 'leave --staging, --api, --function, --replace, --config and --behaviour out';
     throw new InputError(`--undo undoes all that was attached: ${advice}`);
   }
 }
@@ -135,7 +138,7 @@ async function attachmentOf(distribution: string, options: AttachOptions): Promi
   return {
     distribution,
     patterns: options.behaviour,
-    functionName: options.function,
+    functionName: options.function ?? VIEWER_REQUEST,
     replaces: options.replace,
     api: options.api === undefined ? undefined : { domainName: options.api, secret: await originSecret() },
     generatedHeaders: edgeManifest({}, settings).generatedHeaders,
