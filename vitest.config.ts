@@ -46,7 +46,8 @@ class LongestFirst extends BaseSequencer {
 
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
+    // Each of the exhaustive ones does as much as it has to.
+    testTimeout: process.env.PORTCULLIS_LONG_TESTS ? 600_000 : 60_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 10_000 } },
     // Browsers and processes on a busy machine: what passed only when tried again is named at the end of `npm test`.
