@@ -86,7 +86,7 @@ async function takeJob(options: ParentAgentOptions, name: string, signal: AbortS
     await store.delete(key);
   } catch (error) {
     const code = codeOf(error);
-    log({ event: 'job-failed', name, code });
+    log({ event: signal.aborted ? 'job-interrupted' : 'job-failed', name, code });
     const isOver = manifest !== undefined && now() >= 1000 * manifest.expiresAt;
     if (signal.aborted || (PASSING.has(code) && !isOver)) return;
     // Of a job that is another's, nothing is written where that one's is.

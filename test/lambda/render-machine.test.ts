@@ -11,6 +11,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { buildReceipt } from '../../enclave-render/receipt/build-receipt.ts';
 import type { TaskStatement } from '../../enclave-render/receipt/statement.ts';
 import { expandTemplate } from '../../enclave-render/render/job-template.ts';
+import { ALARMS, type Watched } from '../../infra/alarms.ts';
 import { HANDLERS } from '../../lambda/handlers.ts';
 import { SETTINGS_VARIABLE } from '../../lambda/settings.ts';
 import { STATE_MACHINES } from '../../lambda/state-machines.ts';
@@ -220,7 +221,7 @@ describe.skipIf(!HAS_MOTO)(
       );
       const log = said.mock.calls.flat().join('\n');
       said.mockRestore();
-      const refused = metered.mock.calls.flatMap(([line]) => JSON.parse(line).ReceiptRefused ?? []);
+      const refused = metered.mock.calls.map(([line]) => JSON.parse(line)).filter((line) => 'ReceiptRefused' in line);
       metered.mockRestore();
       return { ...ended, parents, alarms, log, refused };
     }
@@ -260,7 +261,11 @@ describe.skipIf(!HAS_MOTO)(
       const receipt = typeof changes === 'string' ? '{"format":' : await receiptOf(job, changes);
       await put('submitted/refused.jws', job.jws);
       const { failure, alarms, log, parents, refused } = await execute('refused.jws', job, delivers(receipt));
-      expect(refused).toEqual([1]);
+      // In the series that the alarm looks at.
+      const { metric } = ALARMS['receipt-refused'] ?? expect.fail('there is no such alarm');
+      const { service } = metric.dimensions({} as Watched);
+      const series = expect.objectContaining({ Namespace: metric.namespace, Dimensions: [['service']] });
+      expect(refused).toMatchObject([{ [metric.name]: 1, service, _aws: { CloudWatchMetrics: [series] } }]);
       expect([failure, alarms]).toEqual([FAILED, [`The render run failed: ${code}`]]);
       expect(log).toContain(code);
       expect(parents.at(-1)).toBe(0);

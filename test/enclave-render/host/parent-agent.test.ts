@@ -168,6 +168,19 @@ describeWithFfmpeg('the parent', () => {
     expect(existsSync(join(bucket, 'jobs', job.jobId, 'failure.json'))).toBe(false);
   });
 
+  test('says that a job was interrupted, not that it failed, when it has to end', async () => {
+    const job = await submit();
+    const ended = new AbortController();
+    const decryptForRecipient = async () => {
+      ended.abort();
+      throw new KmsError('ERR_KMS_UNAVAILABLE', 'away');
+    };
+    const kms = { decryptForRecipient } as unknown as ParentAgentOptions['kms'];
+    await runIncoming({ ...parent, kms }, ended.signal);
+    expect(lines.at(-1)).toMatchObject({ event: 'job-interrupted' });
+    expect(incoming()).toEqual([`${job.jobId}.jws`]);
+  });
+
   test('waits for a disk that is full', async () => {
     const job = await submit();
     const full = Object.assign(new Error('no space'), { code: 'ENOSPC', syscall: 'write' });
