@@ -13,7 +13,9 @@ export interface DeployedStack {
 }
 
 /** States in which CloudFormation takes no update, only a deletion (AWS CloudFormation User Guide, "Stack status codes"). */
-const TO_BE_DELETED = ['CREATE_FAILED', 'ROLLBACK_COMPLETE', 'ROLLBACK_FAILED', 'DELETE_FAILED'];
+const TO_BE_DELETED = ['ROLLBACK_COMPLETE', 'ROLLBACK_FAILED', 'DELETE_FAILED'];
+/** States after `cdk deploy --no-rollback` broke off, and the command by which it is given up; else it goes on with an update. */
+const GIVEN_UP_BY: Record<string, string> = { CREATE_FAILED: 'delete-stack', UPDATE_FAILED: 'rollback-stack' };
 /** A change set that was never executed: as good as no stack. */
 const NOT_MADE = 'REVIEW_IN_PROGRESS';
 
@@ -34,19 +36,24 @@ export function stacksFinding(configuration: Configuration, deployed: DeployedSt
   if (changing.length > 0) {
     return warning(`${changing.map(({ name, status }) => `${name} is ${status}`).join(', ')}: wait until that is over`);
   }
+  const brokenOff = stacks.flatMap((stack) => {
+    const command = GIVEN_UP_BY[stack.status];
+    return command === undefined ? [] : [`${stack.name} is ${stack.status}: deploy again, or ${aws(command, stack)}`];
+  });
+  if (brokenOff.length > 0) return warning(brokenOff.join('; '));
   if (stacks.length === 0) return ok(`none is there yet in ${[...new Set([region, EDGE_REGION])].join(' and ')}`);
   return ok(`${stacks.map(({ name }) => name).join(', ')} can be updated`);
 }
 
 /** What stands in the way of a deployment, and what to do; `expected` is the region that the stack should be in, if any. */
-function problemOf({ name, region, status }: DeployedStack, expected: string | undefined): string | undefined {
-  const aws = (command: string) => `aws cloudformation ${command} --stack-name ${name} --region ${region}`;
+function problemOf(stack: DeployedStack, expected: string | undefined): string | undefined {
+  const { name, region, status } = stack;
   if (TO_BE_DELETED.includes(status)) {
-    const kept = 'docs/deployment.md, "Deploying again", has what it keeps';
-    return `${name} is ${status}, and takes no update: ${aws('delete-stack')}; ${kept}`;
+    const kept = 'docs/deployment.md, "Deleting it", has what it keeps';
+    return `${name} is ${status}, and takes no update: ${aws('delete-stack', stack)}; ${kept}`;
   }
   if (status === 'UPDATE_ROLLBACK_FAILED') {
-    return `${name} is ${status}, and takes no update: ${aws('continue-update-rollback')}`;
+    return `${name} is ${status}, and takes no update: ${aws('continue-update-rollback', stack)}`;
   }
   if (expected === undefined) {
     const advice = 'destroy it before the others are deployed (docs/deployment.md, "Leaving something out")';
@@ -54,4 +61,8 @@ function problemOf({ name, region, status }: DeployedStack, expected: string | u
   }
   if (expected === region) return undefined;
   return `${name} is in ${region}, and would be made in ${expected} too: set aws.region to where it is, or destroy it`;
+}
+
+function aws(command: string, { name, region }: DeployedStack): string {
+  return `aws cloudformation ${command} --stack-name ${name} --region ${region}`;
 }

@@ -137,6 +137,9 @@ describe('a configuration', () => {
   });
 });
 
+const REGISTER = 'a'.repeat(96);
+const RENDER = { pcrs: { 0: REGISTER, 1: REGISTER, 2: REGISTER }, imageId: 'ami-0123456789abcdef0' };
+
 /** An environment in which the SDK finds nothing, and waits for nothing. */
 function withoutCredentials(): void {
   for (const name of ['AWS_PROFILE', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'])
@@ -224,6 +227,30 @@ describe('with credentials that may do nothing', () => {
   });
 });
 
+describe('with credentials that may describe no stacks but those of ours', () => {
+  let message = (name: string) => `Stack with id ${name} does not exist`;
+  const standIn = useStandIn((asked) => {
+    if (asked.includes('GetCallerIdentity')) return { status: 200, body: IDENTITY, type: XML };
+    const [, name] = /Action=DescribeStacks.*&StackName=(portcullis-[a-z-]+)/.exec(asked) ?? [];
+    if (name === undefined) return { status: 403, body: stsError('AccessDenied'), type: XML };
+    return { status: 400, body: stsError('ValidationError').replace('AKIAWRONG', message(name)), type: XML };
+  });
+  const stacks = async () => {
+    withCredentials(standIn());
+    const { named } = await doctor('--config', file({ aws: { modules: ['render'], render: RENDER } }));
+    return named('stacks');
+  };
+
+  test('those are looked for, and what is not there is no failure', async () => {
+    expect(await stacks()).toMatchObject({ status: 'ok', says: 'none is there yet in us-east-1' });
+  });
+
+  test('another error is not taken for a stack that is not there', async () => {
+    message = () => 'Template format error';
+    expect(await stacks()).toMatchObject({ status: 'unchecked', says: expect.stringMatching(/ValidationError$/) });
+  });
+});
+
 describe('with credentials that AWS does not take', () => {
   const standIn = useStandIn(() => ({ status: 403, body: stsError('InvalidClientTokenId'), type: XML }));
 
@@ -270,7 +297,25 @@ describe('stacks that are there', () => {
       'a first deployment that failed',
       [stack('base', 'ROLLBACK_COMPLETE')],
       'failed',
-      /is ROLLBACK_COMPLETE, .*delete-stack --stack-name portcullis-base --region eu-central-1.*Deploying again/,
+      /is ROLLBACK_COMPLETE, .*delete-stack --stack-name portcullis-base --region eu-central-1.*"Deleting it"/,
+    ],
+    [
+      'a first deployment without rollback that broke off',
+      [edge('eu-central-1'), stack('base', 'CREATE_FAILED')],
+      'warning',
+      /^portcullis-base is CREATE_FAILED: deploy again, or aws .* delete-stack --stack-name portcullis-base --region eu/,
+    ],
+    [
+      'an update without rollback that broke off',
+      [stack('base', 'UPDATE_FAILED')],
+      'warning',
+      /^portcullis-base is UPDATE_FAILED: deploy again, or aws .* rollback-stack --stack-name portcullis-base/,
+    ],
+    [
+      'one of a module that is off, that broke off too',
+      [stack('render', 'CREATE_FAILED')],
+      'failed',
+      /^portcullis-render .* leaves it out/,
     ],
     [
       'an update stuck',
