@@ -142,9 +142,8 @@ async function readSecrets(
 /** A configuration that can be deployed beside that solution, with both kinds of token valid. */
 function configurationFor(solution: SolutionConfiguration, { assets }: MigratedTables) {
   const longest = Math.max(3600, ...assets.map(({ policy }) => parseDuration(policy.lifetime)));
-  // An API without the module revocation can revoke nothing.
-  const hasApi = solution.hasApi || solution.hasDetection;
-  const modules: ModuleName[] = hasApi ? ['base', 'api', 'revocation'] : ['base'];
+  // Also for a solution without an API: the plan puts assets and revokes sessions by it, and `revocation` fills the rule group.
+  const modules: ModuleName[] = ['base', 'api', 'revocation'];
   const configuration = {
     edge: { maxTokenLifetimeSeconds: longest },
     revocation: {

@@ -9,7 +9,6 @@ export interface SolutionConfiguration {
   rotationDays: number | null;
   /** Capacity of its rule group. */
   capacityWcu: number;
-  hasApi: boolean;
   /** Whether it looks for suspicious sessions by itself. */
   hasDetection: boolean;
 }
@@ -34,7 +33,6 @@ const Context = v.object({
     rotate_secrets_frequency: v.picklist(['m', '24h', '1w', '1m']),
     wcu: whole,
   }),
-  api: v.optional(v.unknown()),
   sessionRevocation: v.optional(v.unknown()),
 });
 
@@ -47,7 +45,6 @@ const Stacks = v.object({
         v.array(v.object({ ParameterKey: v.string(), ParameterValue: v.optional(v.string(), '') })),
         [],
       ),
-      Outputs: v.optional(v.array(v.object({ OutputKey: v.string() })), []),
     }),
   ]),
 });
@@ -66,19 +63,18 @@ export function readSolutionConfiguration(content: unknown): SolutionConfigurati
     const wanted = "solution.context.json, or the output of 'aws cloudformation describe-stacks' of one stack";
     throw new MigrationError('ERR_MIGRATION_CONFIGURATION', `this is not ${wanted}: ${where}: ${issue.message}`);
   }
-  const { main, api, sessionRevocation } = result.output;
+  const { main, sessionRevocation } = result.output;
   return {
     stackName: main.stack_name,
     rotationDays: ROTATION_DAYS[main.rotate_secrets_frequency] ?? null,
     capacityWcu: main.wcu,
-    hasApi: api !== undefined,
     hasDetection: sessionRevocation !== undefined,
   };
 }
 
 /** What is known of a stack by its name alone. */
 export function solutionOfName(stackName: string): SolutionConfiguration {
-  return { stackName, rotationDays: 30, capacityWcu: DEFAULT_WCU, hasApi: true, hasDetection: false };
+  return { stackName, rotationDays: 30, capacityWcu: DEFAULT_WCU, hasDetection: false };
 }
 
 function ofStack({ Stacks: [stack] }: v.InferOutput<typeof Stacks>): SolutionConfiguration {
@@ -87,6 +83,5 @@ function ofStack({ Stacks: [stack] }: v.InferOutput<typeof Stacks>): SolutionCon
   return {
     ...solutionOfName(stack.StackName),
     capacityWcu: capacityWcu.success ? capacityWcu.output : DEFAULT_WCU,
-    hasApi: stack.Outputs.some(({ OutputKey }) => /api|endpoint/i.test(OutputKey)) || stack.Outputs.length === 0,
   };
 }

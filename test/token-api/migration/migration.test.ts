@@ -34,9 +34,10 @@ describe('a configuration', () => {
       stackName: 'MYSTREAM',
       rotationDays: 7,
       capacityWcu: 100,
-      hasApi: true,
       hasDetection: false,
     });
+    const { hasDetection } = readSolutionConfiguration({ main, api: {}, sessionRevocation: {} });
+    expect(hasDetection).toBe(true);
   });
 
   test('of its stack', () => {
@@ -44,19 +45,9 @@ describe('a configuration', () => {
       { ParameterKey: 'InputParametersWcu0A1B2C3D', ParameterValue: '1500' },
       { ParameterKey: 'InputParametersHours0A1B2C3D', ParameterValue: '03' },
     ];
-    const Outputs = [{ OutputKey: 'RoleArn', OutputValue: 'arn' }];
-    expect(readSolutionConfiguration({ Stacks: [{ StackName: 'video', Parameters, Outputs }] })).toMatchObject({
-      stackName: 'video',
-      capacityWcu: 1500,
-      hasApi: false,
-    });
-  });
-
-  test('of its stack without outputs: it may have the API', () => {
-    expect(readSolutionConfiguration({ Stacks: [{ StackName: 'video' }] })).toMatchObject({
-      hasApi: true,
-      capacityWcu: 100,
-    });
+    const read = (more: object) => readSolutionConfiguration({ Stacks: [{ StackName: 'video', ...more }] });
+    expect(read({ Parameters })).toMatchObject({ stackName: 'video', capacityWcu: 1500 });
+    expect(read({}).capacityWcu).toBe(100);
   });
 
   test.each([
