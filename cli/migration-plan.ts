@@ -17,8 +17,9 @@ const DUAL = 'portcullis-dual-accept';
 
 /** How commands reach the deployed API (docs/deployment.md makes such a file). */
 const ACCESS = '--api "$API" --token-file tokens.json';
-/** Where npm and the CDK are at home; what they read is named by PORTCULLIS_CONFIG. */
-const IN_CHECKOUT = '(cd CHECKOUT &&';
+
+/** A command of npm or the CDK in the checkout, with the configuration of this folder: weeks are between steps, and other shells. */
+const inCheckout = (command: string) => `(export PORTCULLIS_CONFIG="$PWD/portcullis.json"; cd CHECKOUT && ${command})`;
 
 /** Kept in the configuration until the last step. */
 export const MIGRATION_ROTATION_DAYS = 365;
@@ -28,6 +29,9 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
   const old = `${solution.stackName}_checkJWTToken`;
   const unsafe = assets.filter(({ findings }) => findings.some(({ kind }) => kind === 'unsafe')).length;
   const attach = `portcullis attach DISTRIBUTION --function ${DUAL} --replace ${old}`;
+  const detection = solution.hasDetection
+    ? ''
+    : ' revocation.detection.mode is off in it, because nothing says that that solution had a detection.';
   return [
     {
       title: 'Stop the rotation of that solution',
@@ -43,16 +47,26 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
     {
       title: 'Mend the policies',
       why: `${unsafe} of ${assets.length} protect less than they say (findings in report.json).`,
-      run: ['portcullis migrate --from … --tables … --out ../migration-mended --json | jq .assets'],
-      check: 'What is left of the findings is meant to be so.',
+      run: [
+        '# in the exports of its tables; then',
+        'portcullis migrate --from … --tables … --out ../migration-mended --json | jq .assets',
+        'cd ../migration-mended',
+      ],
+      check:
+        'What is left of the findings is meant to be so. **Go on with step 3 of PLAN.md in ../migration-mended**: what is mended is there alone. Where nothing was to be mended, go on here.',
       back: 'None is needed: nothing was changed yet that viewers see.',
     },
     {
       title: 'Deploy ours beside it',
-      why: `portcullis.json rotates keys after ${MIGRATION_ROTATION_DAYS} days only: a rotation would not reach ${DUAL}.`,
-      run: ['export PORTCULLIS_CONFIG="$PWD/portcullis.json"', `${IN_CHECKOUT} npm run synth && npx cdk deploy --all)`],
+      why: `Put the distribution's id and the names that it answers to into aws.delivery of portcullis.json first, and aws.region unless it is us-east-1. Without the id its logs are not delivered, and there is no detection; without names playback URLs begin with the address of the API.${detection} The file rotates keys after ${MIGRATION_ROTATION_DAYS} days only: a rotation would not reach ${DUAL}.`,
+      run: [
+        `jq '.aws.delivery = {"distributionId": "DISTRIBUTION", "domainNames": ["media.example.com"]}' portcullis.json >delivered.json`,
+        'mv delivered.json portcullis.json',
+        'portcullis doctor --config portcullis.json',
+        inCheckout('npm run synth && npx cdk deploy --all'),
+      ],
       check: 'portcullis key show --secret portcullis/key-ring shows a current key, and every alarm is quiet.',
-      back: 'npx cdk destroy --all: no viewer came near it yet.',
+      back: `\`${inCheckout('npx cdk destroy --all')}\`, with what goes before and what stays (docs/deployment.md, "Deleting it"): no viewer came near it yet.`,
     },
     {
       title: 'Build and upload the function that takes both',
@@ -108,7 +122,7 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
       run: [
         `portcullis attach DISTRIBUTION --apply --replace ${DUAL}`,
         `# aws.keys.rotationDays in portcullis.json: ${solution.rotationDays ?? 30}; then`,
-        `${IN_CHECKOUT} npx cdk deploy --all)`,
+        inCheckout('npx cdk deploy --all'),
         `aws cloudformation delete-stack --stack-name ${solution.stackName}    # after a week without a step back`,
       ],
       check: 'URLs of ours play; old ones are denied.',
@@ -136,7 +150,7 @@ export function migrationDocument(steps: MigrationStep[]): string {
   const intro = [
     '# From the AWS solution v1 to Portcullis',
     'Both kinds of token are valid from step 6 to step 9, so that no viewer has to stop. Put the id of the distribution for DISTRIBUTION.',
-    'Commands are typed in this folder. CHECKOUT is that of Portcullis; $API, the address of the deployed API, and tokens.json, with tokens of the roles security and backend, are those of its docs/deployment.md.',
+    'Commands are typed in this folder, from step 3 on in the one that step 2 ends in. CHECKOUT is the folder that Portcullis is checked out in; $API, the address of the deployed API, and tokens.json, with tokens of the roles security and backend, are those of its docs/deployment.md.',
     'These steps were never run against AWS: try them on a distribution of no importance first.',
   ].join('\n\n');
   return `${[intro, ...parts].join('\n\n')}\n`;

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { afterAll, expect, test } from 'vitest';
-import { readConfiguration } from '../../config/configuration.ts';
+import { examineConfiguration, readConfiguration } from '../../config/configuration.ts';
 import { runInVm } from '../../edge-functions/runtime/vm.ts';
 import { readKeyRing } from '../../token-api/key-ring/file.ts';
 import { portcullis } from '../harness/cli.ts';
@@ -91,6 +91,19 @@ test('writes ring, configuration, assets, policies, sessions and plan, and says 
   expect([count(/^## \d/gm), count(/^\*\*Check:\*\* ./gm), count(/^\*\*Back:\*\* ./gm)]).toEqual([9, 9, 9]);
   expect(plan).toContain('--replace MYSTREAM_checkJWTToken --apply');
   expect(plan).toContain(`--path '/v'\\''i$(id)/index.m3u8'`);
+  // Whoever types a step weeks later, in another shell, deploys this folder's configuration and no other.
+  const deployments = plan.split('\n').filter((line) => /\bcdk /.test(line));
+  expect(deployments.length).toBe(3);
+  for (const line of deployments)
+    expect(line).toContain('(export PORTCULLIS_CONFIG="$PWD/portcullis.json"; cd CHECKOUT && ');
+  // What is mended is in the other folder: the steps that put policies must not be those of this one.
+  const [, mending = '', deploying = ''] = plan.split(/^## [23]\..*$/m);
+  expect(mending).toMatch(/--out \.\.\/migration-mended .*\ncd \.\.\/migration-mended\n/);
+  expect(mending).toContain('Go on with step 3 of PLAN.md in ../migration-mended');
+  const [, delivery = ''] = /jq '\.aws\.delivery = (\{.*\})' portcullis\.json/.exec(deploying) ?? [];
+  const delivered = { ...configuration, aws: { ...configuration.aws, delivery: JSON.parse(delivery) } };
+  expect(examineConfiguration(delivered)).toMatchObject({ configuration: { aws: { delivery: JSON.parse(delivery) } } });
+  expect(deploying).toContain('revocation.detection.mode is off');
   for (const name of readdirSync(folder).filter((name) => name !== 'key-ring.json' && name !== 'policies')) {
     expect(readFileSync(join(folder, name), 'utf8')).not.toMatch(/abab|cdcd/);
   }
@@ -151,6 +164,16 @@ test('prints JSON, and does without secrets', async () => {
   expect([code, JSON.parse(stdout).assets[0].findings[0].code]).toEqual([0, 'forgeable-header']);
   expect(stderr).toContain('no keys were taken over');
   expect(existsSync(join(out('json'), 'key-ring.json'))).toBe(false);
+});
+
+test('a solution without an API gets one, by which the plan puts assets and revokes, and its detection if it had one', async () => {
+  const main = { stack_name: 'QUIET', rotate_secrets_frequency: 'm', wcu: '100' };
+  const quiet = file('quiet.json', { main, sessionRevocation: {} });
+  const { code } = await portcullis('migrate', '--from', quiet, '--tables', assets, '--out', out('quiet'));
+  expect(code).toBe(0);
+  const { aws, revocation } = await readConfiguration(join(out('quiet'), 'portcullis.json'));
+  expect([aws.modules, revocation.detection.mode]).toEqual([['base', 'api', 'revocation'], 'log']);
+  expect(readFileSync(join(out('quiet'), 'PLAN.md'), 'utf8')).not.toContain('detection.mode is off');
 });
 
 test.each([
