@@ -60,8 +60,8 @@ export function migrationSteps(solution: SolutionConfiguration, { assets, sessio
       title: 'Deploy ours beside it',
       why: `Put the distribution's id and the names that it answers to into aws.delivery of portcullis.json first, and aws.region unless it is us-east-1. Without the id its logs are not delivered, and there is no detection; without names playback URLs begin with the address of the API.${detection} The file rotates keys after ${MIGRATION_ROTATION_DAYS} days only: a rotation would not reach ${DUAL}.`,
       run: [
-        `jq '.aws.delivery = {"distributionId": "DISTRIBUTION", "domainNames": ["media.example.com"]}' portcullis.json >delivered.json`,
-        'mv delivered.json portcullis.json',
+        `jq '.aws.delivery = {"distributionId": "DISTRIBUTION", "domainNames": ["media.example.com"]}' portcullis.json >delivered.json && \\`,
+        '  mv delivered.json portcullis.json',
         'portcullis doctor --config portcullis.json',
         inCheckout('npm run synth && npx cdk deploy --all'),
       ],
