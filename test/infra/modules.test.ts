@@ -55,6 +55,17 @@ describe('modules, each of which can be left out', () => {
     },
   );
 
+  test.each(MODULE_NAMES)('%s: has the stacks that docs/deployment.md gives it and what it needs', (name) => {
+    const modules = [...MODULES[name].needs, name];
+    const more = { region: 'eu-central-1', delivery: { origin: 'media.example.com' } };
+    const table = readFileSync(packagePath('docs', 'deployment.md'), 'utf8').split('\n');
+    const rows = table.filter((line) => modules.some((module) => line.startsWith(`| \`${module}\` | `)));
+    expect(rows.length).toBe(modules.length);
+    const documented = [...rows.join('\n').matchAll(/`(portcullis-[a-z-]+)`/g)].map(([, stack]) => stack);
+    const stacks = stacksOf(v.parse(ConfigurationSchema, configurationOf(modules, more)));
+    expect(new Set(documented)).toEqual(new Set(stacks.keys()));
+  });
+
   test('are refused without those that they need, by name', () => {
     const sentences = SETS.filter((modules) => !isComplete(modules)).map((modules) => {
       try {
@@ -89,8 +100,8 @@ describe('all modules', () => {
         const [, name = ''] = /portcullis-([a-z-]+)-"/.exec(JSON.stringify(BucketName)) ?? [];
         return loop.split(' ').includes(name) || docs.includes(`portcullis-${name}-$ACCOUNT-us-east-1`);
       },
-      'AWS::Cognito::UserPool': () => true,
-      'AWS::KMS::Key': () => true,
+      'AWS::Cognito::UserPool': () => docs.includes('aws cognito-idp delete-user-pool '),
+      'AWS::KMS::Key': () => docs.includes('aws kms schedule-key-deletion '),
     };
     const kept = resources.filter(({ DeletionPolicy }) => DeletionPolicy === 'Retain');
     expect(kept.length).toBeGreaterThan(20);
