@@ -9,8 +9,8 @@ import { CLIENT } from './client.ts';
 import type { DeployedStack } from './stacks.ts';
 
 /**
- * The stacks of ours that are in a region. Each is asked for by its name: to describe all stacks takes the right to list them too
- * (AWS Service Authorization Reference, "AWS CloudFormation", `DescribeStacks`).
+ * The stacks of ours that are in a region. Each is asked for by its name: to describe all takes `ListStacks` too, and pages
+ * through everybody's (AWS CloudFormation API Reference, "DescribeStacks"). Throws errors of the SDK.
  */
 export async function deployedStacks(region: string): Promise<DeployedStack[]> {
   const client = new CloudFormationClient({ ...CLIENT, region });

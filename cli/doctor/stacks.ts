@@ -14,8 +14,13 @@ export interface DeployedStack {
 
 /** States in which CloudFormation takes no update, only a deletion (AWS CloudFormation User Guide, "Stack status codes"). */
 const TO_BE_DELETED = ['ROLLBACK_COMPLETE', 'ROLLBACK_FAILED', 'DELETE_FAILED'];
-/** States after `cdk deploy --no-rollback` broke off, and the command by which it is given up; else it goes on with an update. */
+/**
+ * States after `cdk deploy --no-rollback` broke off, and the command that gives it up; the CDK goes on where it is told so again
+ * (AWS CloudFormation User Guide, "Stack failure options").
+ */
 const GIVEN_UP_BY: Record<string, string> = { CREATE_FAILED: 'delete-stack', UPDATE_FAILED: 'rollback-stack' };
+/** What blocks the next deployment after a deletion. */
+const KEPT = 'docs/deployment.md, "Deleting it", has what it keeps';
 /** A change set that was never executed: as good as no stack. */
 const NOT_MADE = 'REVIEW_IN_PROGRESS';
 
@@ -38,7 +43,9 @@ export function stacksFinding(configuration: Configuration, deployed: DeployedSt
   }
   const brokenOff = stacks.flatMap((stack) => {
     const command = GIVEN_UP_BY[stack.status];
-    return command === undefined ? [] : [`${stack.name} is ${stack.status}: deploy again, or ${aws(command, stack)}`];
+    if (command === undefined) return [];
+    const kept = command === 'delete-stack' ? `; ${KEPT}` : '';
+    return [`${stack.name} is ${stack.status}: deploy again with --no-rollback, or ${aws(command, stack)}${kept}`];
   });
   if (brokenOff.length > 0) return warning(brokenOff.join('; '));
   if (stacks.length === 0) return ok(`none is there yet in ${[...new Set([region, EDGE_REGION])].join(' and ')}`);
@@ -49,8 +56,7 @@ export function stacksFinding(configuration: Configuration, deployed: DeployedSt
 function problemOf(stack: DeployedStack, expected: string | undefined): string | undefined {
   const { name, region, status } = stack;
   if (TO_BE_DELETED.includes(status)) {
-    const kept = 'docs/deployment.md, "Deleting it", has what it keeps';
-    return `${name} is ${status}, and takes no update: ${aws('delete-stack', stack)}; ${kept}`;
+    return `${name} is ${status}, and takes no update: ${aws('delete-stack', stack)}; ${KEPT}`;
   }
   if (status === 'UPDATE_ROLLBACK_FAILED') {
     return `${name} is ${status}, and takes no update: ${aws('continue-update-rollback', stack)}`;

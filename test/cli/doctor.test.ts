@@ -303,13 +303,13 @@ describe('stacks that are there', () => {
       'a first deployment without rollback that broke off',
       [edge('eu-central-1'), stack('base', 'CREATE_FAILED')],
       'warning',
-      /^portcullis-base is CREATE_FAILED: deploy again, or aws .* delete-stack --stack-name portcullis-base --region eu/,
+      /^portcullis-base is CREATE_FAILED: deploy again with --no-rollback, or aws .* delete-stack .*portcullis-base.*"Deleting it"/,
     ],
     [
       'an update without rollback that broke off',
       [stack('base', 'UPDATE_FAILED')],
       'warning',
-      /^portcullis-base is UPDATE_FAILED: deploy again, or aws .* rollback-stack --stack-name portcullis-base/,
+      /^portcullis-base is UPDATE_FAILED: deploy again with --no-rollback, or aws .* rollback-stack --stack-name portcullis-base/,
     ],
     [
       'one of a module that is off, that broke off too',
