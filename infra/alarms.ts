@@ -57,7 +57,7 @@ type Counted = keyof typeof METRICS;
 /** A metric that a handler counts: with its name alone, or a target too (`lambda/metrics.ts`). */
 const counted = (
   name: Counted,
-  service: 'api' | 'detection' | 'reconciler' | 'render',
+  service: 'api' | 'detection' | 'key-rotation' | 'reconciler' | 'render',
   statistic: MetricDescription['statistic'],
   more: { target?: string } = {},
 ): MetricDescription => ({ namespace: NAMESPACE, name, dimensions: () => ({ service, ...more }), statistic });
@@ -179,9 +179,14 @@ export const ALARMS: Record<string, AlarmDescription> = {
     why: 'The API cannot read the key ring: it mints with the one it has for as long again, then not at all',
   },
   'rotation-failed': {
+    ...{ at: 'region', module: 'base', metric: counted('RotationFailed', 'key-rotation', 'Sum') },
+    ...ONCE,
+    why: 'A rotation of the key ring failed or got stuck: there is no new key, and the old one is minted with for longer',
+  },
+  'key-ring-not-advanced': {
     ...{ at: 'region', module: 'base', metric: ofHandler('key-rotation', 'Errors') },
     ...{ threshold: 1, unit: '', periods: 3, minutes: 5, missing: 'good' },
-    why: 'The key ring is not taken further: no new key, or one that is not published',
+    why: 'What is due every two minutes fails: keys are not published, made current or retired',
   },
   'origin-secret-rotation-failed': {
     ...{ at: 'edge', module: 'api', metric: ofHandler('origin-secret-rotation', 'Errors') },

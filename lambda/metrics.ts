@@ -4,7 +4,7 @@ import { METRICS } from '../token-api/telemetry/telemetry.ts';
 
 /**
  * Counts something of `METRICS` in CloudWatch: a line in the embedded metric format for each value, with the dimension `service`
- * and the one that is given. `service`: `detection`, `reconciler`, `render`.
+ * and the one that is given. `service`: `detection`, `key-rotation`, `reconciler`, `render`.
  */
 export function lambdaMetrics(service: string) {
   return (

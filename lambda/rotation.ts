@@ -10,6 +10,7 @@ import { edgeProbe, functionProbe, probeEvents } from '../token-api/key-ring/pro
 import { createRotation, type Rotation, type RotationOptions } from '../token-api/key-ring/rotation.ts';
 import { secretsManagerClient, secretsManagerKeyRing } from '../token-api/key-ring/secrets-manager.ts';
 import { KeySettingsSchema } from '../token-api/key-ring/settings.ts';
+import { lambdaMetrics } from './metrics.ts';
 
 /** What handlers that publish keys are told. */
 export const rotationSettings = {
@@ -36,6 +37,10 @@ const PATIENCE_SECONDS = 600;
 /** Seconds since the epoch. */
 export const now = () => Math.floor(Date.now() / 1000);
 
+const metric = lambdaMetrics('key-rotation');
+/** Counts a rotation that failed: once is an alarm, since Secrets Manager gives up after a few attempts. */
+export const countFailedRotation = () => metric('RotationFailed', 1);
+
 /** What rotates the ring of a deployment. */
 export interface DeployedKeyRing extends Pick<RotationOptions, 'store' | 'publisher'> {
   rotation: Rotation;
@@ -53,7 +58,9 @@ export function openRotation(settings: RotationSettings, edgeStore?: EdgeStore):
   const store = secretsManagerKeyRing(secretsManagerClient(), keyRing);
   const publisher = publisherOf(settings, edgeStore);
   const times = { ...keys, maxTokenLifetimeSeconds, leewaySeconds };
-  return { store, publisher, rotation: createRotation({ store, publisher, probe: probeOf(settings), times, now }) };
+  const probe = probeOf(settings);
+  const rotation = createRotation({ store, publisher, probe, times, now, reportStuck: countFailedRotation });
+  return { store, publisher, rotation };
 }
 
 function publisherOf({ edge, publish }: RotationSettings, edgeStore: EdgeStore | undefined): KeyPublisher {

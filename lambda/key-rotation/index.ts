@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { type RotationEvent, rotationStep } from '../../token-api/key-ring/rotation.ts';
-import { openRotation, rotationSettings } from '../rotation.ts';
+import { countFailedRotation, openRotation, rotationSettings } from '../rotation.ts';
 import { rotationEvent } from '../rotation-event.ts';
 import { readSettings } from '../settings.ts';
 
@@ -13,9 +13,19 @@ const { store, rotation } = openRotation(settings);
  */
 export async function handler(event: object): Promise<void> {
   const step = rotationEvent(event, settings.keyRing);
-  if (!step) await rotation.advance();
-  else if (await isRehearsal(step)) await store.current();
-  else await rotationStep(rotation, step);
+  if (step) await doStep(step);
+  else await rotation.advance();
+}
+
+/** A step that fails is counted by itself: a rotation is tried so seldom that errors of the handler would hide it. */
+async function doStep(step: RotationEvent): Promise<void> {
+  try {
+    if (await isRehearsal(step)) await store.current();
+    else await rotationStep(rotation, step);
+  } catch (error) {
+    countFailedRotation();
+    throw error;
+  }
 }
 
 /**

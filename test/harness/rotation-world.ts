@@ -69,6 +69,8 @@ export class RotationWorld {
   readonly #players = new Map<string, { token: string; key: MintingKey; until: number }>();
   /** Keys whose tokens are meant to be refused. */
   readonly dropped = new Set<string>();
+  /** Rotations that were ended because they got stuck. */
+  stuck = 0;
 
   constructor(secret: string, entries: Record<string, VerificationKey> = {}) {
     this.#versions.set('00000000-initial-version-of-the-secret', { value: secret, stages: new Set(['AWSCURRENT']) });
@@ -103,6 +105,9 @@ export class RotationWorld {
       probe: options.probe ?? ((key) => call(() => this.#probe(key))),
       times: TIMES,
       now: options.now ?? (() => this.time),
+      reportStuck: () => {
+        this.stuck++;
+      },
     });
     return process;
   }

@@ -58,7 +58,7 @@ describe('alarms', () => {
       expect(Object.keys(METRICS)).toContain(metric.name);
       const { service, target, ...others } = metric.dimensions(watched);
       expect(others).toEqual({});
-      expect(['api', 'detection', 'reconciler', 'render']).toContain(service);
+      expect(['api', 'detection', 'key-rotation', 'reconciler', 'render']).toContain(service);
       // Of revocations there is a series for each target, and none without one (`lambda/reconciler/index.ts`).
       expect(target !== undefined).toBe(service === 'reconciler');
       if (target !== undefined) expect(['edge store', 'WAF rule group']).toContain(target);
@@ -105,6 +105,7 @@ describe('alarms', () => {
       'portcullis-function-throttled',
       'portcullis-function-compute',
       'portcullis-rotation-failed',
+      'portcullis-key-ring-not-advanced',
     ]);
     expect(bare.of('AWS::SNS::Topic')).toHaveLength(1);
   });

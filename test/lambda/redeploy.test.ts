@@ -168,6 +168,18 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       expect(mintingKey(await ring()).kid).not.toBe(before);
     }
 
+    /** Where nothing is denied a probe proves nothing: it fails, and is counted as an alarm wants it. */
+    async function expectFailedProbe(testSecret: () => Promise<unknown>): Promise<void> {
+      const failed = () => lambdas['key-rotation'].log().split('"RotationFailed":1').length - 1;
+      const before = failed();
+      const store = new EdgeStore(keyValueStore);
+      await store.setMode('/.portcullis/', 'log');
+      await expect(testSecret()).rejects.toThrow('lets a token with a wrong signature through');
+      await store.setMode('/.portcullis/', 'enforce');
+      expect(failed()).toBe(before + 1);
+      expect(lambdas['key-rotation'].log()).toContain('"service":"key-rotation"');
+    }
+
     /** What the reconciler does. */
     async function publishRevocations(): Promise<void> {
       await edgePublisher(list, new EdgeStore(keyValueStore), now).reconcile();
@@ -317,6 +329,7 @@ describe.skipIf(!HAS_MOTO).each(['edge-store', 'function'] as const)(
       ]);
       succeeded(await deploy(template(bodies[1])));
       await step('setSecret');
+      if (at === 'edge-store') await expectFailedProbe(() => step('testSecret'));
       await step('testSecret');
       await step('finishSecret');
       await lambdas['key-rotation'].invoke({});

@@ -142,9 +142,10 @@ test('a rotation that got stuck is cleared by the timer after an hour, and by th
     await expect(world.process().rotation.createSecret(RUN_B)).rejects.toMatchObject({ code: 'ERR_ROTATION_RUNNING' });
     world.pass(3500);
     await world.process().rotation.advance();
-    expect(world.state().stages).toEqual(['AWSCURRENT', 'AWSPENDING']);
+    expect([world.state().stages, world.stuck]).toEqual([['AWSCURRENT', 'AWSPENDING'], 0]);
     world.pass(200);
     await clear(world.process());
+    expect(world.stuck).toBe(1);
     await expect(world.process().rotation.finishSecret(RUN_A)).rejects.toMatchObject({
       code: 'ERR_ROTATION_NOT_PENDING',
     });

@@ -39,6 +39,8 @@ export interface RotationOptions {
   times: KeyTimes;
   /** Seconds since the epoch. */
   now: () => number;
+  /** Told when a rotation is ended that got stuck: nobody else says so, as whoever made it may be gone. */
+  reportStuck?: () => void;
 }
 
 /** What dropping a key led to. */
@@ -77,7 +79,7 @@ const STUCK_SECONDS = 3600;
 const ATTEMPTS = 8;
 
 /** Rotates the keys of a ring. Rejects with `RotationError`, or with what store, publisher and probe reject with. */
-export function createRotation({ store, publisher, probe, times, now }: RotationOptions): Rotation {
+export function createRotation({ store, publisher, probe, times, now, reportStuck }: RotationOptions): Rotation {
   /** Makes the edge accept what it should; resolves to the keys it did not have. The order of the two reads counts: a
    * rotation that ends in between must be seen in the second. */
   const publish = () =>
@@ -99,9 +101,12 @@ export function createRotation({ store, publisher, probe, times, now }: Rotation
   const otherRotation = async (run: string, { ring }: StoredRing): Promise<PendingRotation | undefined> => {
     const pending = await store.pending();
     if (!pending || pending.run === run) return undefined;
-    if (!isDone(pending.run, ring) && now() < pending.since + STUCK_SECONDS) return pending;
+    const isUnfinished = !isDone(pending.run, ring);
+    if (isUnfinished && now() < pending.since + STUCK_SECONDS) return pending;
     // What was prepared in place of a placeholder may be at the edge already, and nobody else knows of it.
-    if (ring) await store.abandon(pending.run);
+    if (!ring) return undefined;
+    await store.abandon(pending.run);
+    if (isUnfinished) reportStuck?.();
     return undefined;
   };
 

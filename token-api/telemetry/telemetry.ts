@@ -46,6 +46,8 @@ export const METRICS = {
   RevocationsOmitted: 'Count',
   /** Publications that a target could not be told of, with the target as a dimension. */
   PublicationFailed: 'Count',
+  /** Steps of a key rotation that failed, and rotations that were ended because they got stuck. */
+  RotationFailed: 'Count',
   /** Receipts of render jobs that were refused. */
   ReceiptRefused: 'Count',
 } as const;
