@@ -86,7 +86,8 @@ const ofParents = (event: (typeof PARENT_EVENTS)[number]): MetricDescription => 
   dimensions: () => ({}),
   statistic: 'Sum',
 });
-const ofHandler = (name: string, metric: 'Errors' | 'Throttles'): MetricDescription => ({
+/** `Url5xxCount`: also what the handler answers itself (Lambda Developer Guide, "Monitoring Lambda function URLs"). */
+const ofHandler = (name: string, metric: 'Errors' | 'Url5xxCount'): MetricDescription => ({
   namespace: 'AWS/Lambda',
   name: metric,
   dimensions: () => ({ FunctionName: `portcullis-${name}` }),
@@ -288,7 +289,7 @@ export const ALARMS: Record<string, AlarmDescription> = {
     isFor: isDetecting,
   },
   'key-server-failed': {
-    ...{ at: 'region', module: 'mastering', metric: ofHandler('key-server', 'Errors') },
+    ...{ at: 'region', module: 'mastering', metric: ofHandler('key-server', 'Url5xxCount') },
     ...{ threshold: 0, unit: '', periods: 2, minutes: 5, missing: 'good' },
     why: 'Keys of packaged titles are not served: players that begin cannot decrypt',
   },

@@ -77,6 +77,11 @@ describe('alarms', () => {
     );
     const handlers = values.flatMap(({ FunctionName, Region }) => (FunctionName && !Region ? [FunctionName] : []));
     expect(handlers.filter((name) => !known.includes(name))).toEqual([]);
+    // It answers 5xx itself when it has no key to give, which is no error of the function.
+    const [keyServer] = alarms(whole).filter(({ AlarmName }) => AlarmName === 'portcullis-key-server-failed');
+    expect([keyServer?.Namespace, keyServer?.MetricName]).toEqual(['AWS/Lambda', 'Url5xxCount']);
+    expect(keyServer?.Dimensions).toEqual([{ Name: 'FunctionName', Value: 'portcullis-key-server' }]);
+    expect(text(whole.of('AWS::Lambda::Url'))).toContain('"TargetFunctionArn":{"Fn::GetAtt":["keyserver');
     const queues = whole.of('AWS::SQS::Queue').map(({ Properties }) => Properties.QueueName);
     const watchedQueues = values.flatMap(({ QueueName }) => QueueName ?? []);
     expect(watchedQueues.length).toBe(2);
