@@ -44,7 +44,7 @@ const WCU_PER_RULE = 300;
 export const ALARMS_OF: Record<ModuleName, number> = {
   base: 7,
   api: 4,
-  revocation: 17,
+  revocation: 18,
   mastering: 1,
   render: 6,
   console: 0,

@@ -38,7 +38,7 @@ export interface AlarmDescription {
   shareOf?: { metric: MetricDescription; from: number };
   /** In words, after the metric: `above 20 %`. */
   threshold: number | ((configuration: Configuration) => number);
-  unit: '' | '%' | 's';
+  unit: '' | '%' | 's' | 'WCU';
   /** Of these many periods of so many minutes all have to be above the threshold. */
   periods: number;
   minutes: 1 | 5 | 15;
@@ -210,7 +210,7 @@ export const ALARMS: Record<string, AlarmDescription> = {
     metric: counted('RevocationsPublished', 'reconciler', 'Maximum', { target: 'edge store' }),
     threshold: 160_000,
     ...{ unit: '', periods: 2, minutes: 5, missing: 'good' },
-    why: 'The edge store has room for some 200,000 revocations beside the keys',
+    why: 'The edge store is half full of revoked sessions: it has room for 345,000 of 12 characters, fewer of longer ids',
     isFor: ({ aws }) => aws.keys.at === 'store',
   },
   'edge-list-full': {
@@ -219,6 +219,14 @@ export const ALARMS: Record<string, AlarmDescription> = {
     ...ONCE,
     why: 'Revocations have no room in the edge store: these viewers are not cut off',
     isFor: ({ aws }) => aws.keys.at === 'store',
+  },
+  'rule-group-near-capacity': {
+    ...{ at: 'region', module: 'revocation' },
+    metric: counted('RuleGroupWcu', 'reconciler', 'Maximum', { target: 'WAF rule group' }),
+    threshold: ({ revocation }) => Math.floor(0.8 * revocation.waf.capacityWcu),
+    ...{ unit: 'WCU', periods: 2, minutes: 5, missing: 'good' },
+    why: 'Four fifths of the rule group are used: it has room for 7,000 sessions of 12 characters in 1,500 WCU',
+    isFor: ({ revocation }) => revocation.waf.publish,
   },
   'rule-group-full': {
     ...{ at: 'region', module: 'revocation' },

@@ -49,8 +49,10 @@ if (edgeStore !== undefined) {
 }
 if (ruleGroup) {
   const group = namedRuleGroup(wafClient(ruleGroup.scope), ruleGroup);
-  const publisher = ruleGroupPublisher(() => list.active(now()), group, { ...ruleGroup, sleep });
-  targets.push({ name: 'WAF rule group', publisher });
+  const name = 'WAF rule group';
+  const reportUsed = (wcu: number) => metric('RuleGroupWcu', wcu, { target: name });
+  const publisher = ruleGroupPublisher(() => list.active(now()), group, { ...ruleGroup, sleep, reportUsed });
+  targets.push({ name, publisher });
 }
 const [first, ...others] = targets;
 if (!first)

@@ -7,6 +7,8 @@ import { RuleGroupError, type RuleGroupStore } from './rule-group-store.ts';
 export interface RuleGroupPublisherOptions extends Omit<RuleGroupOptions, 'capacityWcu'> {
   /** Waits, in milliseconds. */
   sleep: (milliseconds: number) => Promise<unknown>;
+  /** Told what the rules use of the capacity, in WCU, whenever the group has them. */
+  reportUsed?: (wcu: number) => void;
 }
 
 /** UpdateRuleGroup may be called once a second (AWS WAF Developer Guide, "AWS WAF quotas"). */
@@ -54,6 +56,7 @@ export function ruleGroupPublisher(
       }
     }
     const { included, dropped } = compiled;
+    options.reportUsed?.(compiled.capacityWcu);
     return { published: included.length, omitted: dropped.map((id) => ({ kind: 'session', id })) };
   };
   const reconcile = coalesced(async (): Promise<PublishReport> => {

@@ -139,9 +139,10 @@ describe('alarms', () => {
     expect(paid('metrics of denials')).toBe(filters.filter((filter) => filter.includes('Portcullis/Edge')).length);
   });
 
-  test('go off by the settings: a ring is stale at half of what it may be', () => {
-    const stale = alarms(whole).find(({ AlarmName }) => AlarmName === 'portcullis-key-ring-stale');
-    expect(stale?.Threshold).toBe(300);
+  test('go off by the settings: a ring is stale at half of what it may be, a rule group nearly full at 80 %', () => {
+    const threshold = (name: string) =>
+      alarms(whole).find(({ AlarmName }) => AlarmName === `portcullis-${name}`)?.Threshold;
+    expect([threshold('key-ring-stale'), threshold('rule-group-near-capacity')]).toEqual([300, 1200]);
   });
 
   test('of shares never divide by zero, and need more than a few', () => {
@@ -159,7 +160,7 @@ describe('alarms', () => {
     const off = { ...configuration, revocation: { detection: { mode: 'off' } } };
     const names = alarmsOf(v.parse(ConfigurationSchema, off), 'region', watched).map(([name]) => name);
     expect(names.filter((name) => name.startsWith('detection'))).toEqual([]);
-    expect(names).not.toContain('rule-group-full');
+    expect(names.filter((name) => name.startsWith('rule-group'))).toEqual([]);
   });
 
   test('each have a runbook, which their description names', () => {

@@ -126,6 +126,7 @@ describe.skipIf(!HAS_MOTO)(
       await revoke(id);
       expect(await lambda.invoke({ Records: [record(body)] })).toEqual({ batchItemFailures: [] });
       expect([isAtEdge(id), await isInGroup(id)]).toEqual([true, true]);
+      expect(lambda.log()).toContain('"RuleGroupWcu":3');
     });
 
     test('a message whose change the edge store cannot be told comes again, soon', async () => {

@@ -44,6 +44,8 @@ export const METRICS = {
   RevocationsPublished: 'Count',
   /** Revocations that a target has no room for, with the target as a dimension. */
   RevocationsOmitted: 'Count',
+  /** WCU that the rules of revoked sessions use, with the target as a dimension. */
+  RuleGroupWcu: 'Count',
   /** Publications that a target could not be told of, with the target as a dimension. */
   PublicationFailed: 'Count',
   /** Steps of a key rotation that failed, and rotations that were ended because they got stuck. */

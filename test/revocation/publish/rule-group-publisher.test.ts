@@ -33,6 +33,7 @@ async function world({ capacityWcu = 300, path = join(scratch, `${randomUUID()}.
   const faults: { get: Fault[]; update: Fault[] } = { get: [], update: [] };
   const updates: Rule[][] = [];
   const waits: number[] = [];
+  const used: number[] = [];
   const faulty = async <Result>(call: 'get' | 'update', run: () => Promise<Result>): Promise<Result> => {
     const fault = faults[call].shift();
     if (fault && 'before' in fault) throw new RuleGroupError(fault.before, 'simulated');
@@ -60,9 +61,10 @@ async function world({ capacityWcu = 300, path = join(scratch, `${randomUUID()}.
     tokenPrefix: '/',
     allowedOrigins: ['*'],
     sleep,
+    reportUsed: (wcu) => used.push(wcu),
   });
   return {
-    ...{ path, group, list, faults, updates, waits, publisher },
+    ...{ path, group, list, faults, updates, waits, used, publisher },
     hold: () => {
       isHolding = true;
     },
@@ -84,6 +86,19 @@ describe('the rule group follows the list', () => {
     list.length = 0;
     expect(await publisher.reconcile()).toEqual({ published: 0, omitted: [] });
     expect(group.rules).toEqual([]);
+  });
+
+  test('what the rules use is reported at each publication: when they stay the same, and of longer ids too', async () => {
+    const { list, publisher, used, updates } = await world({ capacityWcu: 9 });
+    await publisher.reconcile();
+    list.push(manual(A));
+    await publisher.publish(change(A));
+    await publisher.reconcile();
+    expect([used, updates.length]).toEqual([[0, 3, 3], 1]);
+    // Two of 64 characters fill an expression, where fourteen of 12 have room.
+    list.push(...[...'DEFGHIJ'].map((letter) => manual(letter.repeat(64))));
+    expect((await publisher.reconcile()).omitted).toHaveLength(1);
+    expect(used.at(-1)).toBe(9);
   });
 
   test('nothing is written when nothing changed, whatever the order of the list', async () => {
