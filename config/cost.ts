@@ -1,6 +1,7 @@
 import { EDGE_REGION, type ModuleName } from './deployment.ts';
 import { PRICES, type PriceName } from './prices.ts';
 import type { Configuration } from './schema.ts';
+import { isDelivered } from './stacks.ts';
 
 /** What no setting says and the bill depends on. `source`: where the figure comes from. */
 export const ASSUMPTIONS = {
@@ -40,18 +41,9 @@ const WCU_STEP = 500;
 /** WCU of a rule of sessions (docs/waf.md: 5 rules at 1,500, 17 at 5,000). */
 const WCU_PER_RULE = 300;
 
-/** Alarms of each module (docs/operations.md): those at most, since some are about what a configuration may not have. */
-export const ALARMS_OF: Record<ModuleName, number> = {
-  base: 7,
-  api: 4,
-  revocation: 18,
-  mastering: 1,
-  render: 6,
-  console: 0,
-};
-
 const has = ({ aws }: Configuration, name: ModuleName) => aws.modules.includes(name);
 const hasWaf = (configuration: Configuration) => has(configuration, 'base') && configuration.revocation.waf.publish;
+const when = (isSo: boolean, quantity: number) => (isSo ? quantity : 0);
 /** Whether the access logs of a distribution are delivered: one that is made, or one that is named. */
 const hasLogs = (configuration: Configuration) => {
   const { origin, distributionId } = configuration.aws.delivery;
@@ -59,8 +51,30 @@ const hasLogs = (configuration: Configuration) => {
 };
 const detects = (configuration: Configuration) =>
   hasLogs(configuration) && configuration.revocation.detection.mode !== 'off';
+
+/** How many alarms are about what, for the configurations that have it (`infra/alarms.ts`, which a test holds them to). */
+const ALARMS: { about: string; count: number; isFor: (configuration: Configuration) => boolean }[] = [
+  { about: 'the function, the rotation of its keys', count: 6, isFor: (c) => has(c, 'base') },
+  {
+    about: 'the distribution',
+    count: 1,
+    isFor: (c) => isDelivered(c) && (c.aws.delivery.origin ?? c.aws.delivery.distributionId) !== undefined,
+  },
+  { about: 'the API', count: 3, isFor: (c) => has(c, 'api') },
+  { about: 'its secret', count: 1, isFor: (c) => has(c, 'api') && c.aws.delivery.origin !== undefined },
+  { about: 'denials', count: 5, isFor: hasLogs },
+  { about: 'publications', count: 2, isFor: (c) => has(c, 'revocation') },
+  { about: 'the edge store', count: 3, isFor: (c) => has(c, 'revocation') && c.aws.keys.at === 'store' },
+  { about: 'the rule group', count: 3, isFor: (c) => has(c, 'revocation') && c.revocation.waf.publish },
+  { about: 'detection', count: 5, isFor: detects },
+  { about: 'the key server', count: 1, isFor: (c) => has(c, 'mastering') },
+  { about: 'parents of enclaves', count: 2, isFor: (c) => has(c, 'render') },
+  { about: 'render jobs', count: 4, isFor: (c) => has(c, 'render') && (c.aws.render?.owners ?? []).length > 0 },
+];
+const alarms = (configuration: Configuration) =>
+  ALARMS.reduce((sum, { count, isFor }) => sum + when(isFor(configuration), count), 0);
+
 const runsPerMonth = (given('runsPerHour') * MONTH_SECONDS) / 3600;
-const when = (isSo: boolean, quantity: number) => (isSo ? quantity : 0);
 
 /** What is paid for. */
 interface Item {
@@ -173,7 +187,7 @@ const OF_MONTH: Item[] = [
     price: 'secretCall',
     quantity: (c) => when(has(c, 'api'), (given('minters') * MONTH_SECONDS) / c.keys.refreshSeconds),
   },
-  { what: 'alarms', price: 'alarm', quantity: ({ aws }) => aws.modules.reduce((n, name) => n + ALARMS_OF[name], 0) },
+  { what: 'alarms', price: 'alarm', quantity: alarms },
   { what: 'dashboards', price: 'dashboard', quantity: () => given('dashboards') },
   { what: 'metrics', price: 'metric', quantity: (c) => when(has(c, 'api'), given('metrics')) },
   { what: 'metrics of denials', price: 'metric', quantity: (c) => when(hasLogs(c), given('denialMetrics')) },

@@ -41,7 +41,7 @@ describe('modules, each of which can be left out', () => {
       expect(paid('KMS keys')).toBe(made.of('AWS::KMS::Key').length);
       expect(paid('secrets: key ring, origin')).toBe(made.of('AWS::SecretsManager::Secret').length);
       expect(paid('dashboards')).toBe(made.of('AWS::CloudWatch::Dashboard').length);
-      expect(paid('alarms')).toBeGreaterThanOrEqual(made.of('AWS::CloudWatch::Alarm').length);
+      expect(paid('alarms')).toBe(made.of('AWS::CloudWatch::Alarm').length);
       const names = assembly.stacks.map(({ stackName }) => stackName);
       // What doctor looks for.
       const expected = stacksOf(v.parse(ConfigurationSchema, configurationOf(modules)));

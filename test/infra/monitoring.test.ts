@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { ALARMS_OF, costOf } from '../../config/cost.ts';
+import { costOf } from '../../config/cost.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import { NAMESPACE as ALARM_NAMESPACE, ALARMS, alarmsOf, type Watched } from '../../infra/alarms.ts';
 import { HANDLERS } from '../../lambda/handlers.ts';
 import { packagePath } from '../../local/package-root.ts';
+// @ts-expect-error: a script, without types.
+import { EVERYTHING } from '../../scripts/stack-diagram.mjs';
 import { REASON_DOCS } from '../../token/reason-docs.ts';
 import { NAMESPACE } from '../../token-api/telemetry/powertools.ts';
 import { METRICS } from '../../token-api/telemetry/telemetry.ts';
@@ -123,11 +125,13 @@ describe('alarms', () => {
   });
 
   test('are counted in what a deployment costs, as are keys, secrets and metrics', () => {
-    for (const [module, count] of Object.entries(ALARMS_OF))
-      expect([module, count]).toEqual([
-        module,
-        Object.values(ALARMS).filter((alarm) => alarm.module === module).length,
-      ]);
+    for (const [templates, input] of [
+      [bare, { aws: { modules: ['base'] } }],
+      [alone, { aws: { modules: ['base', 'api', 'revocation'] } }],
+    ] as const) {
+      const { perMonth } = costOf(v.parse(ConfigurationSchema, input));
+      expect(perMonth.lines.find(({ what }) => what === 'alarms')?.quantity).toBe(alarms(templates).length);
+    }
     const { lines } = costOf(v.parse(ConfigurationSchema, configuration)).perMonth;
     const paid = (what: string) => lines.find((line) => line.what === what)?.quantity;
     expect(paid('alarms')).toBe(alarms(whole).length);
@@ -137,6 +141,32 @@ describe('alarms', () => {
       .of('AWS::Logs::MetricFilter')
       .map(({ Properties }) => text([Properties.MetricTransformations]));
     expect(paid('metrics of denials')).toBe(filters.filter((filter) => filter.includes('Portcullis/Edge')).length);
+  });
+
+  const origin = { delivery: { origin: 'media.example.com' } };
+  const named = { delivery: { distributionId: 'E1A2B3' } };
+  const rendering = { modules: ['base', 'render'] as const, render: EVERYTHING.aws.render };
+  test.each([
+    ['the defaults', {}, false],
+    ['an origin', { aws: origin }, true],
+    ['a distribution by its id', { aws: named }, true],
+    ['the same, without logs', { aws: { modules: ['base', 'api'], ...named } }, false],
+    [
+      'the same, with a web ACL',
+      { aws: { modules: ['base'], ...named }, revocation: { waf: { publish: true } } },
+      true,
+    ],
+    ['embedded keys', { aws: { keys: { at: 'embedded' } }, revocation: { waf: { publish: true } } }, false],
+    ['no detection', { aws: origin, revocation: { detection: { mode: 'off' } } }, true],
+    ['an origin without API', { aws: { modules: ['base'], ...origin } }, true],
+    ['rendering', { aws: rendering }, false],
+    ['rendering for nobody', { aws: { ...rendering, render: { ...rendering.render, owners: [] } } }, false],
+  ])('are counted exactly: %s', (_, input, isKnown) => {
+    const parsed = v.parse(ConfigurationSchema, input);
+    const about = isKnown ? watched : { ...watched, distributionId: undefined };
+    const made = (['edge', 'region'] as const).flatMap((at) => alarmsOf(parsed, at, about));
+    const paid = costOf(parsed).perMonth.lines.find(({ what }) => what === 'alarms');
+    expect(paid?.quantity).toBe(made.length);
   });
 
   test('go off by the settings: a ring is stale at half of what it may be, a rule group nearly full at 80 %', () => {
