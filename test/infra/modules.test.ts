@@ -89,6 +89,12 @@ describe('all modules', () => {
     );
   });
 
+  test('have the alarms that are paid for', () => {
+    const { lines } = costOf(v.parse(ConfigurationSchema, EVERYTHING)).perMonth;
+    const made = resources.filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm');
+    expect(lines.find(({ what }) => what === 'alarms')?.quantity).toBe(made.length);
+  });
+
   test('leave behind what docs/deployment.md deletes by its name', () => {
     const [, docs = ''] = readFileSync(packagePath('docs', 'deployment.md'), 'utf8').split('### Deleting it');
     const [, loop = ''] = /^for bucket in ([\w -]+);/m.exec(docs) ?? [];
