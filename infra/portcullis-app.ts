@@ -15,6 +15,7 @@ import type { Configuration } from '../config/schema.ts';
 import { isDelivered, REGION_OUTPUT } from '../config/stacks.ts';
 import type { Watched } from './alarms.ts';
 import type { Artefacts } from './artefacts.ts';
+import { careForCdkFunctions } from './cdk-functions.ts';
 import { NAMES, stateMachineArn, topicArn, viewerRequestName } from './names.ts';
 import { ApiStack } from './stacks/api-stack.ts';
 import { BaseStack } from './stacks/base-stack.ts';
@@ -108,7 +109,9 @@ export function portcullisApp(configuration: Configuration, artefacts: Artefacts
   }
   // What describes CloudFormation (cfn-lint 1.51) knows no tags of dashboards.
   const excludeResourceTypes = ['AWS::CloudWatch::Dashboard'];
-  for (const [key, value] of Object.entries({ application: 'portcullis', ...aws.tags })) {
+  const tags = { application: 'portcullis', ...aws.tags };
+  careForCdkFunctions(app, { tags, logRetentionDays: aws.logRetentionDays });
+  for (const [key, value] of Object.entries(tags)) {
     Tags.of(app).add(key, value, { excludeResourceTypes });
   }
   return app;

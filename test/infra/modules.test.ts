@@ -14,6 +14,7 @@ import { LONG } from '../harness/programs.ts';
 import { synthesise } from '../harness/templates.ts';
 
 const artefacts = builtArtefacts();
+const text = (value: unknown) => JSON.stringify(value);
 const register = (digit: string) => digit.repeat(96);
 const render = { pcrs: { 0: register('a'), 1: register('b'), 2: register('c') }, imageId: 'ami-0123456789abcdef0' };
 
@@ -80,8 +81,15 @@ describe('modules, each of which can be left out', () => {
   });
 });
 
+/** Types without tags in CloudFormation, but those of IAM and of Cognito that belong to another, and the dashboard. */
+const WITHOUT_TAGS =
+  /^(?:Custom::\w+|AWS::ApiGatewayV2::(?:Authorizer|Integration|Route)|AWS::CloudFront::(?:CachePolicy|OriginAccessControl|OriginRequestPolicy|ResponseHeadersPolicy)|AWS::CloudWatch::Dashboard|AWS::Cognito::UserPool(?:Client|Domain|Group|ResourceServer)|AWS::EC2::(?:SecurityGroup(?:Egress|Ingress)|SubnetRouteTableAssociation)|AWS::Glue::(?:Database|Table)|AWS::IAM::(?:InstanceProfile|Policy)|AWS::KMS::Alias|AWS::Lambda::(?:Permission|Url)|AWS::Logs::(?:MetricFilter|ResourcePolicy)|AWS::S3::BucketPolicy|AWS::SNS::TopicPolicy|AWS::SQS::QueuePolicy|AWS::Scheduler::Schedule|AWS::SecretsManager::RotationSchedule)$/;
+
 describe('all modules', () => {
-  const { assembly, resources } = synthesise(EVERYTHING, artefacts);
+  const { assembly, resources, of, one } = synthesise(
+    { ...EVERYTHING, aws: { ...EVERYTHING.aws, tags: { team: 'video' } } },
+    artefacts,
+  );
 
   test('are in docs/stacks.svg (node scripts/make-stack-diagram.mjs)', () => {
     expect(readFileSync(packagePath('docs', 'stacks.svg'), 'utf8')).toBe(
@@ -112,6 +120,52 @@ describe('all modules', () => {
     const kept = resources.filter(({ DeletionPolicy }) => DeletionPolicy === 'Retain');
     expect(kept.length).toBeGreaterThan(20);
     expect(kept.filter(({ Type, Properties }) => !isDeleted[Type]?.(Properties)).map(({ id }) => id)).toEqual([]);
+  });
+
+  test('every bucket is closed to the public, encrypted and speaks TLS alone', () => {
+    const policies = of('AWS::S3::BucketPolicy');
+    const buckets = of('AWS::S3::Bucket');
+    expect(buckets.length).toBeGreaterThan(5);
+    for (const { stack, id, Properties } of buckets) {
+      const policy = policies.find((other) => other.stack === stack && other.Properties.Bucket.Ref === id);
+      const denied = policy?.Properties.PolicyDocument.Statement.find(
+        ({ Condition }: { Condition?: object }) => text(Condition) === '{"Bool":{"aws:SecureTransport":"false"}}',
+      );
+      expect([id, denied]).toEqual([id, expect.objectContaining({ Effect: 'Deny', Principal: expect.anything() })]);
+      expect([denied.Action].flat()).toEqual(['s3:*']);
+      // The bucket, and what is in it.
+      expect(denied.Resource).toHaveLength(2);
+      expect(Properties.PublicAccessBlockConfiguration).toEqual({
+        BlockPublicAcls: true,
+        BlockPublicPolicy: true,
+        IgnorePublicAcls: true,
+        RestrictPublicBuckets: true,
+      });
+      expect(Properties.BucketEncryption).toBeDefined();
+    }
+  });
+
+  test('every log ends: decisions of the edge after a day', () => {
+    const groups = of('AWS::Logs::LogGroup').map(({ Properties }) => Properties);
+    expect(groups.length).toBeGreaterThan(25);
+    for (const { LogGroupName: name, RetentionInDays } of groups) {
+      expect([name, RetentionInDays]).toEqual([name, name === '/aws/vendedlogs/portcullis-decisions' ? 1 : 30]);
+    }
+  });
+
+  test('everything that can have tags has those of the configuration', () => {
+    const taggable = resources.filter(({ Type }) => !WITHOUT_TAGS.test(Type));
+    expect(taggable.length).toBeGreaterThan(100);
+    const untagged = taggable.filter(({ Properties: p }) => {
+      // A user pool has them as an object, and a launch template gives them to what it launches.
+      const lists = p.TagSpecifications?.map(({ Tags }: { Tags: unknown }) => Tags) ?? [p.Tags ?? p.UserPoolTags];
+      return !lists.every((tags: unknown) => text(tags)?.includes('application') && text(tags).includes('team'));
+    });
+    expect(untagged.map(({ stack, id, Type }) => `${stack}: ${Type} ${id}`)).toEqual([]);
+    expect(one('AWS::CloudFront::Distribution').Properties.Tags).toEqual([
+      { Key: 'application', Value: 'portcullis' },
+      { Key: 'team', Value: 'video' },
+    ]);
   });
 });
 
