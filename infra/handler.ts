@@ -17,6 +17,8 @@ export interface HandlerProps {
   arns: ResourceArns;
   /** What it reads with `readSettings`: names and settings, never a secret. */
   settings: object;
+  /** What its permissions cannot name; none unless given. */
+  wildcards?: Wildcard[];
   /** For one that must not run more often at a time; taken from what the account may run in all. */
   reservedConcurrency?: number;
 }
@@ -54,7 +56,7 @@ export class Handler extends Construct {
         ...permitted(permissions, name, props),
       ],
     });
-    acknowledgeWildcards(policy);
+    acknowledgeWildcards(policy, props.wildcards ?? []);
     this.function = new lambda.Function(this, 'Function', {
       functionName: functionName(name),
       description: purpose,
@@ -87,14 +89,33 @@ export class Handler extends Construct {
   }
 }
 
-/** What has no name yet can be named by a wildcard only: objects of a bucket, the id of a rule group. */
-export function acknowledgeWildcards(policy: iam.Policy): void {
+/** A resource that a policy names by a wildcard, as cdk-nag has it (`<JobsBucket264FE5C6.Arn>/jobs/*`), and why. */
+export interface Wildcard {
+  resource: RegExp;
+  reason: string;
+}
+
+/** Objects of a bucket of ours, all or below a prefix. */
+export const OBJECTS: Wildcard = {
+  resource: /^(?:<(?:\w+Bucket|Results)\w*\.Arn>|arn:<AWS::Partition>:s3:::portcullis-[\w<>:-]+)\/(?:[a-z]+\/)?\*$/,
+  reason: 'Objects of a bucket have no name yet when this is deployed',
+};
+
+/** Rule groups of WAF, their parameters, and the list of them all. */
+export const RULE_GROUPS: Wildcard[] = [
+  { resource: /:global\/rulegroup\/[\w-]+(?:-\*)?\/\*$/, reason: 'WAF gives the id of a rule group' },
+  { resource: /:parameter\/portcullis\/rule-group\/[\w-]+-\*$/, reason: 'The capacity before is in the name' },
+  { resource: /^\*$/, reason: 'WAF knows no resource of the list of rule groups' },
+];
+
+/** Acknowledges the wildcards that are expected. All others are left to cdk-nag, which fails the synthesis. */
+export function acknowledgeWildcards(policy: iam.Policy, expected: Wildcard[]): void {
   const { Statement } = Stack.of(policy).resolve(policy.document);
   for (const resource of (Statement as { Resource: unknown }[]).flatMap((statement) => statement.Resource)) {
     const name = findingName(resource);
-    if (!name.includes('*')) continue;
-    const reason = name === '*' ? 'AWS knows no resource of these actions' : 'It has no name yet when this is deployed';
-    Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason });
+    const wildcard = name.includes('*') ? expected.find((one) => one.resource.test(name)) : undefined;
+    if (!wildcard) continue;
+    Validations.of(policy).acknowledge({ id: `AwsSolutions-IAM5[Resource::${name}]`, reason: wildcard.reason });
   }
 }
 

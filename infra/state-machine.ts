@@ -6,7 +6,7 @@ import { Construct } from 'constructs';
 import type { Configuration } from '../config/schema.ts';
 import type { StateMachineDescription } from '../lambda/state-machines.ts';
 import type { Artefacts } from './artefacts.ts';
-import { acknowledgeWildcards, permitted } from './handler.ts';
+import { acknowledgeWildcards, permitted, type Wildcard } from './handler.ts';
 import { functionArn, type ResourceArns } from './names.ts';
 
 /** What a state machine is deployed with. */
@@ -16,9 +16,13 @@ export interface StateMachineProps {
   /** Its name on AWS. */
   stateMachineName: string;
   arns: ResourceArns;
+  /** What its permissions cannot name, beside deliveries of its log; none unless given. */
+  wildcards?: Wildcard[];
   /** What its definition calls names and ARNs by (`names` in `lambda/state-machines.ts`). */
   names: Partial<Record<StateMachineDescription['names'][string], string>>;
 }
+
+const LOG_DELIVERIES: Wildcard = { resource: /^\*$/, reason: 'AWS knows no resource of deliveries of logs' };
 
 /** A state machine of `lambda/state-machines.ts`, as it was tested, with a role of its own. Its handlers are there before it. */
 export class StateMachine extends Construct {
@@ -28,7 +32,7 @@ export class StateMachine extends Construct {
     super(scope, `${name}-machine`);
     const described = props.artefacts.stateMachines[name];
     if (!described) throw new Error(`the state machine '${name}' was not built: npm run build`);
-    const { configuration, stateMachineName, names } = props;
+    const { configuration, stateMachineName, names, wildcards = [] } = props;
     const { region } = configuration.aws;
     const nameOf = (what: StateMachineDescription['names'][string]) => {
       const value = names[what];
@@ -75,7 +79,7 @@ export class StateMachine extends Construct {
         }),
       ],
     });
-    acknowledgeWildcards(policy);
+    acknowledgeWildcards(policy, [LOG_DELIVERIES, ...wildcards]);
 
     const machine = new stepfunctions.CfnStateMachine(this, 'Machine', {
       stateMachineName,

@@ -9,7 +9,7 @@ import type { Configuration } from '../../config/schema.ts';
 import { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
-import { Handler } from '../handler.ts';
+import { Handler, RULE_GROUPS } from '../handler.ts';
 import { LogBucket } from '../log-bucket.ts';
 import { apiDomainName, liveArns, NAMES, ownUrl, type ResourceArns } from '../names.ts';
 
@@ -77,6 +77,7 @@ export class BaseStack extends Stack {
     const deployment = new Handler(this, 'deployment', {
       ...shared,
       arns: { ...shared.arns, ...liveArns(configuration) },
+      wildcards: RULE_GROUPS,
       settings: { ...settings, edgeStore: edgeStoreArn, revocation, revocations: aws.modules.includes('revocation') },
     });
 

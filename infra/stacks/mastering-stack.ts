@@ -7,7 +7,7 @@ import type { Construct } from 'constructs';
 import type { Configuration } from '../../config/schema.ts';
 import type { Artefacts, Documents } from '../artefacts.ts';
 import { deployed, policyStatements, SOME_ACCOUNT } from '../documents.ts';
-import { acknowledgeWildcards, Handler } from '../handler.ts';
+import { acknowledgeWildcards, Handler, OBJECTS } from '../handler.ts';
 import { bucketName, NAMES } from '../names.ts';
 import { PrivateBucket } from '../private-bucket.ts';
 
@@ -54,6 +54,7 @@ export class MasteringStack extends Stack {
         masteringKey: [masteringKey.keyArn],
       },
       settings: { region, packagesBucket: bucketName('packages', region) },
+      wildcards: [OBJECTS],
     });
     this.keyServerDomainName = this.#url(handler);
     // Masters are under the same key: the role opens none, whatever its policy says one day.
@@ -138,7 +139,7 @@ export class MasteringStack extends Stack {
         }),
       ],
     });
-    acknowledgeWildcards(policy);
+    acknowledgeWildcards(policy, [OBJECTS]);
     return role;
   }
 }

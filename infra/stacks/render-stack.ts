@@ -11,7 +11,7 @@ import { AlarmTopic } from '../alarm-topic.ts';
 import { PARENT_EVENTS, PARENTS_NAMESPACE } from '../alarms.ts';
 import type { Artefacts, Documents } from '../artefacts.ts';
 import { deployed, policyStatements, SOME_ACCOUNT } from '../documents.ts';
-import { acknowledgeWildcards, Handler } from '../handler.ts';
+import { acknowledgeWildcards, Handler, OBJECTS, type Wildcard } from '../handler.ts';
 import { logGroupArn, NAMES, parentsArn } from '../names.ts';
 import { PrivateBucket } from '../private-bucket.ts';
 import { StateMachine } from '../state-machine.ts';
@@ -32,6 +32,19 @@ const LOG_GROUP = '/portcullis/render-parents';
 const PACKAGES = (region: string) => `arn:${Aws.PARTITION}:s3:::al2023-repos-${region}-de612dc2/*`;
 /** Ciphertext of the largest job twice. */
 const DISK_GIB = 500;
+
+const FAILURES: Wildcard = {
+  resource: /^<JobsBucket\w*\.Arn>\/jobs\/\*\/failure\.json$/,
+  reason: 'The name of a job is in it',
+};
+const PARENT_STREAMS: Wildcard = {
+  resource: /:log-group:\/portcullis\/render-parents:\*$/,
+  reason: 'A stream has the id of its instance',
+};
+const PARENT_GROUP: Wildcard = {
+  resource: /:autoScalingGroup:\*:autoScalingGroupName\/portcullis-render$/,
+  reason: 'AWS gives the id of a group',
+};
 
 /**
  * Attested rendering: a network without internet, the parent of enclaves in it, keys that decrypt for one enclave image alone, and the
@@ -91,7 +104,7 @@ export class RenderStack extends Stack {
         }),
       ),
     });
-    acknowledgeWildcards(policy);
+    acknowledgeWildcards(policy, [OBJECTS, FAILURES, PARENT_STREAMS]);
 
     const network = this.#network(aws.logRetentionDays);
     this.#endpoints(network, { role, jobs, key });
@@ -276,11 +289,12 @@ export class RenderStack extends Stack {
     const settings = { jobsBucket: jobs.bucketName, auditBucket: audit.bucketName, owners, pcrs };
     const shared = { configuration, artefacts, arns };
     for (const name of ['render-register', 'render-look', 'render-verify']) {
-      new Handler(this, name, { ...shared, settings });
+      new Handler(this, name, { ...shared, settings, wildcards: [OBJECTS] });
     }
     const machine = new StateMachine(this, 'render', {
       ...shared,
       stateMachineName: NAMES.renderMachine,
+      wildcards: [OBJECTS, PARENT_GROUP],
       names: { 'parent group name': NAMES.renderParents, 'alarm topic ARN': alarms.topic.topicArn },
     });
     new CfnOutput(this, 'RenderMachineArn', { value: machine.arn });

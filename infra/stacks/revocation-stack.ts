@@ -11,7 +11,7 @@ import type { Configuration } from '../../config/schema.ts';
 import type { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
-import { Handler } from '../handler.ts';
+import { Handler, OBJECTS, RULE_GROUPS, type Wildcard } from '../handler.ts';
 import { expiringBucket, LOG_PREFIX } from '../log-bucket.ts';
 import { bucketName, catalogArns, NAMES, queueUrl, type ResourceArns, ruleGroupName } from '../names.ts';
 import { StateMachine } from '../state-machine.ts';
@@ -27,6 +27,10 @@ export interface RevocationStackProps extends StackProps {
   alarms: AlarmTopic;
 }
 
+const TABLES_OF_RUNS: Wildcard = {
+  resource: /:table\/portcullis\/portcullis_\*$/,
+  reason: 'Each run of detection makes tables of its own',
+};
 /** How often detection runs: CloudFront delivers every few minutes, and a run asks Athena a dozen times of which each is charged. */
 const DETECTION_MINUTES = 15;
 /** How often everything is published anew, so that what expires goes and what failed is made good (docs/revocation.md). */
@@ -84,6 +88,7 @@ export class RevocationStack extends Stack {
       configuration: this.#configuration,
       artefacts: this.#artefacts,
       arns: { edgeStore: isStored ? [edgeStoreArn] : [] },
+      wildcards: RULE_GROUPS,
       settings: {
         publications: queueUrl(NAMES.publications, aws.region),
         ...(isStored && { edgeStore: edgeStoreArn }),
@@ -206,7 +211,8 @@ export class RevocationStack extends Stack {
       resultsBucket: results.bucketName,
       publications: queueUrl(NAMES.publications, aws.region),
     };
-    const shared = { configuration: this.#configuration, artefacts: this.#artefacts, arns };
+    const wildcards = [OBJECTS, TABLES_OF_RUNS];
+    const shared = { configuration: this.#configuration, artefacts: this.#artefacts, arns, wildcards };
     const machine = new StateMachine(this, 'detection', {
       ...shared,
       stateMachineName: NAMES.detectionMachine,

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { App, Stack, Validations } from 'aws-cdk-lib';
+import { AwsSolutionsChecks } from 'cdk-nag';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { contradictions } from '../../config/contradictions.ts';
@@ -6,6 +8,7 @@ import { costOf } from '../../config/cost.ts';
 import { MODULE_NAMES, MODULES, type ModuleName } from '../../config/deployment.ts';
 import { ConfigurationSchema } from '../../config/schema.ts';
 import { REGION_OUTPUT, stacksOf } from '../../config/stacks.ts';
+import { Handler, OBJECTS } from '../../infra/handler.ts';
 import { packagePath } from '../../local/package-root.ts';
 // @ts-expect-error: a script, without types.
 import { EVERYTHING, stackDiagram, stacksWithTypes } from '../../scripts/stack-diagram.mjs';
@@ -202,4 +205,17 @@ test('a handler that was not built is named', () => {
   expect(() => synthesise(configurationOf(['base']), { ...artefacts, handlers })).toThrow(
     "the handler 'deployment' was not built: npm run build",
   );
+});
+
+test.each([
+  ['key-rotation', 'arn:aws:secretsmanager:us-east-1:123456789012:secret:*'],
+  ['key-rotation', '*'],
+  ['key-rotation', 'arn:aws:s3:::somebody/*'],
+])('a wildcard that nobody gave a reason for fails the synthesis: %s on %s', (name, resource) => {
+  const stack = new Stack(new App({ analyticsReporting: false }), 'stack');
+  Validations.of(stack.node.root).addPlugins(new AwsSolutionsChecks(stack.node.root as App));
+  const configuration = v.parse(ConfigurationSchema, {});
+  const arns = { keyRing: [resource], keyRingKey: ['arn:k'], edgeStore: ['arn:s'] };
+  new Handler(stack, name, { configuration, artefacts, arns, settings: {}, wildcards: [OBJECTS] });
+  expect(() => (stack.node.root as App).synth()).toThrow(`AwsSolutions-IAM5[Resource::${resource}]`);
 });
