@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
@@ -21,6 +22,8 @@ export type Documents = typeof documents;
 
 /** What was built, and is deployed as it is. */
 export interface Artefacts {
+  /** Digest (SHA-256, hex) of the CDK app and of the documents it takes: what makes the templates. */
+  infraSha256: string;
   edge: EdgeManifest;
   /** The code of an edge function by its file name. */
   edgeFunction: (file: string) => string;
@@ -43,7 +46,10 @@ export function readArtefacts(dist: string, edge = join(dist, 'edge')): Artefact
   const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'));
   const { handlers, stateMachines, tables, timeToLive, accessLogs } = json(dist, 'lambda', 'manifest.json');
   for (const [name, handler] of Object.entries<BuiltHandler>(handlers)) handler.folder = join(dist, 'lambda', name);
+  const infra = createHash('sha256');
+  for (const file of ['app.mjs', 'documents.cjs']) infra.update(readFileSync(join(dist, 'infra', file)));
   return {
+    infraSha256: infra.digest('hex'),
     edge: json(edge, 'manifest.json'),
     edgeFunction: (file) => readFileSync(join(edge, file), 'utf8'),
     handlers,

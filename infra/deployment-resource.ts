@@ -10,7 +10,7 @@ export type DeploymentResourceType = 'KeyRing' | 'RuleGroup' | 'EmbeddedFunction
 
 /**
  * A custom resource of the handler `deployment`, in the region of that. It is updated by every deployment that changes an
- * artefact or a setting, by `revision`: then the handler makes good what the deployment may have undone.
+ * artefact, a setting or the stacks, by `revision`: then the handler makes good what the deployment may have undone.
  */
 export function deploymentResource(
   scope: Construct,
@@ -26,10 +26,10 @@ export function deploymentResource(
   });
 }
 
-/** Digest (hex) of all that is deployed: artefacts and settings. */
-export function revision(configuration: Configuration, { edge, handlers }: Artefacts): string {
+/** Digest (hex) of all that is deployed: artefacts, settings, and what makes the templates. */
+export function revision(configuration: Configuration, { edge, handlers, infraSha256 }: Artefacts): string {
   const digests = Object.entries(handlers).map(([name, { sha256 }]) => [name, sha256]);
   return createHash('sha256')
-    .update(JSON.stringify([configuration, edge.functions, digests]))
+    .update(JSON.stringify([configuration, edge.functions, digests, infraSha256]))
     .digest('hex');
 }

@@ -148,6 +148,7 @@ describe('what lives on', () => {
     expect(before).toMatch(/^[0-9a-f]{64}$/);
     expect(revisionOf(settings, artefacts)).toBe(before);
     expect(revisionOf(settings, changed)).not.toBe(before);
+    expect(revisionOf(settings, { ...artefacts, infraSha256: '1' })).not.toBe(before);
     expect(embedded.one('Custom::PortcullisKeyRing').Properties.Revision).not.toBe(before);
   });
 
