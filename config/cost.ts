@@ -26,6 +26,7 @@ export const ASSUMPTIONS = {
   dashboards: { value: 1, source: 'one' },
   metrics: { value: 20, source: 'of API and detection' },
   denialMetrics: { value: 19, source: 'a metric of each reason, and one of all decisions' },
+  renderMetrics: { value: 4, source: 'of what parents log, and of receipts that are refused' },
 } as const satisfies Record<string, { value: number; source: string }>;
 
 const given = <Name extends keyof typeof ASSUMPTIONS>(name: Name) => ASSUMPTIONS[name].value;
@@ -68,7 +69,7 @@ const ALARMS: { about: string; count: number; isFor: (configuration: Configurati
   { about: 'the rule group', count: 3, isFor: (c) => has(c, 'revocation') && c.revocation.waf.publish },
   { about: 'detection', count: 5, isFor: detects },
   { about: 'the key server', count: 1, isFor: (c) => has(c, 'mastering') },
-  { about: 'parents of enclaves', count: 2, isFor: (c) => has(c, 'render') },
+  { about: 'parents of enclaves', count: 3, isFor: (c) => has(c, 'render') },
   { about: 'render jobs', count: 4, isFor: (c) => has(c, 'render') && (c.aws.render?.owners ?? []).length > 0 },
 ];
 const alarms = (configuration: Configuration) =>
@@ -190,6 +191,7 @@ const OF_MONTH: Item[] = [
   { what: 'alarms', price: 'alarm', quantity: alarms },
   { what: 'dashboards', price: 'dashboard', quantity: () => given('dashboards') },
   { what: 'metrics', price: 'metric', quantity: (c) => when(has(c, 'api'), given('metrics')) },
+  { what: 'metrics of rendering', price: 'metric', quantity: (c) => when(has(c, 'render'), given('renderMetrics')) },
   { what: 'metrics of denials', price: 'metric', quantity: (c) => when(hasLogs(c), given('denialMetrics')) },
   {
     what: 'detection, least of Athena',

@@ -10,7 +10,7 @@ export const NAMESPACE = 'Portcullis';
 /** Where events of the parents of enclaves are counted, by the filters of their log group (`stacks/render-stack.ts`). */
 export const PARENTS_NAMESPACE = 'Portcullis/RenderParents';
 /** Events of a parent that somebody has to know of (`enclave-render/host/`), each a metric. */
-export const PARENT_EVENTS = ['job-failed', 'not-started'] as const;
+export const PARENT_EVENTS = ['job-failed', 'not-read', 'not-started'] as const;
 
 /** What alarms are about, whose names are known when this is deployed only. */
 export interface Watched {
@@ -329,6 +329,11 @@ export const ALARMS: Record<string, AlarmDescription> = {
     ...{ at: 'region', module: 'render', metric: ofParents('job-failed') },
     ...ONCE,
     why: 'A parent of enclaves could not render a job, or not yet',
+  },
+  'parent-not-read': {
+    ...{ at: 'region', module: 'render', metric: ofParents('not-read') },
+    ...{ threshold: 0, unit: '', periods: 3, minutes: 5, missing: 'good' },
+    why: 'A parent of enclaves runs and cannot list its bucket: it takes no jobs',
   },
   'parent-not-started': {
     ...{ at: 'region', module: 'render', metric: ofParents('not-started') },

@@ -213,7 +213,7 @@ describe('alarms', () => {
 
   test('are those of jobs and of their parents; without owners there are no jobs', () => {
     expect(alarms(made)).toEqual(ofRender);
-    expect(alarms(withoutOwners)).toEqual(['parent-job-failed', 'parent-not-started']);
+    expect(alarms(withoutOwners)).toEqual(['parent-job-failed', 'parent-not-read', 'parent-not-started']);
     expect(withoutOwners.of('AWS::SNS::Topic')).toHaveLength(1);
   });
 
