@@ -84,6 +84,22 @@ describe('modules, each of which can be left out', () => {
   });
 });
 
+/** What the table of docs/deployment.md begins a row with, and what it is in a template. */
+const WILDCARDS: Record<string, RegExp> = {
+  '`wafv2:ListRuleGroups` on `*`': /\["wafv2:ListRuleGroups"\] "\*"$/,
+  '| rule groups `': /rulegroup\/portcullis-revoked-sessions-(?:\*|\d+)\/\*|rule-group\/portcullis-revoked-sessions-\*/,
+  "| objects of the deployment's buckets":
+    /"Arn"\]\},"\/(?:[a-z]+\/)?\*"|:portcullis-logs-.*\/\*|\/jobs\/\*\/failure\.json/,
+  '| Glue tables `table/portcullis/portcullis_*`': /:table\/portcullis\/portcullis_\*/,
+  '| `log-group:/portcullis/render-parents:*`': /:log-group:\/portcullis\/render-parents:\*/,
+  '| objects of `al2023-repos-': /:s3:::al2023-repos-[\w-]+\/\*/,
+  '| the id in the ARN of the group `portcullis-render`':
+    /:autoScalingGroup:\*:autoScalingGroupName\/portcullis-render/,
+  '| deliveries of the logs': /\["logs:CreateLogDelivery",.*\] "\*"$/,
+  '| parameters `cdk/exports/…`': /:parameter\/cdk\/exports\//,
+  '| `kms:*` in the policies of KMS keys': /^"kms:\*"$|^AWS::KMS::Key \["kms:\*"\] "\*"$/,
+  '| `*` as resource in the policy of a KMS key': /^AWS::KMS::Key \[(?!"kms:\*").*\] "\*"$/,
+};
 /** Types without tags in CloudFormation, but those of IAM and of Cognito that belong to another, and the dashboard. */
 const WITHOUT_TAGS =
   /^(?:Custom::\w+|AWS::ApiGatewayV2::(?:Authorizer|Integration|Route)|AWS::CloudFront::(?:CachePolicy|OriginAccessControl|OriginRequestPolicy|ResponseHeadersPolicy)|AWS::CloudWatch::Dashboard|AWS::Cognito::UserPool(?:Client|Domain|Group|ResourceServer)|AWS::EC2::(?:SecurityGroup(?:Egress|Ingress)|SubnetRouteTableAssociation)|AWS::Glue::(?:Database|Table)|AWS::IAM::(?:InstanceProfile|Policy)|AWS::KMS::Alias|AWS::Lambda::(?:Permission|Url)|AWS::Logs::(?:MetricFilter|ResourcePolicy)|AWS::S3::BucketPolicy|AWS::SNS::TopicPolicy|AWS::SQS::QueuePolicy|AWS::Scheduler::Schedule|AWS::SecretsManager::RotationSchedule)$/;
@@ -104,6 +120,27 @@ describe('all modules', () => {
     const { lines } = costOf(v.parse(ConfigurationSchema, EVERYTHING)).perMonth;
     const made = resources.filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm');
     expect(lines.find(({ what }) => what === 'alarms')?.quantity).toBe(made.length);
+  });
+
+  test('have the wildcards of docs/deployment.md, and no others', () => {
+    const [, table = ''] =
+      /Wildcards that remain:\n\n((?:\|.*\n)+)/.exec(readFileSync(packagePath('docs', 'deployment.md'), 'utf8')) ?? [];
+    const found = resources.flatMap(({ Type, Properties: p }) => {
+      const inline = Type === 'AWS::IAM::Role' ? (p.Policies ?? []) : [];
+      const documents = [p, ...inline].flatMap(({ PolicyDocument, KeyPolicy }) => PolicyDocument ?? KeyPolicy ?? []);
+      const allowed = documents.flatMap(({ Statement = [] }) => Statement).filter(({ Effect }) => Effect === 'Allow');
+      return allowed.flatMap(({ Action, Resource: named }) => [
+        ...[Action].flat().map(text),
+        ...[named].flat().map((one) => `${Type} ${text([Action].flat())} ${text(one)}`),
+      ]);
+    });
+    const wild = found.filter((one) => one.includes('*'));
+    expect(wild.length).toBeGreaterThan(30);
+    const isOf = (row: string) => (one: string) => WILDCARDS[row]?.test(one);
+    const rows = Object.keys(WILDCARDS);
+    expect(wild.filter((one) => !rows.some((row) => isOf(row)(one)))).toEqual([]);
+    expect(rows.filter((row) => !table.includes(row) || !wild.some(isOf(row)))).toEqual([]);
+    expect(table.trim().split('\n')).toHaveLength(rows.length + 2);
   });
 
   test('leave behind what docs/deployment.md deletes by its name', () => {
