@@ -116,10 +116,14 @@ describe('all modules', () => {
     );
   });
 
-  test('have the alarms that are paid for', () => {
+  test('have the alarms and metrics that are paid for', () => {
     const { lines } = costOf(v.parse(ConfigurationSchema, EVERYTHING)).perMonth;
-    const made = resources.filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm');
-    expect(lines.find(({ what }) => what === 'alarms')?.quantity).toBe(made.length);
+    const paid = (what: string) => lines.find((line) => line.what === what)?.quantity;
+    const made = (type: string) => resources.filter(({ Type }) => Type === type).length;
+    expect(paid('alarms')).toBe(made('AWS::CloudWatch::Alarm'));
+    // And that of receipts, which a handler counts.
+    const ofLogs = (paid('metrics of denials') ?? 0) + (paid('metrics of rendering') ?? 0) - 1;
+    expect(ofLogs).toBe(made('AWS::Logs::MetricFilter'));
   });
 
   test('have the wildcards of docs/deployment.md, and no others', () => {

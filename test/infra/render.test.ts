@@ -228,7 +228,7 @@ describe('alarms', () => {
       const [{ MetricName, MetricNamespace, MetricValue }] = MetricTransformations;
       const { metric } = ALARMS[`parent-${MetricName}`] ?? {};
       expect([MetricValue, MetricName, MetricNamespace]).toEqual(['1', metric?.name, metric?.namespace]);
-      expect(parent).toMatch(new RegExp(`event: ?"${MetricName}"`));
+      expect(parent).toMatch(new RegExp(`event: ?[^,}]*"${MetricName}"`));
     }
   });
 });
