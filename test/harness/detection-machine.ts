@@ -21,41 +21,20 @@ import { AthenaService } from './athena-service.ts';
 import { startDetectionServices } from './detection-services.ts';
 import { permissionsFor, type SentCommand, startAwsEndpoint } from './sdk-commands.ts';
 import { removeDirectory, temporaryDirectory } from './stack.ts';
-
-// aws-local-stepfunctions needs what came with Node 22.
-(Promise as { withResolvers?: () => object }).withResolvers ??= () => {
-  const deferred: Record<string, unknown> = {};
-  deferred.promise = new Promise((resolve, reject) => Object.assign(deferred, { resolve, reject }));
-  return deferred;
-};
-const { StateMachine } = await import('aws-local-stepfunctions');
+import { deployedDefinition, StateMachine } from './state-machine.ts';
 
 /** What stands for the resource of a state. */
 // biome-ignore lint/suspicious/noExplicitAny: what a state passes on is for the resource to know.
 type Resource = (input: any) => Promise<any>;
 
-const { definition, handlers } = STATE_MACHINES.detection;
-/** What stands in the definition for what is known when it is deployed. */
-const SUBSTITUTES: Record<string, string> = {
-  ...Object.fromEntries(
-    Object.entries(handlers).map(([name, handler]) => [
-      name,
-      `arn:aws:lambda:us-east-1:123456789012:function:${handler}`,
-    ]),
-  ),
+const { handlers } = STATE_MACHINES.detection;
+
+/** The definition as it is deployed. */
+export const DEPLOYED = deployedDefinition(STATE_MACHINES.detection, {
   Workgroup: 'detection',
   Database: 'portcullis',
   AlarmTopic: 'arn:aws:sns:us-east-1:123456789012:portcullis-alarms',
-};
-
-/** The definition as it is deployed. */
-export const DEPLOYED = JSON.parse(
-  JSON.stringify(definition).replaceAll(/\$\{(\w+)\}/g, (_, name) => {
-    const value = SUBSTITUTES[name];
-    if (value === undefined) throw new Error(`nothing is known of ${name}`);
-    return value;
-  }),
-);
+});
 
 /** The last hour that is over. */
 export const LAST_HOUR = Math.floor(Date.now() / 3_600_000) * 3600 - 3600;

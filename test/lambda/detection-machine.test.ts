@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { HANDLERS } from '../../lambda/handlers.ts';
 import { STATE_MACHINES } from '../../lambda/state-machines.ts';
@@ -9,11 +8,7 @@ import { type LoggedRequest, watching } from '../harness/access-logs.ts';
 import { sharedSession } from '../harness/detection.ts';
 import { DEPLOYED, deployDetection, LAST_HOUR } from '../harness/detection-machine.ts';
 import { beforeNext } from '../harness/sdk-commands.ts';
-
-// It has no types.
-const aslValidator: (definition: object) => { isValid: boolean; errors: object[] } = createRequire(import.meta.url)(
-  'asl-validator',
-);
+import { aslValidator } from '../harness/state-machine.ts';
 
 const VIEWERS = ['DE', 'FR', 'US', 'GB', 'ES', 'IT', 'PL', 'SE'];
 /** A session that eight viewers watch, each in a country of its own, all at the same place. */

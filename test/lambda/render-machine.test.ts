@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import {
   CreateBucketCommand,
   DeleteObjectCommand,
@@ -20,33 +19,13 @@ import { renderOwner } from '../harness/render-manifest.ts';
 import { type EnclaveChanges, launchEnclave, type RenderJob, renderJob } from '../harness/render-receipt.ts';
 import { type AwsEndpoint, permissionsFor, startAwsEndpoint } from '../harness/sdk-commands.ts';
 import { removeDirectory, temporaryDirectory } from '../harness/stack.ts';
+import { aslValidator, deployedDefinition, StateMachine } from '../harness/state-machine.ts';
 
-// aws-local-stepfunctions needs what came with Node 22.
-(Promise as { withResolvers?: () => object }).withResolvers ??= () => {
-  const deferred: Record<string, unknown> = {};
-  deferred.promise = new Promise((resolve, reject) => Object.assign(deferred, { resolve, reject }));
-  return deferred;
-};
-const { StateMachine } = await import('aws-local-stepfunctions');
-// It has no types.
-const aslValidator: (definition: object) => { isValid: boolean; errors: object[] } = createRequire(import.meta.url)(
-  'asl-validator',
-);
-
-const { definition, handlers } = STATE_MACHINES.render;
-const SUBSTITUTES: Record<string, string> = {
-  ...Object.fromEntries(
-    Object.entries(handlers).map(([name, handler]) => [
-      name,
-      `arn:aws:lambda:us-east-1:123456789012:function:${handler}`,
-    ]),
-  ),
+const { handlers } = STATE_MACHINES.render;
+const DEPLOYED = deployedDefinition(STATE_MACHINES.render, {
   ParentGroup: 'portcullis-render',
   AlarmTopic: 'arn:aws:sns:us-east-1:123456789012:portcullis-render-alarms',
-};
-const DEPLOYED = JSON.parse(
-  JSON.stringify(definition).replaceAll(/\$\{(\w+)\}/g, (_, name) => SUBSTITUTES[name] ?? ''),
-);
+});
 
 test('the state machine is Amazon States Language, and nothing in it is left open', () => {
   expect(aslValidator(DEPLOYED)).toMatchObject({ isValid: true, errors: [] });
