@@ -1,7 +1,7 @@
 import { EDGE_REGION, type ModuleName } from './deployment.ts';
 import { PRICES, type PriceName } from './prices.ts';
 import type { Configuration } from './schema.ts';
-import { isDelivered } from './stacks.ts';
+import { hasDistribution, isDelivered } from './stacks.ts';
 
 /** What no setting says and the bill depends on. `source`: where the figure comes from. */
 export const ASSUMPTIONS = {
@@ -45,22 +45,15 @@ const WCU_PER_RULE = 300;
 const has = ({ aws }: Configuration, name: ModuleName) => aws.modules.includes(name);
 const hasWaf = (configuration: Configuration) => has(configuration, 'base') && configuration.revocation.waf.publish;
 const when = (isSo: boolean, quantity: number) => (isSo ? quantity : 0);
-/** Whether the access logs of a distribution are delivered: one that is made, or one that is named. */
-const hasLogs = (configuration: Configuration) => {
-  const { origin, distributionId } = configuration.aws.delivery;
-  return has(configuration, 'revocation') && (origin !== undefined || distributionId !== undefined);
-};
+/** Whether access logs are delivered. */
+const hasLogs = (configuration: Configuration) => has(configuration, 'revocation') && hasDistribution(configuration);
 const detects = (configuration: Configuration) =>
   hasLogs(configuration) && configuration.revocation.detection.mode !== 'off';
 
 /** How many alarms are about what, for the configurations that have it (`infra/alarms.ts`, which a test holds them to). */
 const ALARMS: { about: string; count: number; isFor: (configuration: Configuration) => boolean }[] = [
   { about: 'the function, the rotation of its keys', count: 6, isFor: (c) => has(c, 'base') },
-  {
-    about: 'the distribution',
-    count: 1,
-    isFor: (c) => isDelivered(c) && (c.aws.delivery.origin ?? c.aws.delivery.distributionId) !== undefined,
-  },
+  { about: 'the distribution', count: 1, isFor: (c) => isDelivered(c) && hasDistribution(c) },
   { about: 'the API', count: 3, isFor: (c) => has(c, 'api') },
   { about: 'its secret', count: 1, isFor: (c) => has(c, 'api') && c.aws.delivery.origin !== undefined },
   { about: 'denials', count: 5, isFor: hasLogs },

@@ -6,6 +6,11 @@ const has =
   ({ aws }: Configuration) =>
     names.some((name) => aws.modules.includes(name));
 
+/** Whether there is a distribution that is known: one that is made, or one that was there and is named. */
+export function hasDistribution({ aws: { delivery } }: Configuration): boolean {
+  return delivery.origin !== undefined || delivery.distributionId !== undefined;
+}
+
 /** Whether a distribution is made, or something for one that is there: a web ACL, the delivery of its logs. */
 export function isDelivered({ aws, revocation }: Configuration): boolean {
   if (!aws.modules.includes('base')) return false;

@@ -2,12 +2,10 @@ import {
   CreateRuleGroupCommand,
   DeleteRuleGroupCommand,
   GetRuleGroupCommand,
-  ListRuleGroupsCommand,
-  type ListRuleGroupsCommandOutput,
   type Scope,
   type WAFV2Client,
 } from '@aws-sdk/client-wafv2';
-import { type FoundRuleGroup, findRuleGroup } from '../../revocation/publish/waf.ts';
+import { type FoundRuleGroup, findRuleGroup, listRuleGroups } from '../../revocation/publish/waf.ts';
 
 /** A rule group as a template describes it. */
 export interface RuleGroupDescription {
@@ -53,19 +51,12 @@ export async function makeRuleGroup(client: WAFV2Client, group: RuleGroupDescrip
   }
 }
 
-/** Names of groups of ours but for the present one: of an earlier name or capacity (AWS WAF API Reference, ListRuleGroups). */
+/** Names of groups of ours but for the present one: of an earlier name or capacity. Rejects with what the client rejects with. */
 export async function earlierRuleGroups(client: WAFV2Client, scope: Scope, present?: string): Promise<string[]> {
   const names: string[] = [];
-  let NextMarker: string | undefined;
-  do {
-    const page: ListRuleGroupsCommandOutput = await client.send(
-      new ListRuleGroupsCommand({ Scope: scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
-    );
-    for (const { Name = '', Description } of page.RuleGroups ?? []) {
-      if (Description === DESCRIPTION && Name !== present) names.push(Name);
-    }
-    NextMarker = page.NextMarker;
-  } while (NextMarker);
+  for await (const { Name = '', Description } of listRuleGroups(client, scope)) {
+    if (Description === DESCRIPTION && Name !== present) names.push(Name);
+  }
   return names;
 }
 

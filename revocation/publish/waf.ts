@@ -4,6 +4,7 @@ import {
   ListRuleGroupsCommand,
   type ListRuleGroupsCommandOutput,
   type RuleGroup,
+  type RuleGroupSummary,
   type Scope,
   UpdateRuleGroupCommand,
   WAFV2Client,
@@ -88,16 +89,22 @@ export async function findRuleGroup(
   name: string,
   scope: Scope,
 ): Promise<FoundRuleGroup | undefined> {
+  for await (const { Name, Id, ARN } of listRuleGroups(client, scope)) {
+    if (Name === name && Id !== undefined && ARN !== undefined) return { name, id: Id, arn: ARN };
+  }
+  return undefined;
+}
+
+/** All rule groups of an account, page after page (AWS WAF API Reference, ListRuleGroups). Rejects with what the client rejects with. */
+export async function* listRuleGroups(client: WAFV2Client, scope: Scope): AsyncGenerator<RuleGroupSummary> {
   let NextMarker: string | undefined;
   do {
     const page: ListRuleGroupsCommandOutput = await client.send(
       new ListRuleGroupsCommand({ Scope: scope, Limit: 100, ...(NextMarker !== undefined && { NextMarker }) }),
     );
-    const { Id, ARN } = page.RuleGroups?.find(({ Name }) => Name === name) ?? {};
-    if (Id !== undefined && ARN !== undefined) return { name, id: Id, arn: ARN };
+    yield* page.RuleGroups ?? [];
     NextMarker = page.NextMarker;
   } while (NextMarker);
-  return undefined;
 }
 
 /**
