@@ -1,5 +1,8 @@
 import * as v from 'valibot';
 
+// For infra/, which takes names and settings from here alone.
+export { ruleGroupName } from '../revocation/publish/settings.ts';
+
 /** Parts of a deployment to AWS, each of which can be left out: what it makes, and which others it cannot be without. */
 export const MODULES = {
   base: { makes: 'edge functions, KeyValueStore, key ring with its rotation, policies, distribution', needs: [] },

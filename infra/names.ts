@@ -1,5 +1,12 @@
 import { Aws } from 'aws-cdk-lib';
-import { EDGE_REGION, KEY_RING_SECRET, type ModuleName, ORIGIN_SECRET, WORKGROUP } from '../config/deployment.ts';
+import {
+  EDGE_REGION,
+  KEY_RING_SECRET,
+  type ModuleName,
+  ORIGIN_SECRET,
+  ruleGroupName,
+  WORKGROUP,
+} from '../config/deployment.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { PARAMETERS } from '../lambda/deployment/ssm.ts';
 import type { ResourceName } from '../lambda/handlers.ts';
@@ -117,11 +124,6 @@ export function viewerRequestName({ aws }: Configuration): string {
 /** ARN of that function. */
 export function viewerRequestArn(configuration: Configuration): string {
   return arn('cloudfront', '', `function/${viewerRequestName(configuration)}`);
-}
-
-/** Name of the rule group: a capacity is for good, so a group of another one is another group (`lambda/deployment/waf.ts`). */
-export function ruleGroupName({ name, capacityWcu }: Configuration['revocation']['waf']): string {
-  return `${name}-${capacityWcu}`;
 }
 
 /** ARNs by what handlers call them. */

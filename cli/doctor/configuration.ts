@@ -1,5 +1,6 @@
 import { ConfigurationError, examineConfiguration, readConfigurationFile } from '../../config/configuration.ts';
 import type { Configuration } from '../../config/schema.ts';
+import { hasDistribution } from '../../config/stacks.ts';
 import { type Finding, failed, ok, warning } from './finding.ts';
 
 /** Settings that are allowed and may surprise. */
@@ -16,8 +17,7 @@ const SURPRISES: { path: string; when: (configuration: Configuration) => boolean
   },
   {
     path: 'aws.delivery.distributionId',
-    when: ({ aws: { modules, delivery } }) =>
-      modules.includes('revocation') && delivery.origin === undefined && delivery.distributionId === undefined,
+    when: (configuration) => configuration.aws.modules.includes('revocation') && !hasDistribution(configuration),
     says: 'access logs of no distribution are known: there is no detection, nor alarms about denials',
   },
   {

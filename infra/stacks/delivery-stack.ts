@@ -15,20 +15,14 @@ import * as s3 from 'aws-cdk-lib/aws-s3';
 import * as secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
 import * as wafv2 from 'aws-cdk-lib/aws-wafv2';
 import type { Construct } from 'constructs';
+import { ruleGroupName } from '../../config/deployment.ts';
 import type { Configuration } from '../../config/schema.ts';
 import type { ORIGIN_SECRET_HEADER } from '../../token-api/http/viewer.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { Console } from '../console.ts';
 import { Handler } from '../handler.ts';
 import { LogDelivery } from '../log-delivery.ts';
-import {
-  apiDomainName,
-  bucketName,
-  RULE_GROUP_PARAMETERS,
-  ruleGroupName,
-  viewerRequestArn,
-  viewerRequestName,
-} from '../names.ts';
+import { apiDomainName, bucketName, RULE_GROUP_PARAMETERS, viewerRequestArn, viewerRequestName } from '../names.ts';
 import type { EdgeStack } from './edge-stack.ts';
 
 /** What the delivery stack is made of. */

@@ -6,14 +6,14 @@ import * as s3 from 'aws-cdk-lib/aws-s3';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
-import { BYTES_SCANNED_LIMIT } from '../../config/deployment.ts';
+import { BYTES_SCANNED_LIMIT, ruleGroupName } from '../../config/deployment.ts';
 import type { Configuration } from '../../config/schema.ts';
 import type { AlarmTopic } from '../alarm-topic.ts';
 import type { Artefacts } from '../artefacts.ts';
 import { deploymentResource, revision } from '../deployment-resource.ts';
 import { Handler, OBJECTS, RULE_GROUPS, type Wildcard } from '../handler.ts';
 import { expiringBucket, LOG_PREFIX } from '../log-bucket.ts';
-import { bucketName, catalogArns, NAMES, queueUrl, type ResourceArns, ruleGroupName } from '../names.ts';
+import { bucketName, catalogArns, NAMES, queueUrl, type ResourceArns } from '../names.ts';
 import { StateMachine } from '../state-machine.ts';
 import { Tables } from '../tables.ts';
 

@@ -8,6 +8,7 @@ import { readKeys } from '../../edge-functions/store/keys-line.ts';
 import { dynamoDbRevocationList } from '../../revocation/list/dynamodb.ts';
 import { edgePublisher } from '../../revocation/publish/edge-store.ts';
 import { ruleGroupPublisher } from '../../revocation/publish/rule-group-publisher.ts';
+import { ruleGroupName } from '../../revocation/publish/settings.ts';
 import { type FoundRuleGroup, findRuleGroup, wafClient, wafRuleGroup } from '../../revocation/publish/waf.ts';
 import { RevocationSettingsSchema } from '../../revocation/settings.ts';
 import { probeEvents } from '../../token-api/key-ring/probe.ts';
@@ -20,7 +21,7 @@ import { answerCustomResource, type CustomResourceType } from './custom-resource
 import { DeploymentError } from './deployment-error.ts';
 import { bootstrapKeyRing } from './key-ring.ts';
 import { parameterClient, removeRuleGroupArn, writeRuleGroupArn } from './ssm.ts';
-import { deleteRuleGroup, earlierRuleGroups, makeRuleGroup, ruleGroupName } from './waf.ts';
+import { deleteRuleGroup, earlierRuleGroups, makeRuleGroup } from './waf.ts';
 
 const { edgeStore, revocation, revocations, ...rotating } = readSettings(
   v.strictObject({

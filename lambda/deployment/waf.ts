@@ -5,6 +5,7 @@ import {
   type Scope,
   type WAFV2Client,
 } from '@aws-sdk/client-wafv2';
+import { ruleGroupName } from '../../revocation/publish/settings.ts';
 import { type FoundRuleGroup, findRuleGroup, listRuleGroups } from '../../revocation/publish/waf.ts';
 
 /** A rule group as a template describes it. */
@@ -17,11 +18,6 @@ export interface RuleGroupDescription {
 const ATTEMPTS = 5;
 /** By which a group is known for one of ours, whatever its name. */
 const DESCRIPTION = 'Revoked sessions, written by Portcullis: changes of others are undone';
-
-/** A capacity is for good, so a group of another one is another group: the name says which. */
-export function ruleGroupName({ name, capacityWcu }: Pick<RuleGroupDescription, 'name' | 'capacityWcu'>): string {
-  return `${name}-${capacityWcu}`;
-}
 
 /**
  * The rule group of this name, scope and capacity, made when there is none; one that is there keeps its rules (AWS WAF API Reference:

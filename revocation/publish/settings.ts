@@ -20,3 +20,8 @@ export const WafSettingsSchema = v.strictObject({
 });
 
 export type WafSettings = v.InferOutput<typeof WafSettingsSchema>;
+
+/** Name of the rule group of a deployment: a capacity is for good, so a group of another one is another group. */
+export function ruleGroupName({ name, capacityWcu }: Pick<WafSettings, 'name' | 'capacityWcu'>): string {
+  return `${name}-${capacityWcu}`;
+}

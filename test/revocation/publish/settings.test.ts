@@ -1,8 +1,7 @@
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
-import { ruleGroupName } from '../../../lambda/deployment/waf.ts';
 import { RULE_GROUP_LIMITS } from '../../../revocation/publish/rule-group-limits.ts';
-import { WafSettingsSchema } from '../../../revocation/publish/settings.ts';
+import { ruleGroupName, WafSettingsSchema } from '../../../revocation/publish/settings.ts';
 
 /** AWS WAF API Reference, CreateRuleGroup: the name, and that of its metric. */
 const AWS_NAME = /^[\w-]{1,128}$/;
